@@ -1,0 +1,360 @@
+package oauth2
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Limits of an attempt to sign in.
+const (
+	maxCode         = 8 << 10   // bytes
+	maxRedirect     = 64 << 10  // bytes of a redirected URL
+	attemptLifetime = time.Hour // from AuthorizationURL to the exchange; a person may be slow, an authorization server gives a code 10 minutes at most
+)
+
+// A Flow signs a person in with the authorization code grant (RFC 6749, Section 4.1)
+// and PKCE (RFC 7636). It holds one attempt at a time: AuthorizationURL begins one, with a new state,
+// verifier and nonce, and FetchTokenFromRedirect or FetchToken completes it. A web application makes a
+// Flow for each sign-in and keeps it between its two requests with [Flow.Marshal]; a program on a
+// person's machine uses [InstalledAppFlow], which does the rest too.
+//
+// A Flow is safe for concurrent use once its fields are set.
+type Flow struct {
+	// RedirectURI is where the authorization server sends the browser afterwards. It
+	// must be registered, to the letter. It is required, but InstalledAppFlow finds one.
+	RedirectURI string
+	// Params are added to the authorization request: prompt, login_hint, hd,
+	// include_granted_scopes, audience, resource and what else the server knows. access_type is "offline" unless
+	// it is set here, since Google issues no refresh token otherwise. audience and resource
+	// (RFC 8707) are sent to the token endpoint too. The parameters that the package itself
+	// sets are refused.
+	Params url.Values
+
+	client *ClientSecrets
+	scopes []string
+
+	attempt atomic.Pointer[attempt] // nil before AuthorizationURL
+}
+
+// An attempt is all that has to stay the same between the authorization request and the
+// exchange, so that nothing that is changed meanwhile, or that a redirect says, can
+// send the code elsewhere (RFC 9700, Section 4.4).
+type attempt struct {
+	client                 ClientSecrets
+	redirectURI            string
+	scopes                 []string
+	extra                  url.Values // for the token endpoint
+	state, verifier, nonce Secret
+	began                  time.Time
+	used                   atomic.Bool // the code has been exchanged
+}
+
+// NewFlow returns a Flow that asks for scopes on behalf of client. A string with several
+// scopes, separated by spaces, counts as several.
+func NewFlow(client *ClientSecrets, scopes ...string) *Flow {
+	return &Flow{client: client, scopes: scopeList(scopes...)}
+}
+
+// reservedParams are those that carry the protocol. Were they the caller's, a parameter that
+// came from outside could replace them.
+var reservedParams = []string{
+	"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
+	"request", "request_uri", "grant_type", "code", "code_verifier", "refresh_token", "assertion",
+	"client_secret", "client_assertion", "client_assertion_type",
+}
+
+// AuthorizationURL begins an attempt and returns the URL to open in the person's browser
+// (RFC 6749, Section 4.1.1). The URL contains the state; don't log it. Whatever redirect of an earlier
+// attempt arrives after this is refused. It fails if the client, RedirectURI or Params
+// can't be used.
+func (f *Flow) AuthorizationURL() (string, error) {
+	a, authURL, err := f.begin(f.RedirectURI)
+	if err != nil {
+		return "", err
+	}
+	f.attempt.Store(a)
+	return authURL, nil
+}
+
+// begin returns a new attempt and its authorization URL.
+func (f *Flow) begin(redirectURI string) (a *attempt, authURL string, err error) {
+	if f.client == nil || f.client.ClientID == "" {
+		return nil, "", errors.New("oauth2: the flow's client has no ClientID")
+	}
+	u, err := checkEndpoint(f.client.AuthURI)
+	if err != nil {
+		return nil, "", fmt.Errorf("oauth2: the client's AuthURI %w", err)
+	}
+	if _, err := checkEndpoint(f.client.TokenURI); err != nil { // before a person has signed in for nothing
+		return nil, "", fmt.Errorf("oauth2: the client's TokenURI %w", err)
+	}
+	if err := f.client.checkRedirectURI(redirectURI); err != nil {
+		return nil, "", err
+	}
+	for _, name := range reservedParams {
+		if f.Params.Has(name) {
+			return nil, "", fmt.Errorf("oauth2: Params has %q, which the package sets itself", name)
+		}
+	}
+	a = &attempt{client: *f.client, redirectURI: redirectURI, scopes: f.scopes, extra: url.Values{},
+		state: randomSecret(), verifier: randomSecret(), began: time.Now()}
+	a.client.RedirectURIs = slices.Clone(f.client.RedirectURIs)
+	for _, name := range []string{"audience", "resource"} {
+		if f.Params.Has(name) {
+			a.extra[name] = slices.Clone(f.Params[name])
+		}
+	}
+	q := url.Values{
+		"response_type":         {"code"},
+		"client_id":             {a.client.ClientID},
+		"redirect_uri":          {a.redirectURI},
+		"state":                 {a.state.Reveal()},
+		"code_challenge":        {challenge(a.verifier.Reveal())},
+		"code_challenge_method": {"S256"},
+		"access_type":           {"offline"},
+	}
+	if len(a.scopes) > 0 {
+		q.Set("scope", strings.Join(a.scopes, " "))
+	}
+	if slices.Contains(a.scopes, "openid") { // without it there is no ID token, and some servers refuse a nonce
+		a.nonce = randomSecret()
+		q.Set("nonce", a.nonce.Reveal())
+	}
+	own, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, "", errors.New("oauth2: the client's AuthURI has a malformed query")
+	}
+	maps.Copy(q, f.Params)
+	for name := range own {
+		if q.Has(name) {
+			return nil, "", fmt.Errorf("oauth2: the client's AuthURI has the parameter %q in its query, which the request sets too", printable(name, 64))
+		}
+	}
+	maps.Copy(q, own)
+	u.RawQuery = q.Encode()
+	return a, u.String(), nil
+}
+
+func (c *ClientSecrets) checkRedirectURI(uri string) error {
+	u, err := url.Parse(uri)
+	switch {
+	case uri == "":
+		return fmt.Errorf("oauth2: the flow has no RedirectURI; registered are %q", c.RedirectURIs)
+	case err != nil || u.Scheme == "" || strings.Contains(uri, "#"):
+		return errors.New("oauth2: RedirectURI is not an absolute URI without fragment (RFC 6749, Section 3.1.2)")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return errors.New("oauth2: RedirectURI is a plain http URL on another machine, where anybody on the way could read the code; use https")
+	}
+	return nil
+}
+
+// randomSecret returns 256 random bits as 43 characters of base64url, which is what RFC 7636,
+// Section 4.1, recommends for a verifier.
+func randomSecret() Secret {
+	b := make([]byte, 32)
+	rand.Read(b)
+	return NewSecret(base64.RawURLEncoding.EncodeToString(b))
+}
+
+// challenge returns the S256 code challenge of a verifier (RFC 7636, Section 4.2).
+func challenge(verifier string) string {
+	sum := sha256.Sum256([]byte(verifier))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// FetchTokenFromRedirect completes the attempt with the URL that the authorization server
+// redirected the browser to: whole, or from its "?" on, as a handler finds it in
+// r.URL.String(). It refuses one that does not belong to the attempt, is malformed, or came
+// from another issuer (RFC 9207), and exchanges the code for tokens.
+//
+// Where the server answered with an error, as when the person declined, the error is an
+// [*Error] with its code, such as "access_denied". After any other refusal of the redirect
+// the attempt is still open, since anybody can send one; a code is
+// exchanged only once.
+func (f *Flow) FetchTokenFromRedirect(ctx context.Context, redirected string) (*Credentials, error) {
+	a, err := f.current()
+	if err != nil {
+		return nil, err
+	}
+	_, query, ok := strings.Cut(redirected, "?")
+	if !ok || len(redirected) > maxRedirect {
+		return nil, errors.New("oauth2: the redirect has no query; give the whole URL")
+	}
+	query, _, _ = strings.Cut(query, "#")
+	code, _, err := a.parseRedirect(query)
+	if err != nil {
+		return nil, err
+	}
+	return a.exchange(ctx, code)
+}
+
+// FetchToken completes the attempt with a bare authorization code, which a person copied or another
+// transport delivered. Prefer [Flow.FetchTokenFromRedirect]: a bare code comes without state, so that only
+// PKCE binds it to this attempt.
+func (f *Flow) FetchToken(ctx context.Context, code string) (*Credentials, error) {
+	a, err := f.current()
+	if err != nil {
+		return nil, err
+	}
+	if !validCode(code) {
+		return nil, errBadCode
+	}
+	return a.exchange(ctx, code)
+}
+
+func (f *Flow) current() (*attempt, error) {
+	switch a := f.attempt.Load(); {
+	case a == nil:
+		return nil, errors.New("oauth2: no sign-in is under way; call AuthorizationURL first, or ResumeFlow")
+	case time.Since(a.began) > attemptLifetime:
+		return nil, errors.New("oauth2: the sign-in was begun more than an hour ago; begin it anew")
+	default:
+		return a, nil
+	}
+}
+
+var errBadCode = errors.New("oauth2: the redirect has no authorization code, or one with characters that no code has")
+
+func validCode(code string) bool { return validText(code) && len(code) <= maxCode }
+
+// parseRedirect checks the query of a redirect and returns the code. final says that it is the
+// authorization server's answer to this attempt, be it an error; anything else may
+// come from anybody, and is no reason to give up.
+func (a *attempt) parseRedirect(query string) (code string, final bool, err error) {
+	q, err := url.ParseQuery(query) // URL.Query would drop what is malformed
+	if err != nil {
+		return "", false, errors.New("oauth2: the redirect's query is malformed")
+	}
+	for _, name := range []string{"code", "state", "iss", "error", "error_description", "error_uri", "scope"} {
+		if len(q[name]) > 1 { // of which a proxy or a server may have seen the other one
+			return "", false, fmt.Errorf("oauth2: the redirect has the parameter %q twice (RFC 6749, Section 3.1)", name)
+		}
+	}
+	state, iss := a.state.Reveal(), q.Get("iss")
+	switch {
+	case subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(state)) != 1:
+		// Somebody else's sign-in, planted to be completed here (RFC 6749, Section 10.12), or an old tab.
+		return "", false, errors.New("oauth2: the redirect does not belong to this sign-in: its state is not the one sent")
+	case q.Has("iss") && a.client.Issuer != "" && subtle.ConstantTimeCompare([]byte(iss), []byte(a.client.Issuer)) != 1:
+		// Mix-up: another server would get this one's code (RFC 9207).
+		return "", false, fmt.Errorf("oauth2: the redirect comes from the issuer %q, not from %q", printable(iss, maxErrorText), a.client.Issuer)
+	case q.Has("code") == q.Has("error"):
+		return "", false, errors.New("oauth2: the redirect has both or neither of code and error")
+	case q.Has("error"):
+		e := &Error{Code: printable(q.Get("error"), maxErrorCode), Description: printable(q.Get("error_description"), maxErrorText), URI: printable(q.Get("error_uri"), maxErrorText)}
+		e.temporary = slices.Contains([]string{"server_error", "temporarily_unavailable"}, e.Code)
+		e.text = "signing in: the server answered" + e.described()
+		if e.Code == "access_denied" {
+			e.text += "; the person, or an administrator, declined"
+		}
+		return "", true, e
+	case !validCode(q.Get("code")):
+		return "", false, errBadCode
+	}
+	return q.Get("code"), true, nil
+}
+
+// exchange sends the code (RFC 6749, Section 4.1.3), once.
+func (a *attempt) exchange(ctx context.Context, code string) (*Credentials, error) {
+	if a.used.Swap(true) {
+		return nil, errors.New("oauth2: this sign-in has been completed; a code is exchanged only once (RFC 6749, Section 4.1.2)")
+	}
+	form := url.Values{
+		"grant_type":    {"authorization_code"},
+		"code":          {code},
+		"redirect_uri":  {a.redirectURI},
+		"code_verifier": {a.verifier.Reveal()},
+	}
+	maps.Copy(form, a.extra)
+	ans, err := a.client.post(ctx, "exchanging the code", a.client.TokenURI, form, true)
+	if e := (*Error)(nil); errors.As(err, &e) {
+		switch e.Code {
+		case "redirect_uri_mismatch":
+			e.text += fmt.Sprintf("; register the redirect URI %q for the client", a.redirectURI)
+		case "invalid_grant":
+			e.text += "; the code was used before, has expired, or was issued for another redirect URI: sign in again"
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	tok, err := ans.token(a.scopes)
+	if err != nil {
+		return nil, err
+	}
+	if !tok.IDToken.empty() && a.client.Issuer != "" {
+		if err := a.checkIDToken(tok.IDToken.Reveal()); err != nil {
+			return nil, fmt.Errorf("oauth2: the ID token that came with the sign-in %w", err)
+		}
+	}
+	return signedIn(&a.client, tok, a.scopes), nil
+}
+
+// checkIDToken checks the claims of an ID token that came straight from the token endpoint
+// over TLS, which may stand in for its signature (OpenID Connect Core, Section 3.1.3.7).
+func (a *attempt) checkIDToken(raw string) error {
+	_, payload, _, err := splitJWT(raw)
+	if err != nil {
+		return err
+	}
+	claims, err := parseClaims(payload)
+	if err != nil {
+		return err
+	}
+	return claims.check(a.client.Issuer, a.client.ClientID, a.nonce.Reveal(), defaultLeeway, time.Now())
+}
+
+// flowState is how an attempt is stored.
+type flowState struct {
+	ClientID    string     `json:"client_id"`
+	TokenURI    string     `json:"token_uri"`
+	RedirectURI string     `json:"redirect_uri"`
+	Scopes      []string   `json:"scopes"`
+	Extra       url.Values `json:"extra,omitempty"`
+	State       string     `json:"state"`
+	Verifier    string     `json:"code_verifier"`
+	Nonce       string     `json:"nonce"`
+	Began       time.Time  `json:"began"`
+}
+
+// Marshal returns the attempt, for a web application to keep until the redirect: in its
+// session store, or sealed in a cookie. It contains secrets, and must be readable neither by
+// the person's browser nor by anybody else. It fails if no sign-in is under way.
+func (f *Flow) Marshal() ([]byte, error) {
+	a, err := f.current()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(flowState{a.client.ClientID, a.client.TokenURI, a.redirectURI, a.scopes, a.extra,
+		a.state.Reveal(), a.verifier.Reveal(), a.nonce.Reveal(), a.began})
+}
+
+// ResumeFlow returns the Flow that Marshal stored. client must be the one with which the
+// sign-in was begun. data must come from where it was stored, and from the session
+// of the same browser: this is what protects the person from completing somebody
+// else's sign-in. A Flow is resumed once; drop data when it is.
+func ResumeFlow(client *ClientSecrets, data []byte) (*Flow, error) {
+	var s flowState
+	if _, err := parseObject(data); err != nil || json.Unmarshal(data, &s) != nil || s.State == "" || s.Verifier == "" {
+		return nil, errors.New("oauth2: this is no stored sign-in")
+	}
+	if client == nil || s.ClientID != client.ClientID || s.TokenURI != client.TokenURI {
+		return nil, errors.New("oauth2: the stored sign-in was begun with another client or authorization server")
+	}
+	f := &Flow{RedirectURI: s.RedirectURI, client: client, scopes: s.Scopes}
+	f.attempt.Store(&attempt{client: *client, redirectURI: s.RedirectURI, scopes: s.Scopes, extra: s.Extra,
+		state: NewSecret(s.State), verifier: NewSecret(s.Verifier), nonce: NewSecret(s.Nonce), began: s.Began})
+	return f, nil
+}

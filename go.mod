@@ -1,0 +1,3 @@
+module example.com/oauth2
+
+go 1.25

@@ -1,0 +1,400 @@
+package oauth2
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Limits of the loopback server.
+const (
+	signInTimeout     = 5 * time.Minute // where the context has no deadline
+	maxLoopbackHeader = 16 << 10        // bytes of a request
+	maxLoopbackConns  = 64
+	loopbackTimeout   = 5 * time.Second // to send a request, and to take the answer
+	loopbackGrace     = 500 * time.Millisecond
+	maxBinds          = 16 // to find a port that is free on both 127.0.0.1 and ::1
+)
+
+// An InstalledAppFlow signs in the person who runs the program (RFC 8252). RedirectURI and
+// Params of the Flow it holds apply too. Set the fields before the sign-in.
+type InstalledAppFlow struct {
+	*Flow
+	// ListenAddr is the address to listen on, "host" or "host:port", where it is not the one
+	// that the redirect URI names: in a container, "0.0.0.0" with a published port. Whoever
+	// reaches that address can then send requests to the server, which heeds only
+	// the one with the right state. If empty, only this machine reaches the server.
+	ListenAddr string
+	// OpenBrowser opens the authorization URL. If nil, [OpenBrowser] does; for none, use a
+	// function that does nothing. An error of it ends nothing, since the URL has been printed.
+	OpenBrowser func(url string) error
+	// Prompt is where the person is told which URL to open. If nil, it is os.Stderr; io.Discard
+	// silences it.
+	Prompt io.Writer
+	// SuccessPage and FailurePage are what the browser shows in the end, as HTML. If empty,
+	// plain pages of this package are. Of their contents, style elements are allowed, and
+	// scripts and whatever is loaded from elsewhere are blocked.
+	SuccessPage, FailurePage string
+}
+
+// NewInstalledAppFlow returns an InstalledAppFlow that asks for scopes on behalf of client.
+func NewInstalledAppFlow(client *ClientSecrets, scopes ...string) *InstalledAppFlow {
+	return &InstalledAppFlow{Flow: NewFlow(client, scopes...)}
+}
+
+// RunLocalServer signs the person in with their browser and a server on this machine
+// that takes the redirect (RFC 8252, Section 7.3):
+//
+//  1. It listens where the flow's RedirectURI says, with port 0 for any free port. If that is
+//     empty, a web client uses the first loopback URI that its file registers, to the letter,
+//     and an installed client 127.0.0.1 (or ::1), a free port, and the path of the registered one.
+//  2. It prints the authorization URL to Prompt and opens the browser.
+//  3. It waits for the redirect with this sign-in's state. Any other request is
+//     answered with an error and changes nothing.
+//  4. It exchanges the code, and then shows in the browser how it went.
+//
+// The wait ends with ctx, or after 5 minutes if ctx has no deadline. The error is an
+// [*Error] if the server refused, with Code "access_denied" when the person declined; errors.Is
+// finds the cause if ctx ended or the address could not be used.
+func (f *InstalledAppFlow) RunLocalServer(ctx context.Context) (*Credentials, error) {
+	if ctx == nil {
+		return nil, errNilContext
+	}
+	ctx, cancel := context.WithCancel(ctx) // ends the launcher of the browser with the flow
+	if _, ok := ctx.Deadline(); !ok {
+		ctx, cancel = context.WithTimeout(ctx, signInTimeout)
+	}
+	defer cancel()
+	listeners, redirectURI, err := f.listen()
+	if err != nil {
+		return nil, err
+	}
+	srv := &loopbackServer{ctx: ctx, redirectURI: redirectURI, done: make(chan struct{}), success: f.SuccessPage, failure: f.FailurePage}
+	stop := srv.serve(listeners)
+	defer stop()
+	attempt, authURL, err := f.begin(redirectURI.String())
+	if err != nil {
+		return nil, err
+	}
+	srv.attempt.Store(attempt)
+	f.prompt("Open this URL in a browser to sign in:\n\n    %s\n\n", authURL)
+	open := f.OpenBrowser
+	if open == nil {
+		open = func(target string) error { return launch(ctx, target) }
+	}
+	go open(authURL) // it may block
+	select {
+	case <-srv.done:
+	case <-ctx.Done():
+		if !srv.claimed.Load() {
+			return nil, fmt.Errorf("oauth2: waiting for the sign-in in the browser: %w", context.Cause(ctx))
+		}
+		<-srv.done // the exchange is under way, and ends with ctx
+	}
+	return srv.creds, srv.err
+}
+
+func (f *InstalledAppFlow) prompt(format string, args ...any) {
+	if f.Prompt == nil {
+		fmt.Fprintf(os.Stderr, format, args...)
+		return
+	}
+	fmt.Fprintf(f.Prompt, format, args...)
+}
+
+// listen opens the listeners that take the redirect and returns the redirect URI.
+func (f *InstalledAppFlow) listen() ([]net.Listener, *url.URL, error) {
+	u, err := f.loopbackURI()
+	if err != nil {
+		return nil, nil, err
+	}
+	host, port := u.Hostname(), u.Port()
+	if port == "" {
+		port = "80"
+	}
+	var listeners []net.Listener
+	switch addr := f.ListenAddr; {
+	case addr != "":
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			addr = net.JoinHostPort(addr, port)
+		}
+		listeners, err = bind(addr)
+	case !isLoopback(host):
+		err = fmt.Errorf("the redirect URI %q is not on this machine: set ListenAddr to where it arrives", u)
+	case strings.EqualFold(host, "localhost"):
+		listeners, err = bindBoth(port)
+	default:
+		listeners, err = bind(net.JoinHostPort(host, port))
+		if err != nil && f.RedirectURI == "" && f.client.Type != "web" {
+			u.Host = "[::1]:0"
+			listeners, err = bind(u.Host)
+		}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("oauth2: listening for the redirect: %w", err)
+	}
+	if u.Port() == "0" {
+		_, port, _ = net.SplitHostPort(listeners[0].Addr().String())
+		u.Host = strings.TrimSuffix(u.Host, "0") + port
+	}
+	return listeners, u, nil
+}
+
+// loopbackURI returns the redirect URI, whose port may still be 0.
+func (f *InstalledAppFlow) loopbackURI() (*url.URL, error) {
+	if f.client == nil {
+		return nil, errors.New("oauth2: the flow has no client")
+	}
+	if f.RedirectURI != "" {
+		if err := f.client.checkRedirectURI(f.RedirectURI); err != nil {
+			return nil, err
+		}
+		return url.Parse(f.RedirectURI)
+	}
+	for _, raw := range f.client.RedirectURIs {
+		if u, err := url.Parse(raw); err == nil && u.Scheme == "http" && isLoopback(u.Hostname()) {
+			if f.client.Type != "web" { // any port will do (RFC 8252, Section 7.3), and a literal address is safer (Section 8.3)
+				u.Host = "127.0.0.1:0"
+			}
+			return u, nil
+		}
+	}
+	if f.client.Type == "web" {
+		return nil, fmt.Errorf("oauth2: none of the client's redirect URIs, %q, is on this machine; register one such as http://localhost:8080/ and download the file again, or use a client of type installed", f.client.RedirectURIs)
+	}
+	return url.Parse("http://127.0.0.1:0/")
+}
+
+func bind(addr string) ([]net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	return []net.Listener{l}, err
+}
+
+// bindBoth listens on 127.0.0.1 and ::1: localhost may be either, and if another
+// process had one of them, it could get the code.
+func bindBoth(port string) ([]net.Listener, error) {
+	v6, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil { // there is no IPv6
+		return bind("127.0.0.1:" + port)
+	}
+	v6.Close()
+	for n := 1; ; n++ {
+		v4, err := net.Listen("tcp4", "127.0.0.1:"+port)
+		if err != nil {
+			return nil, err
+		}
+		_, same, _ := net.SplitHostPort(v4.Addr().String())
+		if v6, err = net.Listen("tcp6", "[::1]:"+same); err == nil {
+			return []net.Listener{v4, v6}, nil
+		}
+		v4.Close()
+		if port != "0" || n == maxBinds {
+			return nil, err
+		}
+	}
+}
+
+// A loopbackServer waits for the redirect of one attempt.
+type loopbackServer struct {
+	ctx              context.Context // of the flow: the exchange must not end with the browser's request
+	redirectURI      *url.URL
+	success, failure string
+	attempt          atomic.Pointer[attempt]
+
+	claimed atomic.Bool // by the request that has the answer
+	done    chan struct{}
+	creds   *Credentials // set before done is closed
+	err     error
+}
+
+// serve starts the server; stop ends it within a second, leaving nothing behind.
+func (s *loopbackServer) serve(listeners []net.Listener) (stop func()) {
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: loopbackTimeout,
+		ReadTimeout:       loopbackTimeout,
+		WriteTimeout:      loopbackTimeout,
+		IdleTimeout:       loopbackTimeout,
+		MaxHeaderBytes:    maxLoopbackHeader,
+		Protocols:         new(http.Protocols),
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
+	server.Protocols.SetHTTP1(true)
+	var running sync.WaitGroup
+	slots := make(chan struct{}, maxLoopbackConns)
+	for _, l := range listeners {
+		running.Go(func() { server.Serve(&limitedListener{l, slots}) })
+	}
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), loopbackGrace) // for the page to be sent
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			server.Close()
+		}
+		running.Wait()
+	}
+}
+
+// ServeHTTP checks that a request is the redirect and completes the attempt. Until then
+// it does nothing but answer with an error.
+func (s *loopbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := s.redirectURI.EscapedPath()
+	if path == "" {
+		path = "/"
+	}
+	mode := r.Header.Get("Sec-Fetch-Mode")
+	attempt := s.attempt.Load()
+	switch {
+	case !strings.EqualFold(r.Host, s.redirectURI.Host): // DNS rebinding
+		respond(w, http.StatusMisdirectedRequest, "")
+	case r.URL.EscapedPath() != path || attempt == nil:
+		respond(w, http.StatusNotFound, "")
+	case r.Method != http.MethodGet: // a link previewer's HEAD must not use up the code
+		w.Header().Set("Allow", http.MethodGet)
+		respond(w, http.StatusMethodNotAllowed, "")
+	case mode != "" && mode != "navigate": // a script on some page, not the person's browser itself
+		respond(w, http.StatusForbidden, "")
+	default:
+		code, final, err := attempt.parseRedirect(r.URL.RawQuery)
+		if !final {
+			respond(w, http.StatusBadRequest, strayPage)
+			return
+		}
+		if s.claimed.CompareAndSwap(false, true) {
+			if err == nil {
+				s.creds, err = attempt.exchange(s.ctx, code)
+			}
+			s.err = err
+			close(s.done)
+		}
+		<-s.done // which the flow's context bounds
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(loopbackTimeout))
+		if s.err != nil {
+			respond(w, http.StatusBadRequest, cmp.Or(s.failure, failurePage))
+		} else {
+			respond(w, http.StatusOK, cmp.Or(s.success, successPage))
+		}
+	}
+}
+
+// respond sends one of the pages, which are constants: nothing of a request is
+// echoed. The headers keep the code, which is in the page's URL, from other sites, caches and
+// frames.
+func respond(w http.ResponseWriter, status int, page string) {
+	csp := "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src"
+	for _, part := range strings.Split(page, "<style>")[1:] {
+		style, _, _ := strings.Cut(part, "</style>")
+		sum := sha256.Sum256([]byte(style))
+		csp += " 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+	}
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Connection", "close")
+	h.Set("Content-Security-Policy", csp)
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	w.WriteHeader(status)
+	io.WriteString(w, page)
+}
+
+// A limitedListener keeps idle connections from using up what the process can open.
+type limitedListener struct {
+	net.Listener
+	slots chan struct{}
+}
+
+func (l *limitedListener) Accept() (net.Conn, error) {
+	l.slots <- struct{}{}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &limitedConn{Conn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+type limitedConn struct {
+	net.Conn
+	release func()
+}
+
+func (c *limitedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}
+
+// OpenBrowser opens a URL in the person's browser, with xdg-open, open or rundll32 and without a
+// shell. Only https URLs are opened, and http ones on this machine: those of other
+// schemes run programs. It does not wait for the browser.
+func OpenBrowser(url string) error { return launch(context.Background(), url) }
+
+// launch is OpenBrowser with a launcher that does not outlive ctx.
+func launch(ctx context.Context, target string) error {
+	if _, err := checkEndpoint(target); err != nil {
+		return fmt.Errorf("oauth2: the URL to open %w", err)
+	}
+	if strings.ContainsAny(target, "\"'`$^|<>") { // which a launcher that is a shell script could misread
+		return errors.New("oauth2: the URL to open has characters that must be percent-encoded")
+	}
+	args := []string{"xdg-open", target}
+	switch runtime.GOOS {
+	case "windows":
+		args = []string{"rundll32", "url.dll,FileProtocolHandler", target}
+	case "darwin":
+		args = []string{"/usr/bin/open", target}
+	}
+	path, err := exec.LookPath(args[0])
+	if err != nil || !filepath.IsAbs(path) { // a program in the current directory is not the launcher
+		return fmt.Errorf("oauth2: %s was not found, so that no browser can be opened", args[0])
+	}
+	cmd := exec.CommandContext(ctx, path, args[1:]...)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("oauth2: starting %s: %w", args[0], err)
+	}
+	go cmd.Wait()
+	return nil
+}
+
+const (
+	successPage = pageHead + "<title>Signed in</title></head><body><main><div class=\"mark ok\">&#10003;</div>" +
+		"<h1>You are signed in</h1><p>The application has what it needs. You can close this window and return to it.</p></main></body></html>\n"
+	failurePage = pageHead + "<title>Not signed in</title></head><body><main><div class=\"mark\">!</div>" +
+		"<h1>You are not signed in</h1><p>The sign-in could not be completed. Return to the application: it says why, and lets you try again.</p></main></body></html>\n"
+	strayPage = pageHead + "<title>Nothing to sign in to</title></head><body><main><div class=\"mark\">?</div>" +
+		"<h1>Nothing to do here</h1><p>This page belongs to another sign-in, or to none. Use the window that the application opened last.</p></main></body></html>\n"
+	pageHead = `<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark"><style>
+:root { color-scheme: light dark }
+* { box-sizing: border-box; margin: 0 }
+body { min-height: 100vh; display: grid; place-items: center; padding: 1.5rem; background: #f3f5f8; color: #1d2430; font: 1.0625rem/1.55 system-ui, sans-serif }
+main { width: 100%; max-width: 27rem; padding: 2.75rem 2rem; border-radius: 1rem; background: #fff; text-align: center; box-shadow: 0 1px 2px #1018281a, 0 8px 28px #10182814 }
+.mark { width: 3.5rem; height: 3.5rem; margin: 0 auto 1.25rem; border-radius: 50%; background: #b42318; color: #fff; font: 700 1.75rem/3.5rem system-ui, sans-serif }
+.ok { background: #067647 }
+h1 { margin-bottom: .625rem; font-size: 1.5rem; line-height: 1.25 }
+p { color: #4a5568 }
+@media (prefers-color-scheme: dark) {
+body { background: #10141b; color: #eef1f6 }
+main { background: #1a202b; box-shadow: none; outline: 1px solid #2c3442 }
+p { color: #aab4c4 }
+}
+</style>`
+)

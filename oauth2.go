@@ -1,0 +1,871 @@
+// Package oauth2 signs people and machines in with OAuth 2.0, at Google or any
+// other provider, keeps their credentials fresh and authorizes HTTP requests.
+//
+// A program that a person runs reads its client_secrets.json, signs the person
+// in with [InstalledAppFlow.RunLocalServer] and calls APIs through [NewClient].
+// A web application makes one [Flow] an attempt and keeps it between its two
+// handlers with [Flow.Marshal] and [ResumeFlow]. A program that already holds a
+// refresh token uses [NewCredentials]. Everything that yields tokens is a
+// [TokenSource], and [Transport] puts them on requests.
+//
+// # Security defaults
+//
+// There are no switches. Every authorization request has PKCE (S256), state and
+// nonce of 256 random bits; redirects are matched against them in constant
+// time. Tokens and client secrets travel over https only (loopback excepted), in
+// bodies or headers, and no redirect of a token endpoint is followed. A
+// [Transport] does not send a token after a redirect to another origin. Answers
+// are bounded and parsed strictly. Secrets are values of type [Secret], which no
+// verb, logger or encoder prints, and no error carries one.
+//
+// # Errors
+//
+// Every message begins with "oauth2: ". [ErrLoginRequired] says that only a new
+// sign-in helps; errors.As with an [*Error] gives the authorization server's
+// code, the HTTP status and whether to try again later. Causes such as
+// context.DeadlineExceeded or syscall.ECONNREFUSED are found by errors.Is.
+//
+// # Notable divergences from the specifications
+//
+// A token response without token_type means Bearer, and its expires_in may be a
+// string or have a fraction, since servers send these. A token type other than
+// Bearer is refused.
+package oauth2
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// What the package takes from the network and from files at the most.
+const (
+	maxBody        = 1 << 20  // bytes of an answer, after decompression, or of a file
+	maxHeader      = 64 << 10 // bytes of an answer's header
+	maxDepth       = 32       // nesting of JSON
+	maxToken       = 16 << 10 // bytes of a token
+	maxErrorCode   = 256      // bytes kept of an error code
+	maxErrorText   = 1 << 10  // bytes kept of an error description or URI
+	maxLifetime    = 10 * 365 * 24 * time.Hour
+	maxRetryAfter  = 5 * time.Minute
+	maxAttempts    = 3
+	attemptTimeout = 30 * time.Second // one HTTP exchange, body included
+	dialTimeout    = 10 * time.Second
+	headerTimeout  = 20 * time.Second
+)
+
+// When a cached token is renewed and how failures are spaced.
+const (
+	earlyRefresh   = 225 * time.Second // before expiry; Google's metadata server renews its tokens 4 minutes before
+	flightTimeout  = 2 * time.Minute   // one refresh with its retries
+	firstBackoff   = time.Second
+	longestBackoff = time.Minute
+	rejectInterval = 10 * time.Second // between two refreshes that a 401 asked for
+)
+
+// A Token is what an authorization server hands out (RFC 6749, Section 5.1).
+// Tokens are shared between callers: do not modify one that a [TokenSource]
+// returned.
+type Token struct {
+	// AccessToken authorizes requests to the resource server.
+	AccessToken Secret
+	// Type is the token's type. Empty means Bearer, the only one supported (RFC 6750).
+	Type string
+	// Expiry is when the access token expires, as wall time. The zero value means
+	// that the server did not say: the token is used until it is refused.
+	Expiry time.Time
+	// Scopes are the scopes that were granted, which may differ from those that
+	// were asked for (RFC 6749, Section 3.3).
+	Scopes []string
+	// RefreshToken obtains further access tokens. It is empty where none was issued.
+	RefreshToken Secret
+	// IDToken is the OpenID Connect ID token, empty where there is none. Its claims
+	// are for the program that signed the person in; verify it before it is trusted
+	// anywhere else.
+	IDToken Secret
+
+	freshUntil int64 // Unix nanoseconds until which no refresh is due; set by tokenCache
+}
+
+// Valid reports whether t is not nil, has an access token and has not expired.
+func (t *Token) Valid() bool {
+	return t != nil && !t.AccessToken.empty() && (t.Expiry.IsZero() || time.Now().Before(t.Expiry.Round(0)))
+}
+
+// A TokenSource yields access tokens. All sources of this package cache: they
+// return the same token until shortly before it expires. An implementation must
+// be safe for concurrent use, must not modify a token it has returned, and should
+// return soon after ctx is done. Wrap one that fetches a token at each call with
+// [CachedTokenSource].
+type TokenSource interface {
+	Token(ctx context.Context) (*Token, error)
+}
+
+// CachedTokenSource returns a TokenSource that asks src for a token only when the
+// last one is about to expire, once for all callers, and remembers failures for a
+// moment. It is the cache that every source of this package uses, and returns
+// those unchanged. Callers wait no longer than their own context; src is called
+// with another one, which ends after 2 minutes.
+func CachedTokenSource(src TokenSource) TokenSource {
+	if _, ok := src.(renewer); ok {
+		return src
+	}
+	return &cachedSource{src: src}
+}
+
+type cachedSource struct {
+	cache tokenCache
+	src   TokenSource
+}
+
+func (s *cachedSource) Token(ctx context.Context) (*Token, error) { return s.cache.token(ctx, s) }
+
+func (s *cachedSource) renew(ctx context.Context, rejected *Token) (*Token, error) {
+	return s.cache.renew(ctx, s, rejected)
+}
+
+func (s *cachedSource) fetch(ctx context.Context, _ *Token) (*Token, error) {
+	if s.src == nil {
+		return nil, errors.New("oauth2: CachedTokenSource was given no source")
+	}
+	t, err := s.src.Token(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return t, t.check()
+}
+
+// check refuses a token that can't be put on a request.
+func (t *Token) check() error {
+	switch {
+	case t == nil || t.AccessToken.empty():
+		return errors.New("oauth2: the token source returned no access token")
+	case !validToken(t.AccessToken.Reveal()):
+		return errors.New("oauth2: the token source returned an access token with characters that no token has (RFC 6750, Section 2.1)")
+	case t.Type != "" && !strings.EqualFold(t.Type, "Bearer"):
+		return fmt.Errorf("oauth2: the token source returned a token of type %q; only Bearer is supported", printable(t.Type, 32))
+	}
+	return nil
+}
+
+// validToken reports whether s can be a token: visible ASCII, so that it can't end a
+// header line (RFC 6749, Appendix A.12).
+func validToken(s string) bool { return validText(s) && len(s) <= maxToken }
+
+func validText(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// ErrLoginRequired is what errors.Is finds in an error that only a new sign-in
+// can mend: the refresh token has expired, was revoked, or there is none.
+var ErrLoginRequired = errors.New("oauth2: a new sign-in is required")
+
+// An Error says why an authorization server, or another server that this package
+// asks, did not give what was asked for: it answered with an error (RFC 6749,
+// Sections 4.1.2.1 and 5.2), with something unusable, or not at all. Texts of the
+// server are reduced to printable ASCII, cut, and cleared of what was sent. errors.Is
+// and errors.As see [ErrLoginRequired] and the cause from context, net, crypto/tls
+// or syscall.
+type Error struct {
+	// Code is the server's error code, such as "invalid_grant" or "access_denied".
+	// It is empty where the answer had none.
+	Code string
+	// Description is the server's error_description, for developers. It may be empty.
+	Description string
+	// URI is the server's error_uri, a page about the error. It may be empty. Don't
+	// open it unasked.
+	URI string
+	// StatusCode is the HTTP status, 0 where there was no complete answer.
+	StatusCode int
+	// RetryAfter is how long the server asked to wait, at most 5 minutes, or 0.
+	RetryAfter time.Duration
+
+	text                             string
+	temporary, loginRequired, dialed bool  // dialed: the server can't have seen the request
+	cause                            error // not unwrapped: its text may have what a server said
+}
+
+// Temporary reports whether the same request may succeed later: the network
+// failed, or the server was overloaded.
+func (e *Error) Temporary() bool { return e.temporary }
+
+// Error implements error.
+func (e *Error) Error() string { return "oauth2: " + e.text }
+
+// described returns the server's own words.
+func (e *Error) described() string {
+	if e.Description == "" {
+		return " " + e.Code
+	}
+	return fmt.Sprintf(" %s: %q", e.Code, e.Description)
+}
+
+// Is reports whether e has target as a cause, or is an error for which target,
+// [ErrLoginRequired], is the remedy.
+func (e *Error) Is(target error) bool {
+	return e.loginRequired && target == ErrLoginRequired || e.cause != nil && errors.Is(e.cause, target)
+}
+
+// As finds a cause of the type that target points to, as errors.As does.
+func (e *Error) As(target any) bool { return e.cause != nil && errors.As(e.cause, target) }
+
+// printable returns s as printable ASCII, cut to max bytes, so that what a server
+// sent can neither steer a terminal nor forge log lines.
+func printable(s string, max int) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), max)])
+}
+
+// A request is something asked of an authorization server, or of another server that
+// has tokens, keys or configuration. Everything the package sends, but for the API calls
+// of Transport, goes through its do method.
+type request struct {
+	op     string // begins the error, such as "refreshing the token"
+	url    string
+	form   url.Values  // nil and no json: GET
+	json   []byte      // a body in place of form
+	header http.Header // besides the usual
+	// authenticate adds client authentication to an attempt's form and header. It is
+	// called for each attempt, since an assertion must not be sent twice.
+	authenticate func(form url.Values, header http.Header) error
+	client       *http.Client  // nil: the package's
+	once         bool          // holds an authorization code: never sent twice (RFC 6749, Section 4.1.2)
+	timeout      time.Duration // of one attempt; 0: attemptTimeout
+}
+
+// An answer is a complete one, with a status of 2xx and no error in it.
+type answer struct {
+	op      string
+	status  int
+	header  http.Header
+	body    []byte
+	members object // nil where the body is not a JSON object
+	sent    time.Time
+}
+
+// do sends r, again after a passing fault, and returns the answer, or an *Error.
+func (r *request) do(ctx context.Context) (*answer, error) {
+	if ctx == nil {
+		return nil, errNilContext
+	}
+	if _, err := checkEndpoint(r.url); err != nil {
+		return nil, fmt.Errorf("oauth2: %s: the endpoint %w", r.op, err)
+	}
+	for n := 1; ; n++ {
+		ans, err := r.attempt(ctx)
+		var e *Error
+		if !errors.As(err, &e) || n == maxAttempts || !e.temporary || r.once && !e.dialed {
+			return ans, err
+		}
+		wait := e.RetryAfter
+		if wait == 0 { // full jitter, so that many clients do not come back at once
+			r, _ := rand.Int(rand.Reader, big.NewInt(int64(500*time.Millisecond)<<(n-1)))
+			wait = time.Duration(r.Int64())
+		}
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait || sleep(ctx, wait) != nil {
+			return nil, err
+		}
+	}
+}
+
+func (r *request) attempt(ctx context.Context) (*answer, error) {
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, tokenRequest{}, true), cmp.Or(r.timeout, attemptTimeout))
+	defer cancel()
+	header := http.Header{"Accept": {"application/json"}}
+	maps.Copy(header, r.header)
+	form, method, body := maps.Clone(r.form), http.MethodPost, r.json
+	switch {
+	case form != nil:
+		if r.authenticate != nil {
+			if err := r.authenticate(form, header); err != nil {
+				return nil, err
+			}
+		}
+		header.Set("Content-Type", "application/x-www-form-urlencoded")
+		body = []byte(form.Encode())
+	case body == nil:
+		method = http.MethodGet
+	}
+	var began atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { began.Store(true) }})
+	req, err := http.NewRequestWithContext(ctx, method, r.url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: %s: the endpoint is not a valid URL", r.op)
+	}
+	req.Header = header
+	if body != nil { // without GetBody, so that nothing but do can send it again
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}
+	clean := newCleaner(form, header)
+	ans := &answer{op: r.op, sent: time.Now()}
+	resp, err := clientFor(r.client).Do(req)
+	if err != nil {
+		return nil, broken(r.op, err, clean, began.Load())
+	}
+	defer resp.Body.Close()
+	ans.status, ans.header = resp.StatusCode, resp.Header
+	if resp.StatusCode >= 200 { // the body of 101 Switching Protocols never ends
+		if ans.body, err = readAll(resp.Body); err == errTooLarge {
+			return nil, ans.bad("is larger than 1 MiB")
+		} else if err != nil {
+			return nil, broken(r.op, err, clean, true)
+		}
+	}
+	var malformed error
+	if ans.members, malformed = parseObject(ans.body); malformed != nil && ans.status/100 == 2 && bytes.HasPrefix(ans.body, []byte("{")) {
+		return nil, ans.bad("is " + malformed.Error())
+	}
+	if e := ans.refusal(clean); e != nil {
+		return nil, e
+	}
+	return ans, nil
+}
+
+// refusal returns the error that an answer stands for, or nil.
+func (a *answer) refusal(clean *strings.Replacer) *Error {
+	f := fields{object: a.members}
+	if !f.has("error") && a.status/100 == 2 {
+		return nil
+	}
+	e := a.bad("has no OAuth error")
+	e.RetryAfter = retryAfter(a.header)
+	if inner, err := parseObject([]byte(f.object["error"])); err == nil { // Google's APIs
+		g := fields{object: inner}
+		e.Code, e.Description = g.str("status"), g.str("message")
+	} else {
+		e.Code, e.Description, e.URI = f.str("error"), f.str("error_description"), f.str("error_uri")
+	}
+	overloaded := []string{"server_error", "temporarily_unavailable", "internal_failure"}
+	e.temporary = slices.Contains([]int{408, 429, 500, 502, 503, 504}, a.status) ||
+		slices.Contains(overloaded, e.Code) || slices.Contains(overloaded, e.Description)
+	e.Code = printable(clean.Replace(e.Code), maxErrorCode)
+	e.Description = printable(clean.Replace(e.Description), maxErrorText)
+	e.URI = printable(clean.Replace(e.URI), maxErrorText)
+
+	switch {
+	case e.Code != "":
+		e.text = fmt.Sprintf("%s: the server answered%s (status %d)", a.op, e.described(), a.status)
+	case a.status/100 == 3:
+		e.text = a.bad("is a redirect, which is not followed, since it would send secrets elsewhere; check the endpoint's URL").text
+	}
+	switch e.Code {
+	case "invalid_grant":
+		// The commonest cause with assertions, and one that servers do not name.
+		if date, err := http.ParseTime(a.header.Get("Date")); err == nil && time.Since(date).Abs() > 5*time.Minute {
+			e.text += fmt.Sprintf("; this machine's clock is %v off the server's", time.Since(date).Abs().Round(time.Minute))
+		}
+	case "invalid_client":
+		e.text += "; check the client ID, the client secret and how the client authenticates"
+	}
+	return e
+}
+
+// bad returns the error for an answer that what says is wrong with it.
+func (a *answer) bad(what string) *Error {
+	if strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html") {
+		what += ", but an HTML page: a captive portal, proxy or firewall may have answered in its place"
+	}
+	return &Error{text: fmt.Sprintf("%s: the answer with status %d %s", a.op, a.status, what), StatusCode: a.status}
+}
+
+// fields returns the members of the JSON object that the answer must be.
+func (a *answer) fields() (fields, error) {
+	switch {
+	case a.members != nil:
+		return fields{object: a.members}, nil
+	case len(a.body) == 0:
+		return fields{}, a.bad("is empty")
+	}
+	return fields{}, a.bad("is not a JSON object")
+}
+
+// broken returns the error for an exchange that did not come to its end. began says
+// that an answer had begun: what fails then is passing only if the network did.
+func broken(op string, err error, clean *strings.Replacer, began bool) *Error {
+	if ue := (*url.Error)(nil); errors.As(err, &ue) {
+		err = ue.Err // ue's text has the whole URL
+	}
+	e := &Error{text: op + ": " + printable(clean.Replace(err.Error()), maxErrorText), cause: err}
+	var (
+		cert   *tls.CertificateVerificationError
+		record tls.RecordHeaderError
+		dns    *net.DNSError
+		netOp  *net.OpError
+		netErr net.Error
+	)
+	e.dialed = errors.As(err, &netOp) && netOp.Op == "dial"
+	switch {
+	case errors.As(err, &cert), errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+	case errors.As(err, &dns):
+		e.temporary = !dns.IsNotFound
+	default:
+		e.temporary = !began || errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	}
+	return e
+}
+
+// newCleaner returns a Replacer that cuts out of a server's text the secrets that
+// were just sent to it, as they are or as they were encoded.
+func newCleaner(form url.Values, header http.Header) *strings.Replacer {
+	_, credentials, _ := strings.Cut(header.Get("Authorization"), " ")
+	secrets := []string{credentials}
+	for _, k := range []string{"code", "code_verifier", "refresh_token", "token", "device_code", "client_secret", "assertion", "client_assertion"} {
+		secrets = append(secrets, form.Get(k), url.QueryEscape(form.Get(k)))
+	}
+	var pairs []string
+	for _, s := range secrets {
+		if s != "" {
+			pairs = append(pairs, s, "[redacted]")
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// tokenRequest marks the context of the package's own requests, which Transport
+// lets pass: a token source whose HTTP client authorizes with its own tokens would
+// wait for itself.
+type tokenRequest struct{}
+
+// defaultClient sends what a request has no client for. Nothing changes it.
+var defaultClient = &http.Client{Transport: &http.Transport{
+	Proxy:                  http.ProxyFromEnvironment,
+	DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+	ForceAttemptHTTP2:      true,
+	TLSHandshakeTimeout:    dialTimeout,
+	ResponseHeaderTimeout:  headerTimeout,
+	MaxResponseHeaderBytes: maxHeader,
+	MaxIdleConnsPerHost:    16,
+	IdleConnTimeout:        90 * time.Second,
+}}
+
+// clientFor returns c, or the package's client, without redirects and cookies: a
+// redirect would send the secrets of a body to another origin.
+func clientFor(c *http.Client) *http.Client {
+	if c == nil {
+		c = defaultClient
+	}
+	return &http.Client{Transport: c.Transport, Timeout: c.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
+}
+
+var errTooLarge = errors.New("oauth2: larger than 1 MiB")
+
+// readAll reads to the end of r, or fails: what was cut could parse.
+func readAll(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxBody+1))
+	if err == nil && len(data) > maxBody {
+		return nil, errTooLarge
+	}
+	return data, err
+}
+
+// retryAfter returns what a Retry-After header asks for (RFC 9110, Section
+// 10.2.3), bounded, and 0 for none or garbage.
+func retryAfter(h http.Header) time.Duration {
+	s := h.Get("Retry-After")
+	d := time.Duration(0)
+	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
+		d = time.Duration(n) * time.Second
+	} else if t, err := http.ParseTime(s); err == nil {
+		d = time.Until(t)
+	}
+	return max(0, min(d, maxRetryAfter))
+}
+
+// sleep waits for d, or until ctx is done.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// token reads the answer of a token endpoint (RFC 6749, Section 5.1). Where only
+// optional members are bad it returns the tokens, to be kept, and an error.
+// requested are the scopes that were granted if the answer does not say.
+func (a *answer) token(requested []string) (*Token, error) {
+	f, err := a.fields()
+	if err != nil {
+		return nil, err
+	}
+	t := &Token{AccessToken: f.secret("access_token"), Type: "Bearer", RefreshToken: f.secret("refresh_token"), Scopes: requested}
+	if f.err != nil {
+		return nil, a.bad(f.err.Error())
+	}
+	if t.AccessToken.empty() {
+		return nil, a.bad("has no access_token")
+	}
+	if typ := f.str("token_type"); typ != "" && !strings.EqualFold(typ, "Bearer") {
+		return nil, a.bad(fmt.Sprintf("has token_type %q; only Bearer is supported", printable(typ, 32)))
+	}
+	t.IDToken = f.secret("id_token")
+	if scope := f.str("scope"); scope != "" && scope != strings.Join(requested, " ") {
+		t.Scopes = scopeList(strings.Clone(scope))
+	}
+	if d := f.seconds("expires_in"); d > 0 {
+		t.Expiry = a.sent.Add(d).Round(0) // without the monotonic clock, which stops while a machine sleeps
+	}
+	if f.err != nil {
+		return t, a.bad(f.err.Error())
+	}
+	return t, nil
+}
+
+// scopeList returns the scopes in ss, each of which may be several (RFC 6749,
+// Section 3.3).
+func scopeList(ss ...string) []string { return strings.Fields(strings.Join(ss, " ")) }
+
+// A tokenCache holds one token and renews it. Fresh: it is returned at once. Stale,
+// near its expiry: it is returned at once, and renewed in the background. Expired: all
+// callers wait for one fetch, each no longer than its own context.
+type tokenCache struct {
+	current atomic.Pointer[Token] // the hot path reads nothing else
+
+	mu      sync.Mutex // guards what follows; not held during a fetch
+	flight  *flight    // nil: none under way
+	trouble *trouble   // nil: none so far
+}
+
+// A fetcher obtains a token in place of old, which is nil at first. It may return a
+// token together with an error: the token is kept and, if valid, handed out, the error
+// is what Refresh reports, and fetch is called again after a while.
+type fetcher interface {
+	fetch(ctx context.Context, old *Token) (*Token, error)
+}
+
+// A renewer is a caching source. renew obtains another token in place of one that a
+// resource server rejected; it returns that same one where it is too soon to ask again.
+type renewer interface {
+	renew(ctx context.Context, rejected *Token) (*Token, error)
+}
+
+// A flight is one fetch. done is closed after the other fields are set.
+type flight struct {
+	done  chan struct{}
+	token *Token
+	err   error
+}
+
+// trouble is what went wrong. Its times have a monotonic clock: setting the wall clock
+// neither ends nor prolongs a pause.
+type trouble struct {
+	err        error // of the last fetch, or nil
+	failures   int   // in a row
+	retryAt    time.Time
+	rejectedAt time.Time
+}
+
+func (c *tokenCache) token(ctx context.Context, src fetcher) (*Token, error) {
+	if t := c.current.Load(); t != nil && time.Now().UnixNano() < t.freshUntil {
+		return t, nil
+	}
+	c.mu.Lock()
+	t, f, err := c.current.Load(), (*flight)(nil), error(nil)
+	if t == nil || time.Now().UnixNano() >= t.freshUntil { // not renewed meanwhile
+		f, err = c.join(src, false)
+	}
+	c.mu.Unlock()
+	if err == nil && !t.Valid() {
+		t, err = f.wait(ctx)
+	}
+	if err != nil && !t.Valid() {
+		return nil, err
+	}
+	return t, nil
+}
+
+// refresh fetches a token though the current one may be fresh. Unlike token it
+// reports the error that came with a token.
+func (c *tokenCache) refresh(ctx context.Context, src fetcher) (*Token, error) {
+	c.mu.Lock()
+	f, err := c.join(src, true)
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return f.wait(ctx)
+}
+
+func (c *tokenCache) renew(ctx context.Context, src fetcher, rejected *Token) (*Token, error) {
+	c.mu.Lock()
+	if c.current.Load() != rejected { // renewed meanwhile
+		c.mu.Unlock()
+		return c.token(ctx, src)
+	}
+	if c.trouble == nil {
+		c.trouble = new(trouble)
+	}
+	// A server that refuses every token must not cause a refresh at every request.
+	if c.flight == nil && !c.trouble.rejectedAt.IsZero() && time.Since(c.trouble.rejectedAt) < rejectInterval {
+		c.mu.Unlock()
+		return rejected, nil
+	}
+	c.trouble.rejectedAt = time.Now()
+	f, err := c.join(src, false)
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return f.wait(ctx)
+}
+
+// join returns the flight under way or a new one, or why there must be none: the last
+// one failed and it is too soon, or useless, to try again. c.mu is held.
+func (c *tokenCache) join(src fetcher, force bool) (*flight, error) {
+	if c.flight != nil {
+		return c.flight, nil
+	}
+	if tr := c.trouble; tr != nil && tr.err != nil && (errors.Is(tr.err, ErrLoginRequired) || !force && time.Now().Before(tr.retryAt)) {
+		return nil, tr.err
+	}
+	// The flight has a context of its own: the caller that happened to come first may
+	// leave, but a refresh token that the server has replaced must not be lost with it.
+	f := &flight{done: make(chan struct{}), err: errors.New("oauth2: the token source did not return")}
+	c.flight = f
+	old := c.current.Load()
+	go func() {
+		defer c.land(f) // also when src panics or calls runtime.Goexit
+		ctx, cancel := context.WithTimeout(context.Background(), flightTimeout)
+		defer cancel()
+		f.token, f.err = src.fetch(ctx, old)
+		if f.err == nil && !f.token.Valid() {
+			f.err = errors.New("oauth2: the token had expired when it came; check this machine's clock")
+		}
+	}()
+	return f, nil
+}
+
+// land ends a flight.
+func (c *tokenCache) land(f *flight) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.err == nil && c.trouble != nil {
+		c.trouble.err, c.trouble.failures = nil, 0
+	}
+	if f.err != nil {
+		if c.trouble == nil {
+			c.trouble = new(trouble)
+		}
+		pause := min(firstBackoff<<min(c.trouble.failures, 10), longestBackoff)
+		var e *Error
+		if errors.As(f.err, &e) {
+			pause = max(pause, e.RetryAfter)
+		}
+		c.trouble.err, c.trouble.retryAt = f.err, time.Now().Add(pause)
+		c.trouble.failures++
+	}
+	if f.token != nil {
+		f.token = c.keep(f.token)
+	}
+	c.flight = nil
+	close(f.done)
+}
+
+// keep makes a copy of t, which may be shared, the current token. c.mu is held, or nobody
+// else has c yet.
+func (c *tokenCache) keep(t *Token) *Token {
+	kept := *t
+	kept.freshUntil = freshUntil(t, time.Now())
+	if c.trouble != nil && c.trouble.err != nil { // so that the hot path comes by again
+		kept.freshUntil = min(kept.freshUntil, c.trouble.retryAt.UnixNano())
+	}
+	c.current.Store(&kept)
+	return &kept
+}
+
+// freshUntil returns when t gets stale: 225 s before its expiry, or in the middle of
+// the life it has left if that is later, so that short lives cause no storm.
+func freshUntil(t *Token, now time.Time) int64 {
+	switch left := t.Expiry.Round(0).Sub(now.Round(0)); {
+	case t.AccessToken.empty():
+		return 0
+	case t.Expiry.IsZero() || left > maxLifetime:
+		return math.MaxInt64
+	default:
+		return t.Expiry.Add(-min(earlyRefresh, left/2)).UnixNano()
+	}
+}
+
+var errNilContext = errors.New("oauth2: the context is nil")
+
+// wait returns what f brought, or the reason why ctx ended before.
+func (f *flight) wait(ctx context.Context) (*Token, error) {
+	if ctx == nil {
+		return nil, errNilContext
+	}
+	select {
+	case <-f.done:
+		return f.token, f.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("oauth2: waiting for a token: %w", context.Cause(ctx))
+	}
+}
+
+// A Transport is an [http.RoundTripper] that authorizes requests with the tokens of
+// a source (RFC 6750, Section 2.1). It sends a token only over https, or to this
+// machine, never after a redirect has left the origin of the first request, and only
+// to Hosts where that is set. A request that already has an Authorization header, and
+// one that this package sends to obtain a token, passes through untouched.
+//
+// When the answer is 401 and the source caches, the token is renewed and the request
+// sent once more, unless its body can't be sent again (it has one and no GetBody) or the
+// last such renewal was less than 10 seconds ago; then the 401 is returned. All other answers are the
+// caller's. The fields must not be changed after the first request; a Transport is safe
+// for concurrent use.
+type Transport struct {
+	// Source supplies the tokens. It is asked for each request, so it should cache,
+	// as all sources of this package do; see [CachedTokenSource].
+	Source TokenSource
+	// Base sends the requests. Nil means http.DefaultTransport.
+	Base http.RoundTripper
+	// Hosts are the hosts that may get a token: exact names, without a port, or
+	// ".example.com" for all subdomains of example.com. A request to another host is an
+	// error. Nil means all hosts.
+	Hosts []string
+
+	header atomic.Pointer[authorization]
+}
+
+var _ http.RoundTripper = (*Transport)(nil)
+
+// authorization is the header for the last token, kept so that it is not built anew for
+// each request.
+type authorization struct {
+	token string
+	value []string
+}
+
+// NewClient returns an HTTP client that authorizes its requests with src, as a
+// [Transport] with no other settings does. It has no timeout: API calls may take long,
+// and the request's context bounds them.
+func NewClient(src TokenSource) *http.Client { return &http.Client{Transport: &Transport{Source: src}} }
+
+// RoundTrip implements [http.RoundTripper]. It fails with the error of the source, and
+// with one of its own for a request that must not carry a token; the request is then not sent.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	base := t.Base
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	if req.Header["Authorization"] != nil || req.Context().Value(tokenRequest{}) != nil || redirectedAway(req) {
+		return base.RoundTrip(req)
+	}
+	tok, err := t.token(req)
+	var authorized *http.Request
+	if err == nil {
+		authorized, err = t.withToken(req, tok, req.Body)
+	}
+	if err != nil {
+		if req.Body != nil {
+			req.Body.Close() // as the contract of RoundTripper demands
+		}
+		return nil, err
+	}
+	resp, err := base.RoundTrip(authorized)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	again := t.renewed(req, tok)
+	if again == nil {
+		return resp, nil
+	}
+	io.Copy(io.Discard, io.LimitReader(resp.Body, maxHeader)) // so that the connection can be used again
+	resp.Body.Close()
+	return base.RoundTrip(again)
+}
+
+// token returns the token for req, or why it must have none.
+func (t *Transport) token(req *http.Request) (*Token, error) {
+	host := req.URL.Hostname()
+	switch {
+	case t.Source == nil:
+		return nil, errors.New("oauth2: the Transport has no Source")
+	case req.URL.Scheme != "https" && (req.URL.Scheme != "http" || !isLoopback(host)):
+		return nil, fmt.Errorf("oauth2: a token is sent over https only, not to %s://%s, where anybody on the way could read it", printable(req.URL.Scheme, 32), printable(host, 255))
+	case t.Hosts != nil && !slices.ContainsFunc(t.Hosts, func(h string) bool {
+		return strings.EqualFold(h, host) || strings.HasPrefix(h, ".") && strings.HasSuffix(strings.ToLower(host), strings.ToLower(h))
+	}):
+		return nil, fmt.Errorf("oauth2: %q is not among the hosts that may get a token", printable(host, 255))
+	}
+	return t.Source.Token(req.Context())
+}
+
+// withToken returns req with the token and body, leaving req itself alone.
+func (t *Transport) withToken(req *http.Request, tok *Token, body io.ReadCloser) (*http.Request, error) {
+	auth := t.header.Load()
+	if auth == nil || tok == nil || auth.token != tok.AccessToken.Reveal() {
+		if err := tok.check(); err != nil {
+			return nil, err
+		}
+		access := tok.AccessToken.Reveal()
+		auth = &authorization{access, []string{"Bearer " + access}}
+		t.header.Store(auth)
+	}
+	r := req.WithContext(req.Context())
+	r.Header = make(http.Header, len(req.Header)+1)
+	for k, v := range req.Header {
+		r.Header[k] = v
+	}
+	r.Header["Authorization"] = auth.value
+	r.Body = body
+	return r, nil
+}
+
+// renewed returns req with another token than tok, which the server refused, or nil: what
+// it answered to tok then says more than an error could.
+func (t *Transport) renewed(req *http.Request, tok *Token) *http.Request {
+	src, ok := t.Source.(renewer)
+	body := req.Body
+	if !ok || body != nil && body != http.NoBody && req.GetBody == nil {
+		return nil
+	}
+	fresh, err := src.renew(req.Context(), tok)
+	if err != nil || fresh == tok {
+		return nil
+	}
+	if body != nil && body != http.NoBody {
+		if body, err = req.GetBody(); err != nil {
+			return nil
+		}
+	}
+	again, _ := t.withToken(req, fresh, body)
+	return again
+}
+
+// redirectedAway reports whether req follows a redirect that left the origin of the
+// first request, even if it has come back: whoever redirects must not choose where a token goes.
+func redirectedAway(req *http.Request) bool {
+	for r := req; r.Response != nil; r = r.Response.Request {
+		if from := r.Response.Request; from == nil || from.URL.Scheme != r.URL.Scheme || !strings.EqualFold(from.URL.Host, r.URL.Host) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,272 @@
+package oauth2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+)
+
+// A Secret holds a string that must not be seen: no fmt verb, logger or encoder
+// prints it, wherever it is nested, and marshaling one fails instead of losing or
+// storing it by accident. The zero value is the empty secret. It is safe for
+// concurrent use and is compared by what Reveal returns, not with ==.
+type Secret struct {
+	// A closure, since fmt can follow neither functions nor, in the unexported
+	// field of somebody's struct, call methods.
+	reveal func() string
+}
+
+// NewSecret returns a Secret that holds s.
+func NewSecret(s string) Secret {
+	if s == "" {
+		return Secret{}
+	}
+	return Secret{func() string { return s }}
+}
+
+// Reveal returns the string. It is the only way out: search for it in an audit.
+func (s Secret) Reveal() string {
+	if s.reveal == nil {
+		return ""
+	}
+	return s.reveal()
+}
+
+func (s Secret) empty() bool { return s.reveal == nil }
+
+// Format implements [fmt.Formatter]: every verb prints [secret].
+func (s Secret) Format(f fmt.State, verb rune) { io.WriteString(f, "[secret]") }
+
+// LogValue implements [slog.LogValuer].
+func (s Secret) LogValue() slog.Value { return slog.StringValue("[secret]") }
+
+var errMarshalSecret = errors.New("oauth2: a Secret is not marshaled; store Credentials with MarshalAuthorizedUser")
+
+// MarshalJSON fails, so that no file or log gets the secret or a redacted copy.
+func (s Secret) MarshalJSON() ([]byte, error) { return nil, errMarshalSecret }
+
+// MarshalText fails, so that no file or log gets the secret or a redacted copy.
+func (s Secret) MarshalText() ([]byte, error) { return nil, errMarshalSecret }
+
+// Google's endpoints, which its client files imply or leave out.
+const (
+	googleIssuer    = "https://accounts.google.com"
+	googleTokenURI  = "https://oauth2.googleapis.com/token"
+	googleKeysURI   = "https://www.googleapis.com/oauth2/v3/certs"
+	googleDeviceURI = "https://oauth2.googleapis.com/device/code"
+	googleRevokeURI = "https://oauth2.googleapis.com/revoke"
+)
+
+// ClientSecrets is a client as it is registered with an authorization server, and
+// that server's endpoints. It comes from a client_secrets.json
+// ([ReadClientSecretsFile]) or is filled in by hand. It must not be changed once it is in use, and
+// is then safe for concurrent use.
+type ClientSecrets struct {
+	// Type is "installed" for a program on a person's machine, "web" for a web
+	// application. Empty means installed. It decides which redirect URI
+	// [InstalledAppFlow] uses.
+	Type string
+	// ClientID is the client's identifier. It is required.
+	ClientID string
+	// ClientSecret authenticates the client. It is empty for a public client, and
+	// in an installed program it is no secret (RFC 8252, Section 8.5): what
+	// protects the sign-in there is PKCE, which is always used.
+	ClientSecret Secret
+	// AuthURI is the authorization endpoint, where the person signs in. It is
+	// required for a [Flow].
+	AuthURI string
+	// TokenURI is the token endpoint. It is required.
+	TokenURI string
+	// RedirectURIs are the registered redirect URIs. It may be empty.
+	RedirectURIs []string
+	// Issuer identifies the authorization server in ID tokens and in redirects
+	// (RFC 9207). If empty, neither is checked.
+	Issuer string
+	// DeviceAuthURI is the device authorization endpoint (RFC 8628). It may be empty.
+	DeviceAuthURI string
+	// RevocationURI is the revocation endpoint (RFC 7009). It may be empty.
+	RevocationURI string
+	// KeysURI is where the issuer publishes its keys, for [IDTokenVerifier]. It may be empty.
+	KeysURI string
+	// AuthMethod is how the client authenticates at the token endpoint, in the words of
+	// RFC 7591: client_secret_basic, client_secret_post or none. If empty, it is
+	// client_secret_basic where there is a secret, and none where there is not. No
+	// other method is tried when the server refuses this one.
+	AuthMethod string
+	// HTTPClient sends the requests to the authorization server, but without
+	// redirects and cookies. If nil, a client with timeouts is used.
+	HTTPClient *http.Client
+}
+
+// ReadClientSecretsFile reads a client_secrets.json, as Google's console offers it for
+// download. See [ParseClientSecrets].
+func ReadClientSecretsFile(name string) (*ClientSecrets, error) {
+	data, err := readFile(name)
+	if err != nil {
+		return nil, err
+	}
+	c, err := ParseClientSecrets(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w (file %q)", err, name)
+	}
+	return c, nil
+}
+
+// ParseClientSecrets parses the text of a client_secrets.json: one object, "web" or
+// "installed", with client_id, auth_uri, token_uri and, optionally, client_secret
+// and redirect_uris. A file with Google's endpoints implies Google's issuer, key set, device
+// and revocation endpoints too. AuthMethod is client_secret_post, as Google's tools
+// have it, or none without a secret. Other members are ignored.
+func ParseClientSecrets(data []byte) (*ClientSecrets, error) {
+	top, err := parseObject(data)
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: the client secrets are %w", err)
+	}
+	file := fields{object: top}
+	if typ := file.str("type"); typ != "" {
+		return nil, fmt.Errorf("oauth2: these are no client secrets but a file of type %q; download the file of an OAuth client ID", printable(typ, 64))
+	}
+	if file.has("web") && file.has("installed") {
+		return nil, errors.New("oauth2: the client secrets have both \"web\" and \"installed\"; keep the one that is registered")
+	}
+	c := &ClientSecrets{Type: "installed", AuthMethod: "none"}
+	if file.has("web") {
+		c.Type = "web"
+	}
+	if !file.has(c.Type) {
+		return nil, errors.New("oauth2: the client secrets have neither \"web\" nor \"installed\"; download the file of an OAuth client ID")
+	}
+	inner, err := parseObject([]byte(file.object[c.Type]))
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: the client secrets: %q is %w", c.Type, err)
+	}
+	f := fields{object: inner}
+	c.ClientID, c.ClientSecret = f.str("client_id"), NewSecret(f.str("client_secret"))
+	c.AuthURI, c.TokenURI, c.RedirectURIs = f.str("auth_uri"), f.str("token_uri"), f.strs("redirect_uris")
+	if f.err != nil {
+		return nil, fmt.Errorf("oauth2: the client secrets: %q %w", c.Type, f.err)
+	}
+	if c.ClientID == "" {
+		return nil, errors.New("oauth2: the client secrets have no client_id")
+	}
+	auth, err := checkEndpoint(c.AuthURI)
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: the client secrets: auth_uri %w", err)
+	}
+	token, err := checkEndpoint(c.TokenURI)
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: the client secrets: token_uri %w", err)
+	}
+	if !c.ClientSecret.empty() {
+		c.AuthMethod = "client_secret_post"
+	}
+	if auth.Host == "accounts.google.com" && isGoogle(token) {
+		c.useGoogle()
+	}
+	return c, nil
+}
+
+// isGoogle reports whether a token endpoint is Google's.
+func isGoogle(token *url.URL) bool {
+	return slices.Contains([]string{"oauth2.googleapis.com", "accounts.google.com", "www.googleapis.com"}, token.Host)
+}
+
+func (c *ClientSecrets) useGoogle() {
+	c.Issuer, c.KeysURI, c.DeviceAuthURI, c.RevocationURI = googleIssuer, googleKeysURI, googleDeviceURI, googleRevokeURI
+}
+
+// readFile reads a regular file of at most 1 MiB. A device or a pipe could block, or
+// never end.
+func readFile(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("oauth2: %q is not a regular file", name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: %w", err)
+	}
+	defer f.Close()
+	data, err := readAll(f)
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: reading %q: %w", name, err)
+	}
+	return data, nil
+}
+
+// post sends form, with client authentication, to the endpoint uri, which errors call by its
+// name.
+func (c *ClientSecrets) post(ctx context.Context, op, uri string, form url.Values, once bool) (*answer, error) {
+	r := &request{op: op, url: uri, form: form, authenticate: c.authenticate, client: c.HTTPClient, once: once}
+	return r.do(ctx)
+}
+
+// authenticate adds the client's authentication to a request (RFC 6749, Section 2.3).
+func (c *ClientSecrets) authenticate(form url.Values, header http.Header) error {
+	method := c.AuthMethod
+	if method == "" && c.ClientSecret.empty() {
+		method = "none"
+	}
+	if c.ClientID == "" {
+		return errors.New("oauth2: the client has no ClientID")
+	}
+	if c.ClientSecret.empty() && strings.HasPrefix(method, "client_secret") {
+		return fmt.Errorf("oauth2: AuthMethod %s needs a ClientSecret", method)
+	}
+	switch method {
+	case "", "client_secret_basic":
+		// Encoded first, which many forget (Section 2.3.1).
+		r := &http.Request{Header: header}
+		r.SetBasicAuth(url.QueryEscape(c.ClientID), url.QueryEscape(c.ClientSecret.Reveal()))
+	case "client_secret_post":
+		form.Set("client_secret", c.ClientSecret.Reveal())
+		form.Set("client_id", c.ClientID)
+	case "none":
+		form.Set("client_id", c.ClientID)
+	default:
+		return fmt.Errorf("oauth2: AuthMethod %q is not supported", printable(method, 64))
+	}
+	return nil
+}
+
+// checkEndpoint parses the URL of an endpoint. Its errors complete a sentence that
+// begins with the endpoint's name, and don't quote the URL, whose query may hold a
+// secret.
+func checkEndpoint(raw string) (*url.URL, error) {
+	if raw == "" {
+		return nil, errors.New("is missing")
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Opaque != "" || u.Hostname() == "" || strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }):
+		return nil, errors.New("is not a valid URL")
+	case u.User != nil:
+		return nil, errors.New("has a user name in its URL, which would hide the host")
+	case strings.Contains(raw, "#"):
+		return nil, errors.New("has a fragment in its URL (RFC 6749, Sections 3.1 and 3.2)")
+	case strings.Contains(u.Host, "%") || u.Port() == "0" || strings.HasSuffix(u.Host, ":"):
+		return nil, errors.New("has no usable host and port in its URL")
+	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
+		return u, nil
+	}
+	return nil, fmt.Errorf("is a URL with scheme %q: only https is allowed, and http for 127.0.0.1, [::1] and localhost, since anybody on the way could read the secrets", printable(u.Scheme, 32))
+}
+
+// isLoopback reports whether host is this machine: an IP literal, or localhost.
+func isLoopback(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.IsLoopback() && !ip.Is4In6()
+	}
+	return strings.EqualFold(host, "localhost")
+}
