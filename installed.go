@@ -76,15 +76,21 @@ func (f *InstalledAppFlow) RunLocalServer(ctx context.Context) (*Credentials, er
 	if ctx == nil {
 		return nil, errNilContext
 	}
-	ctx, cancel := context.WithCancel(ctx) // ends the launcher of the browser with the flow
-	if _, ok := ctx.Deadline(); !ok {
-		ctx, cancel = context.WithTimeout(ctx, signInTimeout)
-	}
-	defer cancel()
 	listeners, redirectURI, err := f.listen()
 	if err != nil {
 		return nil, err
 	}
+	return f.run(ctx, listeners, redirectURI)
+}
+
+// run is RunLocalServer from the listeners on, which it closes.
+func (f *InstalledAppFlow) run(ctx context.Context, listeners []net.Listener, redirectURI *url.URL) (*Credentials, error) {
+	timeout := signInTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = time.Until(deadline)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout) // which also ends the launcher of the browser
+	defer cancel()
 	srv := &loopbackServer{ctx: ctx, redirectURI: redirectURI, done: make(chan struct{}), success: f.SuccessPage, failure: f.FailurePage}
 	stop := srv.serve(listeners)
 	defer stop()
@@ -239,7 +245,13 @@ func (s *loopbackServer) serve(listeners []net.Listener) (stop func()) {
 	var running sync.WaitGroup
 	slots := make(chan struct{}, maxLoopbackConns)
 	for _, l := range listeners {
-		running.Go(func() { server.Serve(&limitedListener{l, slots}) })
+		running.Go(func() {
+			err := server.Serve(&limitedListener{l, slots})
+			if err != http.ErrServerClosed && s.claimed.CompareAndSwap(false, true) {
+				s.err = fmt.Errorf("oauth2: the listener for the redirect failed: %w", err)
+				close(s.done)
+			}
+		})
 	}
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), loopbackGrace) // for the page to be sent
@@ -261,7 +273,7 @@ func (s *loopbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	mode := r.Header.Get("Sec-Fetch-Mode")
 	attempt := s.attempt.Load()
 	switch {
-	case !strings.EqualFold(r.Host, s.redirectURI.Host): // DNS rebinding
+	case !strings.EqualFold(strings.TrimSuffix(r.Host, ":80"), strings.TrimSuffix(s.redirectURI.Host, ":80")): // DNS rebinding
 		respond(w, http.StatusMisdirectedRequest, "")
 	case r.URL.EscapedPath() != path || attempt == nil:
 		respond(w, http.StatusNotFound, "")
