@@ -114,19 +114,15 @@ var userFile = []string{
 // token_uri is Google's unless the file has one. A token without an expiry is not used, since it may be
 // old.
 func ParseCredentials(data []byte) (*Credentials, error) {
-	top, err := parseObject(data)
+	f, err := parseTyped(data, "the credentials", "authorized_user")
 	if err != nil {
-		return nil, fmt.Errorf("oauth2: the credentials are %w", err)
-	}
-	f := fields{object: top}
-	if typ := f.str("type"); typ != "authorized_user" && typ != "" {
-		return nil, fmt.Errorf("oauth2: the credentials are of type %q, not authorized_user", printable(typ, 64))
+		return nil, err
 	}
 	client := &ClientSecrets{ClientID: f.str("client_id"), ClientSecret: NewSecret(f.str("client_secret")), TokenURI: f.str("token_uri"),
 		Issuer: f.str("issuer"), RevocationURI: f.str("revocation_uri"), AuthMethod: f.str("token_endpoint_auth_method")}
 	tok := &Token{AccessToken: f.secret("token"), RefreshToken: f.secret("refresh_token"), IDToken: f.secret("id_token"),
 		Type: "Bearer", Expiry: f.expiry("expiry"), Scopes: f.scopes("granted_scopes")}
-	rest := &stored{granted: f.has("granted_scopes"), unknown: maps.Clone(top)}
+	rest := &stored{granted: f.has("granted_scopes"), unknown: maps.Clone(f.object)}
 	scopes := f.scopes("scopes")
 	if f.err != nil {
 		return nil, fmt.Errorf("oauth2: the credentials: the file %w", f.err)

@@ -1,17 +1,527 @@
 package oauth2
 
 import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
+	"math/big"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 )
+
+// Limits of tokens, keys and clocks.
+const (
+	maxJWT        = 16 << 10 // bytes
+	maxKeyID      = 256      // bytes
+	maxKeys       = 100      // in a set
+	minKeyBits    = 2048     // RFC 7518, Section 3.3
+	maxKeyBits    = 8192     // so that a hostile key can't make a check expensive
+	keyExponent   = 65537
+	defaultLeeway = time.Minute
+	maxLeeway     = 5 * time.Minute // RFC 7519, Section 4.1.4: "no more than a few minutes"
+	minKeysAge    = 5 * time.Minute
+	maxKeysAge    = 24 * time.Hour
+	keysGrace     = 24 * time.Hour   // in which old keys serve while new ones can't be fetched
+	keysInterval  = 30 * time.Second // between fetches that unknown key IDs cause
+)
+
+// An IDTokenVerifier verifies ID tokens that come from elsewhere than the token endpoint: from
+// a browser, a phone, another service (OpenID Connect Core, Section 3.1.3.7). Only RS256 is
+// accepted. The zero value, with an Audience, verifies Google's. Its fields must not be
+// changed after the first call; it is safe for concurrent use, and should be kept, since it caches
+// the issuer's keys.
+type IDTokenVerifier struct {
+	// Issuer is who must have issued the token. If empty, it is Google.
+	Issuer string
+	// Audience is the client ID that the token must be for. It is required: without it, a
+	// token that was issued to any other application would pass.
+	Audience string
+	// KeysURI is where the issuer publishes its keys, as a JSON Web Key Set (RFC 7517) or as
+	// Google's map of certificates. If empty, and Issuer is Google, it is Google's.
+	KeysURI string
+	// Leeway is how far this machine's clock and the issuer's may differ. If 0, it is a
+	// minute; more than 5 minutes is an error.
+	Leeway time.Duration
+	// HTTPClient fetches the keys. If nil, a client with timeouts is used.
+	HTTPClient *http.Client
+
+	keys keySet
+}
+
+// Verify checks the signature and the claims of an ID token and returns what it says. nonce
+// must be the one that was sent with the authorization request; if it is empty, it is not
+// checked. The keys are fetched when needed, once for all callers, and never for a token that
+// could not pass. No error comes with an IDToken.
+func (v *IDTokenVerifier) Verify(ctx context.Context, raw, nonce string) (*IDToken, error) {
+	t, err := v.verify(ctx, raw, nonce)
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: the ID token %w", err)
+	}
+	return t, nil
+}
+
+func (v *IDTokenVerifier) verify(ctx context.Context, raw, nonce string) (*IDToken, error) {
+	issuer, keysURI := cmp.Or(v.Issuer, googleIssuer), v.KeysURI
+	if keysURI == "" && issuer == googleIssuer {
+		keysURI = googleKeysURI
+	}
+	if v.Audience == "" || v.Leeway < 0 || v.Leeway > maxLeeway {
+		return nil, errors.New("can't be verified: the verifier needs an Audience, and a Leeway of 5 minutes at most")
+	}
+	header, payload, signature, err := splitJWT(raw)
+	if err != nil {
+		return nil, err
+	}
+	kid, err := parseHeader(header)
+	if err != nil {
+		return nil, err
+	}
+	sig, err := decodePart(signature)
+	if err != nil {
+		return nil, err
+	}
+	claims := func() (*IDToken, error) {
+		t, err := parseClaims(payload)
+		if err != nil {
+			return nil, err
+		}
+		return t, t.check(issuer, v.Audience, nonce, cmp.Or(v.Leeway, defaultLeeway), time.Now())
+	}
+	key := v.keys.get(kid)
+	if key == nil {
+		if _, err := claims(); err != nil { // junk must not cause a fetch
+			return nil, err
+		}
+		if key, err = v.keys.fetch(ctx, kid, &request{op: "fetching the issuer's keys", url: keysURI, client: v.HTTPClient}); err != nil {
+			return nil, fmt.Errorf("can't be verified: %w", err)
+		}
+	}
+	if err := verifyRS256(key, raw[:len(header)+1+len(payload)], sig); err != nil {
+		return nil, err
+	}
+	t, err := claims()
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// An IDToken is what an ID token says of a person (OpenID Connect Core, Section 2).
+type IDToken struct {
+	// Issuer is who issued the token (iss).
+	Issuer string
+	// Subject identifies the person at the issuer, and never changes (sub).
+	Subject string
+	// Audience are the client IDs that the token is for (aud).
+	Audience []string
+	// Expiry is when the token expires (exp).
+	Expiry time.Time
+	// IssuedAt is when the token was issued (iat).
+	IssuedAt time.Time
+	// Email is the person's address (email). It may be empty, and may change.
+	Email string
+	// EmailVerified reports whether the issuer has verified Email (email_verified).
+	EmailVerified bool
+	// HostedDomain is the Google Workspace domain that the account belongs to (hd). It is
+	// empty for other accounts.
+	HostedDomain string
+
+	authorizedParty, nonce string
+	notBefore              time.Time
+	claims                 object
+}
+
+// Claim decodes the claim called name into v, as encoding/json does, and leaves v alone if
+// there is none. Names are exact.
+func (t *IDToken) Claim(name string, v any) error {
+	if text, ok := t.claims[name]; ok && json.Unmarshal([]byte(text), v) != nil {
+		return fmt.Errorf("oauth2: the claim %q is not of the kind asked for", name)
+	}
+	return nil
+}
+
+// splitJWT returns the parts of a compact JWS (RFC 7515, Section 3.1). It looks at the
+// length first: what follows must not depend on how much junk somebody sends.
+func splitJWT(raw string) (header, payload, signature string, err error) {
+	header, rest, _ := strings.Cut(raw, ".")
+	payload, signature, ok := strings.Cut(rest, ".")
+	if len(raw) > maxJWT || !ok || strings.Contains(signature, ".") {
+		return "", "", "", errors.New("is not a signed JWT of three parts")
+	}
+	return header, payload, signature, nil
+}
+
+// decodePart decodes base64url without padding, and only in its one canonical form, so
+// that no second text passes for the same token.
+func decodePart(part string) ([]byte, error) {
+	data, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	if err != nil || part == "" || strings.ContainsAny(part, "\r\n") { // which DecodeString skips
+		return nil, errors.New("has a part that is not base64url")
+	}
+	return data, nil
+}
+
+// parseHeader checks a header, which nobody has vouched for: it can name a key, and nothing
+// else. The algorithm is not its choice, and the keys and URLs that it may hold
+// (jwk, jku, x5c, x5u) are not looked at. It returns the key ID, or "".
+func parseHeader(header string) (kid string, err error) {
+	data, err := decodePart(header)
+	if err != nil {
+		return "", err
+	}
+	f := fields{}
+	if f.object, err = parseObject(data); err != nil {
+		return "", fmt.Errorf("has a header that is %w", err)
+	}
+	alg, typ, kid := f.str("alg"), f.str("typ"), f.str("kid")
+	_, critical := f.object["crit"]
+	switch {
+	case f.err != nil:
+		return "", f.err
+	case alg != "RS256":
+		return "", fmt.Errorf("is signed with %q; only RS256 is accepted", printable(alg, 32))
+	case typ != "" && !strings.EqualFold(typ, "JWT"): // an access or logout token (RFC 8725, Section 3.11)
+		return "", fmt.Errorf("is a token of another type, %q", printable(typ, 32))
+	case critical:
+		return "", errors.New("has critical header parameters, of which none is supported (RFC 7515, Section 4.1.11)")
+	case len(kid) > maxKeyID:
+		return "", errors.New("has a key ID of more than 256 bytes")
+	}
+	return kid, nil
+}
+
+// verifyRS256 checks the signature of exactly the bytes that were received.
+func verifyRS256(key *rsa.PublicKey, signed string, signature []byte) error {
+	sum := sha256.Sum256([]byte(signed))
+	if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature) != nil {
+		return errors.New("has a signature that does not match")
+	}
+	return nil
+}
+
+// A signer makes RS256 signatures.
+type signer struct {
+	key    *rsa.PrivateKey
+	header string // encoded
+}
+
+func newSigner(key *rsa.PrivateKey, keyID string) (*signer, error) {
+	header, err := json.Marshal(struct {
+		Alg string `json:"alg"`
+		Typ string `json:"typ"`
+		Kid string `json:"kid,omitempty"`
+	}{"RS256", "JWT", keyID})
+	if err != nil {
+		return nil, err
+	}
+	return &signer{key, base64.RawURLEncoding.EncodeToString(header)}, checkPrivateKey(key)
+}
+
+// sign returns the JWT of claims.
+func (s *signer) sign(claims any) (string, error) {
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", errors.New("oauth2: the claims can't be written as JSON")
+	}
+	enc := base64.RawURLEncoding
+	jwt := make([]byte, 0, len(s.header)+enc.EncodedLen(len(payload))+enc.EncodedLen(s.key.Size())+2)
+	jwt = append(append(jwt, s.header...), '.')
+	jwt = enc.AppendEncode(jwt, payload)
+	sum := sha256.Sum256(jwt)
+	sig, err := rsa.SignPKCS1v15(nil, s.key, crypto.SHA256, sum[:])
+	if err != nil {
+		return "", errors.New("oauth2: the private key does not sign")
+	}
+	return string(enc.AppendEncode(append(jwt, '.'), sig)), nil
+}
+
+// parsePrivateKey parses the PEM of an RSA key, in PKCS #1 or PKCS #8. Its errors quote nothing
+// but the block's type.
+func parsePrivateKey(text string) (*rsa.PrivateKey, error) {
+	block, rest := pem.Decode([]byte(text))
+	switch {
+	case block == nil && strings.Contains(text, `\\n`):
+		return nil, errors.New("the private key has \\n in place of line ends: it was escaped twice")
+	case block == nil || !strings.HasPrefix(strings.TrimSpace(text), "-----BEGIN ") || len(bytes.TrimSpace(rest)) > 0:
+		return nil, errors.New("the private key is not one block of PEM")
+	case block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["Proc-Type"] != "":
+		return nil, errors.New("the private key is encrypted, which is not supported")
+	}
+	var parsed any
+	var err error
+	switch block.Type {
+	case "PRIVATE KEY":
+		parsed, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	case "RSA PRIVATE KEY":
+		parsed, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	default:
+		return nil, fmt.Errorf("there is a PEM block of type %q in place of a private key", printable(block.Type, 64))
+	}
+	key, ok := parsed.(*rsa.PrivateKey)
+	if err != nil || !ok {
+		return nil, errors.New("the private key is broken, or not an RSA key")
+	}
+	return key, nil
+}
+
+// checkPrivateKey refuses a key that is weak or does not work, which is better known now than at the
+// first token.
+func checkPrivateKey(key *rsa.PrivateKey) error {
+	if key == nil || key.N == nil || !usableKey(&key.PublicKey) || key.Validate() != nil {
+		return errors.New("the private key is broken, or not an RSA key of 2048 to 8192 bits")
+	}
+	var sum [sha256.Size]byte
+	sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
+	if err != nil || rsa.VerifyPKCS1v15(&key.PublicKey, crypto.SHA256, sum[:], sig) != nil {
+		return errors.New("the private key does not sign")
+	}
+	return nil
+}
+
+func usableKey(key *rsa.PublicKey) bool {
+	return key.N.BitLen() >= minKeyBits && key.N.BitLen() <= maxKeyBits && key.E == keyExponent
+}
+
+// A keySet holds an issuer's keys by their ID.
+type keySet struct {
+	mu      sync.Mutex // guards what follows; not held during a fetch
+	keys    map[string]*rsa.PublicKey
+	expires time.Time // of keys
+	next    time.Time // before which there is no other fetch
+	err     error     // of the last fetch
+	flight  chan struct{}
+}
+
+// get returns the key that a token names, or nil if keys must be fetched first.
+func (s *keySet) get(kid string) *rsa.PublicKey {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !time.Now().Before(s.expires) {
+		return nil
+	}
+	return s.find(kid)
+}
+
+func (s *keySet) find(kid string) *rsa.PublicKey {
+	if kid == "" && len(s.keys) == 1 { // the only one there is
+		for kid = range s.keys {
+		}
+	}
+	return s.keys[kid]
+}
+
+// fetch returns the key kid from a set that was fetched for this or another caller.
+func (s *keySet) fetch(ctx context.Context, kid string, r *request) (*rsa.PublicKey, error) {
+	s.mu.Lock()
+	if s.flight == nil && !time.Now().Before(s.next) {
+		done := make(chan struct{})
+		s.flight = done
+		go func() { // in a context of its own: the caller that came first may leave
+			ctx, cancel := context.WithTimeout(context.Background(), flightTimeout)
+			defer cancel()
+			keys, age, err := fetchKeys(ctx, r)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			now := time.Now()
+			s.err, s.flight, s.next = err, nil, now.Add(keysInterval)
+			switch {
+			case err == nil:
+				s.keys, s.expires = keys, now.Add(age)
+			case now.After(s.expires.Add(keysGrace)):
+				s.keys, s.next = nil, now.Add(firstBackoff)
+			}
+			close(done)
+		}()
+	}
+	flight := s.flight
+	s.mu.Unlock()
+	if flight != nil {
+		select {
+		case <-flight:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for the issuer's keys: %w", context.Cause(ctx))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if key := s.find(kid); key != nil { // even if it is old and the new ones can't be had
+		return key, nil
+	}
+	if s.err != nil {
+		return nil, s.err
+	}
+	return nil, fmt.Errorf("the issuer has no key %q", printable(kid, maxKeyID))
+}
+
+// fetchKeys fetches a key set, and how long it may be kept.
+func fetchKeys(ctx context.Context, r *request) (map[string]*rsa.PublicKey, time.Duration, error) {
+	ans, err := r.do(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	age := minKeysAge
+	for _, directive := range strings.Split(ans.header.Get("Cache-Control"), ",") {
+		if text, ok := strings.CutPrefix(strings.TrimSpace(directive), "max-age="); ok {
+			if n, err := strconv.ParseUint(text, 10, 31); err == nil {
+				age = max(minKeysAge, min(time.Duration(n)*time.Second, maxKeysAge))
+			}
+		}
+	}
+	f, err := ans.fields()
+	if err != nil {
+		return nil, 0, err
+	}
+	keys := parseKeys(f.object)
+	if len(keys) == 0 {
+		return nil, 0, ans.bad("has no usable RS256 key")
+	}
+	return keys, age, nil
+}
+
+// parseKeys returns the usable keys of a JSON Web Key Set, or of Google's map of
+// certificates. Others are passed over, so that a new kind does not make the known ones
+// unusable; of two with one ID neither is used.
+func parseKeys(set object) map[string]*rsa.PublicKey {
+	keys := map[string]*rsa.PublicKey{}
+	add := func(kid string, key *rsa.PublicKey) {
+		if _, twice := keys[kid]; twice || key == nil || !usableKey(key) {
+			key = nil
+		}
+		keys[kid] = key
+	}
+	var list []json.RawMessage
+	if text, ok := set["keys"]; ok {
+		if json.Unmarshal([]byte(text), &list) != nil || len(list) > maxKeys {
+			return nil
+		}
+		for _, text := range list {
+			if o, err := parseObject(text); err == nil {
+				f := fields{object: o}
+				if kid, key := f.str("kid"), parseJWK(&f); f.err == nil && len(kid) <= maxKeyID {
+					add(kid, key)
+				}
+			}
+		}
+	} else if len(set) <= maxKeys {
+		f := fields{object: set}
+		for kid := range set {
+			add(kid, parseCertificate(f.str(kid)))
+		}
+	}
+	maps.DeleteFunc(keys, func(_ string, key *rsa.PublicKey) bool { return key == nil })
+	return keys
+}
+
+// parseJWK returns an RSA key that is for checking RS256 signatures (RFC 7517, RFC 7518, Section 6.3.1), or
+// nil.
+func parseJWK(f *fields) *rsa.PublicKey {
+	_, private := f.object["d"]
+	ops := f.strs("key_ops")
+	if f.str("kty") != "RSA" || private || ops != nil && !slices.Contains(ops, "verify") ||
+		f.has("alg") && f.str("alg") != "RS256" || f.has("use") && f.str("use") != "sig" {
+		return nil
+	}
+	n, err := decodePart(f.str("n"))
+	e, err2 := decodePart(f.str("e"))
+	if err != nil || err2 != nil || n[0] == 0 || e[0] == 0 || len(e) > 4 {
+		return nil
+	}
+	return &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(new(big.Int).SetBytes(e).Int64())}
+}
+
+func parseCertificate(text string) *rsa.PublicKey {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil || time.Now().After(cert.NotAfter) || time.Now().Before(cert.NotBefore) {
+		return nil
+	}
+	key, _ := cert.PublicKey.(*rsa.PublicKey)
+	return key
+}
+
+// parseClaims parses the payload of an ID token.
+func parseClaims(payload string) (*IDToken, error) {
+	data, err := decodePart(payload)
+	if err != nil {
+		return nil, err
+	}
+	f := fields{}
+	if f.object, err = parseObject(data); err != nil {
+		return nil, fmt.Errorf("has claims that are %w", err)
+	}
+	t := &IDToken{
+		Issuer: f.str("iss"), Subject: f.str("sub"), authorizedParty: f.str("azp"), nonce: f.str("nonce"),
+		Email: f.str("email"), EmailVerified: strings.Trim(f.object["email_verified"], `"`) == "true", HostedDomain: f.str("hd"),
+		Expiry: f.date("exp"), IssuedAt: f.date("iat"), notBefore: f.date("nbf"), claims: f.object,
+	}
+	if aud := f.object["aud"]; strings.HasPrefix(aud, `"`) {
+		t.Audience = []string{unquote(aud)}
+	} else {
+		t.Audience = f.strs("aud")
+	}
+	return t, f.err
+}
+
+// date reads a NumericDate (RFC 7519, Section 2).
+func (f *fields) date(name string) time.Time {
+	text, ok := f.object[name]
+	if !ok {
+		return time.Time{}
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || n <= 0 || n > 253402300799 { // the year 9999
+		f.fail(name, "a time")
+		return time.Time{}
+	}
+	return time.Unix(int64(n), 0)
+}
+
+// check checks the claims against what the client expects (OpenID Connect Core, Section
+// 3.1.3.7). An empty nonce is not checked.
+func (t *IDToken) check(issuer, audience, nonce string, leeway time.Duration, now time.Time) error {
+	issuers := []string{issuer}
+	if issuer == googleIssuer {
+		issuers = append(issuers, "accounts.google.com") // as Google also writes it
+	}
+	switch {
+	case !slices.Contains(issuers, t.Issuer):
+		return fmt.Errorf("was issued by %q, not by %q", printable(t.Issuer, maxErrorText), issuer)
+	case audience == "" || !slices.Contains(t.Audience, audience) || slices.Contains(t.Audience, ""):
+		return fmt.Errorf("is not for the audience %q", audience)
+	case t.authorizedParty != "" && t.authorizedParty != audience, len(t.Audience) > 1 && t.authorizedParty == "":
+		return fmt.Errorf("was issued to another party than %q", audience)
+	case t.Subject == "" || len(t.Subject) > 255:
+		return errors.New("has no usable subject (sub)")
+	case t.Expiry.IsZero() || t.IssuedAt.IsZero():
+		return errors.New("lacks a time of issue or expiry (iat, exp)")
+	case !now.Before(t.Expiry.Add(leeway)):
+		return fmt.Errorf("expired at %v; if that is not past, check this machine's clock", t.Expiry.UTC())
+	case now.Add(leeway).Before(t.IssuedAt) || now.Add(leeway).Before(t.notBefore):
+		return fmt.Errorf("was issued at %v, which is in the future; check this machine's clock", t.IssuedAt.UTC())
+	case nonce != "" && subtle.ConstantTimeCompare([]byte(t.nonce), []byte(nonce)) != 1:
+		return errors.New("belongs to another sign-in: its nonce is not the one sent") // replay, or code injection
+	}
+	return nil
+}
 
 // An object is a JSON object, by the exact names of its members; the values are
 // JSON texts.
@@ -180,115 +690,4 @@ func (f *fields) seconds(name string) time.Duration {
 		return maxLifetime
 	}
 	return time.Duration(n) * time.Second
-}
-
-// maxLeeway bounds what clocks may differ by when times are checked (RFC 7519,
-// Section 4.1.4: "no more than a few minutes").
-const (
-	defaultLeeway = time.Minute
-	maxLeeway     = 5 * time.Minute
-	maxJWT        = 16 << 10 // bytes
-)
-
-// An IDToken is what an ID token says of a person (OpenID Connect Core, Section 2).
-type IDToken struct {
-	// Issuer is who issued the token (iss).
-	Issuer string
-	// Subject identifies the person at the issuer, and never changes (sub).
-	Subject string
-	// Audience are the client IDs that the token is for (aud).
-	Audience []string
-	// Expiry is when the token expires (exp).
-	Expiry time.Time
-	// IssuedAt is when the token was issued (iat).
-	IssuedAt time.Time
-
-	authorizedParty, nonce string
-	notBefore              time.Time
-	claims                 object
-}
-
-// splitJWT returns the parts of a compact JWS (RFC 7515, Section 3.1). It looks at the
-// length first: what follows must not depend on how much junk somebody sends.
-func splitJWT(raw string) (header, payload, signature string, err error) {
-	header, rest, _ := strings.Cut(raw, ".")
-	payload, signature, ok := strings.Cut(rest, ".")
-	if len(raw) > maxJWT || !ok || strings.Contains(signature, ".") {
-		return "", "", "", errors.New("is not a signed JWT of three parts")
-	}
-	return header, payload, signature, nil
-}
-
-// decodePart decodes base64url without padding, and only in its one canonical form, so
-// that no second text passes for the same token.
-func decodePart(part string) ([]byte, error) {
-	data, err := base64.RawURLEncoding.Strict().DecodeString(part)
-	if err != nil || part == "" || strings.ContainsAny(part, "\r\n") { // which DecodeString skips
-		return nil, errors.New("has a part that is not base64url")
-	}
-	return data, nil
-}
-
-// parseClaims parses the payload of an ID token.
-func parseClaims(payload string) (*IDToken, error) {
-	data, err := decodePart(payload)
-	if err != nil {
-		return nil, err
-	}
-	f := fields{}
-	if f.object, err = parseObject(data); err != nil {
-		return nil, fmt.Errorf("has claims that are %w", err)
-	}
-	t := &IDToken{
-		Issuer: f.str("iss"), Subject: f.str("sub"), authorizedParty: f.str("azp"), nonce: f.str("nonce"),
-		Expiry: f.date("exp"), IssuedAt: f.date("iat"), notBefore: f.date("nbf"), claims: f.object,
-	}
-	if aud := f.object["aud"]; strings.HasPrefix(aud, `"`) {
-		t.Audience = []string{unquote(aud)}
-	} else {
-		t.Audience = f.strs("aud")
-	}
-	return t, f.err
-}
-
-// date reads a NumericDate (RFC 7519, Section 2).
-func (f *fields) date(name string) time.Time {
-	text, ok := f.object[name]
-	if !ok {
-		return time.Time{}
-	}
-	n, err := strconv.ParseFloat(text, 64)
-	if err != nil || n <= 0 || n > 253402300799 { // the year 9999
-		f.fail(name, "a time")
-		return time.Time{}
-	}
-	return time.Unix(int64(n), 0)
-}
-
-// check checks the claims against what the client expects (OpenID Connect Core, Section
-// 3.1.3.7). An empty nonce is not checked.
-func (t *IDToken) check(issuer, audience, nonce string, leeway time.Duration, now time.Time) error {
-	issuers := []string{issuer}
-	if issuer == googleIssuer {
-		issuers = append(issuers, "accounts.google.com") // as Google also writes it
-	}
-	switch {
-	case !slices.Contains(issuers, t.Issuer):
-		return fmt.Errorf("was issued by %q, not by %q", printable(t.Issuer, maxErrorText), issuer)
-	case audience == "" || !slices.Contains(t.Audience, audience) || slices.Contains(t.Audience, ""):
-		return fmt.Errorf("is not for the audience %q", audience)
-	case t.authorizedParty != "" && t.authorizedParty != audience, len(t.Audience) > 1 && t.authorizedParty == "":
-		return fmt.Errorf("was issued to another party than %q", audience)
-	case t.Subject == "" || len(t.Subject) > 255:
-		return errors.New("has no usable subject (sub)")
-	case t.Expiry.IsZero() || t.IssuedAt.IsZero():
-		return errors.New("lacks a time of issue or expiry (iat, exp)")
-	case !now.Before(t.Expiry.Add(leeway)):
-		return fmt.Errorf("expired at %v; if that is not past, check this machine's clock", t.Expiry.UTC())
-	case now.Add(leeway).Before(t.IssuedAt) || now.Add(leeway).Before(t.notBefore):
-		return fmt.Errorf("was issued at %v, which is in the future; check this machine's clock", t.IssuedAt.UTC())
-	case nonce != "" && subtle.ConstantTimeCompare([]byte(t.nonce), []byte(nonce)) != 1:
-		return errors.New("belongs to another sign-in: its nonce is not the one sent") // replay, or code injection
-	}
-	return nil
 }

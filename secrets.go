@@ -109,15 +109,7 @@ type ClientSecrets struct {
 // ReadClientSecretsFile reads a client_secrets.json, as Google's console offers it for
 // download. See [ParseClientSecrets].
 func ReadClientSecretsFile(name string) (*ClientSecrets, error) {
-	data, err := readFile(name)
-	if err != nil {
-		return nil, err
-	}
-	c, err := ParseClientSecrets(data)
-	if err != nil {
-		return nil, fmt.Errorf("%w (file %q)", err, name)
-	}
-	return c, nil
+	return parseFile(name, ParseClientSecrets)
 }
 
 // ParseClientSecrets parses the text of a client_secrets.json: one object, "web" or
@@ -183,26 +175,47 @@ func (c *ClientSecrets) useGoogle() {
 	c.Issuer, c.KeysURI, c.DeviceAuthURI, c.RevocationURI = googleIssuer, googleKeysURI, googleDeviceURI, googleRevokeURI
 }
 
-// readFile reads a regular file of at most 1 MiB. A device or a pipe could block, or
-// never end.
-func readFile(name string) ([]byte, error) {
+// parseFile parses a regular file of at most 1 MiB. A device or a pipe could block, or never end.
+func parseFile[T any](name string, parse func([]byte) (T, error)) (v T, err error) {
 	info, err := os.Stat(name)
 	if err != nil {
-		return nil, fmt.Errorf("oauth2: %w", err)
+		return v, fmt.Errorf("oauth2: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("oauth2: %q is not a regular file", name)
+		return v, fmt.Errorf("oauth2: %q is not a regular file", name)
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("oauth2: %w", err)
+		return v, fmt.Errorf("oauth2: %w", err)
 	}
 	defer f.Close()
 	data, err := readAll(f)
-	if err != nil {
-		return nil, fmt.Errorf("oauth2: reading %q: %w", name, err)
+	if err == nil {
+		v, err = parse(data)
 	}
-	return data, nil
+	if err != nil {
+		return v, fmt.Errorf("%w (file %q)", err, name)
+	}
+	return v, nil
+}
+
+// parseTyped parses a file of credentials whose type is the one wanted. A file of another type is
+// refused, since it would make another kind of request, to an address of its own choice.
+func parseTyped(data []byte, what, want string) (fields, error) {
+	o, err := parseObject(data)
+	if err != nil {
+		return fields{}, fmt.Errorf("oauth2: %s: the file is %w", what, err)
+	}
+	f := fields{object: o}
+	typ := f.str("type")
+	if typ == "" && (f.has("web") || f.has("installed")) {
+		typ = "client_secrets"
+	}
+	// Python's libraries write no type.
+	if typ != want && (typ != "" || want != "authorized_user") || f.err != nil {
+		return fields{}, fmt.Errorf("oauth2: %s: the file is of type %q, not %s", what, printable(typ, 64), want)
+	}
+	return f, nil
 }
 
 // post sends form, with client authentication, to the endpoint uri, which errors call by its

@@ -1,0 +1,257 @@
+package oauth2
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// How long assertions are good for, and how far back they are dated for the sake of
+// servers whose clock is behind.
+const (
+	assertionLifetime = time.Hour
+	clientLifetime    = 5 * time.Minute // of a client's assertion, which is used at once
+	backdate          = 10 * time.Second
+)
+
+const cloudPlatformScope = "https://www.googleapis.com/auth/cloud-platform"
+
+// ServiceAccountCredentials sign a server in with the key of a service account (RFC 7523, Section
+// 2.1). They are a [TokenSource]. Fields must not be changed after the first call; the With methods
+// return copies with a cache of their own. They are safe for concurrent use.
+type ServiceAccountCredentials struct {
+	// Email is the service account's address (client_email).
+	Email string
+	// KeyID names the key (private_key_id). It may be empty.
+	KeyID string
+	// TokenURI is the token endpoint (token_uri), and the audience of every assertion: what
+	// another server is given is worth nothing elsewhere.
+	TokenURI string
+	// ProjectID is the project of the account (project_id). It may be empty.
+	ProjectID string
+	// QuotaProject is the project that API calls are counted against, as the header
+	// X-Goog-User-Project (quota_project_id). If empty, that is the account's own.
+	QuotaProject string
+	// Scopes are what is asked for.
+	Scopes []string
+	// Subject is the person on whose behalf the account acts, by domain-wide
+	// delegation. If empty, it acts for itself.
+	Subject string
+	// Claims are added to the assertions. They can't replace those that the package sets.
+	Claims map[string]any
+	// HTTPClient sends the token requests. If nil, a client with timeouts is used.
+	HTTPClient *http.Client
+
+	signer     *signer
+	selfSigned bool
+	audience   string // of a self-signed token, or of an ID token
+	idToken    bool
+	cache      tokenCache
+}
+
+// ReadServiceAccountFile reads the key file of a service account. See [ParseServiceAccount].
+func ReadServiceAccountFile(name string, scopes ...string) (*ServiceAccountCredentials, error) {
+	return parseFile(name, func(data []byte) (*ServiceAccountCredentials, error) { return ParseServiceAccount(data, scopes...) })
+}
+
+// ParseServiceAccount parses a service account's key file, as Google's console offers it. Its type must be
+// service_account, and its key an RSA key of 2048 bits or more, in PKCS #8 or PKCS #1, that
+// works: it is tried.
+func ParseServiceAccount(data []byte, scopes ...string) (*ServiceAccountCredentials, error) {
+	f, err := parseTyped(data, "the service account", "service_account")
+	if err != nil {
+		return nil, err
+	}
+	s := &ServiceAccountCredentials{Email: f.str("client_email"), KeyID: f.str("private_key_id"), TokenURI: f.str("token_uri"),
+		ProjectID: f.str("project_id"), QuotaProject: f.str("quota_project_id"), Scopes: scopeList(scopes...)}
+	text := f.str("private_key")
+	if f.err == nil && s.Email == "" {
+		f.err = errors.New("has no client_email")
+	}
+	if _, err := checkEndpoint(s.TokenURI); f.err == nil && err != nil {
+		f.err = fmt.Errorf("has a token_uri that %w", err)
+	}
+	if f.err != nil {
+		return nil, fmt.Errorf("oauth2: the service account %w", f.err)
+	}
+	key, err := parsePrivateKey(text)
+	if err == nil {
+		s.signer, err = newSigner(key, s.KeyID)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: the service account: %w", err)
+	}
+	return s, nil
+}
+
+func (s *ServiceAccountCredentials) copy() *ServiceAccountCredentials {
+	return &ServiceAccountCredentials{Email: s.Email, KeyID: s.KeyID, TokenURI: s.TokenURI, ProjectID: s.ProjectID, QuotaProject: s.QuotaProject,
+		Scopes: slices.Clone(s.Scopes), Subject: s.Subject, Claims: maps.Clone(s.Claims), HTTPClient: s.HTTPClient,
+		signer: s.signer, selfSigned: s.selfSigned, audience: s.audience}
+}
+
+// WithScopes returns a copy that asks for scopes.
+func (s *ServiceAccountCredentials) WithScopes(scopes ...string) *ServiceAccountCredentials {
+	c := s.copy()
+	c.Scopes = scopeList(scopes...)
+	return c
+}
+
+// WithSubject returns a copy that acts on behalf of user, an e-mail address (domain-wide delegation).
+func (s *ServiceAccountCredentials) WithSubject(user string) *ServiceAccountCredentials {
+	c := s.copy()
+	c.Subject = user
+	return c
+}
+
+// WithAudience returns a copy whose access tokens are JWTs that it signs itself, without any
+// request, for the API at audience, such as "https://pubsub.googleapis.com/". If audience is
+// empty, they are for the Scopes instead. Such a token has no Subject.
+func (s *ServiceAccountCredentials) WithAudience(audience string) *ServiceAccountCredentials {
+	c := s.copy()
+	c.selfSigned, c.audience = true, audience
+	return c
+}
+
+// IDTokenSource returns a source of ID tokens for audience, such as the URL of a Cloud
+// Run service, in place of access tokens.
+func (s *ServiceAccountCredentials) IDTokenSource(audience string) TokenSource {
+	c := s.copy()
+	c.selfSigned, c.idToken, c.audience = false, true, audience
+	return c
+}
+
+// Token returns an access token; it implements [TokenSource]. Its errors are an [*Error] of the
+// token endpoint, or the reason why ctx ended.
+func (s *ServiceAccountCredentials) Token(ctx context.Context) (*Token, error) {
+	return s.cache.token(ctx, s)
+}
+
+func (s *ServiceAccountCredentials) renew(ctx context.Context, rejected *Token) (*Token, error) {
+	return s.cache.renew(ctx, s, rejected)
+}
+
+func (s *ServiceAccountCredentials) quotaProject() string { return s.QuotaProject }
+
+func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ *Token) (*Token, error) {
+	now := time.Now()
+	assertion, err := s.assertion(now)
+	if err != nil {
+		return nil, err
+	}
+	if s.selfSigned {
+		return &Token{AccessToken: NewSecret(assertion), Type: "Bearer", Scopes: s.Scopes, Expiry: now.Add(assertionLifetime - backdate).Round(0)}, nil
+	}
+	r := &request{op: "signing in as " + printable(s.Email, 256), url: s.TokenURI, client: s.HTTPClient, form: url.Values{
+		"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {assertion}}}
+	ans, err := r.do(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !s.idToken {
+		return ans.token(s.Scopes)
+	}
+	f, err := ans.fields()
+	if err != nil {
+		return nil, err
+	}
+	return ans.idToken(f.str("id_token"))
+}
+
+// idToken returns an ID token that is to be used as an access token.
+func (a *answer) idToken(raw string) (*Token, error) {
+	_, payload, _, err := splitJWT(raw)
+	var claims *IDToken
+	if err == nil {
+		claims, err = parseClaims(payload)
+	}
+	if err != nil || !validToken(raw) || claims.Expiry.IsZero() {
+		return nil, a.bad("has no usable ID token")
+	}
+	return &Token{AccessToken: NewSecret(strings.Clone(raw)), Type: "Bearer", Expiry: claims.Expiry}, nil
+}
+
+// assertion returns a JWT that the account signs: for the token endpoint (RFC 7523, Section 3), or as
+// an access token of its own.
+func (s *ServiceAccountCredentials) assertion(now time.Time) (string, error) {
+	if s.signer == nil {
+		return "", errors.New("oauth2: the service account has no key; make it with ParseServiceAccount")
+	}
+	issued := now.Add(-backdate).Unix()
+	claims := map[string]any{"iss": s.Email, "iat": issued, "exp": issued + int64(assertionLifetime/time.Second)}
+	switch {
+	case s.selfSigned && s.Subject != "":
+		return "", errors.New("oauth2: a self-signed token can't act for a Subject; use WithSubject without WithAudience")
+	case s.selfSigned && s.audience == "":
+		claims["sub"], claims["scope"] = s.Email, strings.Join(s.Scopes, " ")
+	case s.selfSigned:
+		claims["sub"], claims["aud"] = s.Email, s.audience
+	case s.idToken:
+		claims["aud"], claims["target_audience"] = s.TokenURI, s.audience
+	default:
+		claims["aud"], claims["scope"] = s.TokenURI, strings.Join(s.Scopes, " ")
+	}
+	if s.Subject != "" {
+		claims["sub"] = s.Subject
+	}
+	for name, v := range s.Claims {
+		if slices.Contains([]string{"iss", "sub", "aud", "iat", "exp", "scope", "target_audience"}, name) {
+			return "", fmt.Errorf("oauth2: Claims has %q, which the package sets itself", name)
+		}
+		claims[name] = v
+	}
+	return s.signer.sign(claims)
+}
+
+// impersonated are the credentials of a service account that another identity may act as
+// (the IAM Credentials API, generateAccessToken).
+type impersonated struct {
+	source    TokenSource
+	url       string
+	delegates []string
+	scopes    []string
+	quota     string
+	client    *http.Client
+	cache     tokenCache
+}
+
+func (s *impersonated) Token(ctx context.Context) (*Token, error) { return s.cache.token(ctx, s) }
+
+func (s *impersonated) renew(ctx context.Context, rejected *Token) (*Token, error) {
+	return s.cache.renew(ctx, s, rejected)
+}
+
+func (s *impersonated) quotaProject() string { return s.quota }
+
+func (s *impersonated) fetch(ctx context.Context, _ *Token) (*Token, error) {
+	tok, err := s.source.Token(ctx)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(map[string]any{"delegates": s.delegates, "scope": s.scopes, "lifetime": "3600s"})
+	if err != nil {
+		return nil, errors.New("oauth2: the delegates or scopes can't be written as JSON")
+	}
+	r := &request{op: "impersonating the service account", url: s.url, json: body, client: s.client, header: http.Header{
+		"Authorization": {"Bearer " + tok.AccessToken.Reveal()}, "Content-Type": {"application/json"}}}
+	ans, err := r.do(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f, err := ans.fields()
+	if err != nil {
+		return nil, err
+	}
+	t := &Token{AccessToken: f.secret("accessToken"), Type: "Bearer", Scopes: s.scopes, Expiry: f.expiry("expireTime")}
+	if f.err != nil || t.AccessToken.empty() || t.Expiry.IsZero() {
+		return nil, ans.bad("has no usable accessToken and expireTime")
+	}
+	return t, nil
+}
