@@ -2,7 +2,6 @@ package oauth2
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -158,14 +157,6 @@ func (c *ClientSecrets) checkRedirectURI(uri string) error {
 		return errors.New("oauth2: RedirectURI is a plain http URL on another machine, where anybody on the way could read the code; use https")
 	}
 	return nil
-}
-
-// randomSecret returns 256 random bits as 43 characters of base64url, which is what RFC 7636,
-// Section 4.1, recommends for a verifier.
-func randomSecret() Secret {
-	b := make([]byte, 32)
-	rand.Read(b)
-	return NewSecret(base64.RawURLEncoding.EncodeToString(b))
 }
 
 // challenge returns the S256 code challenge of a verifier (RFC 7636, Section 4.2).

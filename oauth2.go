@@ -34,7 +34,6 @@ package oauth2
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -58,18 +57,19 @@ import (
 
 // What the package takes from the network and from files at the most.
 const (
-	maxBody        = 1 << 20  // bytes of an answer, after decompression, or of a file
-	maxHeader      = 64 << 10 // bytes of an answer's header
-	maxDepth       = 32       // nesting of JSON
-	maxToken       = 16 << 10 // bytes of a token
-	maxErrorCode   = 256      // bytes kept of an error code
-	maxErrorText   = 1 << 10  // bytes kept of an error description or URI
-	maxLifetime    = 10 * 365 * 24 * time.Hour
-	maxRetryAfter  = 5 * time.Minute
-	maxAttempts    = 3
-	attemptTimeout = 30 * time.Second // one HTTP exchange, body included
-	dialTimeout    = 10 * time.Second
-	headerTimeout  = 20 * time.Second
+	maxBody         = 1 << 20  // bytes of an answer, after decompression, or of a file
+	maxHeader       = 64 << 10 // bytes of an answer's header
+	maxDepth        = 32       // nesting of JSON
+	maxToken        = 16 << 10 // bytes of a token
+	maxErrorCode    = 256      // bytes kept of an error code
+	maxErrorText    = 1 << 10  // bytes kept of an error description or URI
+	maxLifetime     = 10 * 365 * 24 * time.Hour
+	maxRetryAfter   = 5 * time.Minute
+	maxAttempts     = 3
+	attemptTimeout  = 30 * time.Second // one HTTP exchange, body included
+	metadataTimeout = 3 * time.Second  // the same at the metadata server, which is near or not there
+	dialTimeout     = 10 * time.Second
+	headerTimeout   = 20 * time.Second
 )
 
 // When a cached token is renewed and how failures are spaced.
@@ -250,9 +250,9 @@ type request struct {
 	// authenticate adds client authentication to an attempt's form and header. It is
 	// called for each attempt, since an assertion must not be sent twice.
 	authenticate func(form url.Values, header http.Header) error
-	client       *http.Client  // nil: the package's
-	once         bool          // holds an authorization code: never sent twice (RFC 6749, Section 4.1.2)
-	timeout      time.Duration // of one attempt; 0: attemptTimeout
+	client       *http.Client // nil: the package's
+	once         bool         // holds an authorization code: never sent twice (RFC 6749, Section 4.1.2)
+	metadata     bool         // for the metadata server, which speaks http and marks its answers
 }
 
 // An answer is a complete one, with a status of 2xx and no error in it.
@@ -270,7 +270,7 @@ func (r *request) do(ctx context.Context) (*answer, error) {
 	if ctx == nil {
 		return nil, errNilContext
 	}
-	if _, err := checkEndpoint(r.url); err != nil {
+	if _, err := checkEndpoint(r.url); err != nil && !r.metadata {
 		return nil, fmt.Errorf("oauth2: %s: the endpoint %w", r.op, err)
 	}
 	for n := 1; ; n++ {
@@ -291,7 +291,11 @@ func (r *request) do(ctx context.Context) (*answer, error) {
 }
 
 func (r *request) attempt(ctx context.Context) (*answer, error) {
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, tokenRequest{}, true), cmp.Or(r.timeout, attemptTimeout))
+	timeout := attemptTimeout
+	if r.metadata {
+		timeout = metadataTimeout
+	}
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, tokenRequest{}, true), timeout)
 	defer cancel()
 	header := http.Header{"Accept": {"application/json"}}
 	maps.Copy(header, r.header)
@@ -326,6 +330,9 @@ func (r *request) attempt(ctx context.Context) (*answer, error) {
 	}
 	defer resp.Body.Close()
 	ans.status, ans.header = resp.StatusCode, resp.Header
+	if r.metadata && resp.Header.Get("Metadata-Flavor") != "Google" { // a captive portal, or whoever has that address here
+		return nil, ans.bad("did not come from a metadata server")
+	}
 	if resp.StatusCode >= 200 { // the body of 101 Switching Protocols never ends
 		if ans.body, err = readAll(resp.Body); err == errTooLarge {
 			return nil, ans.bad("is larger than 1 MiB")
@@ -834,6 +841,9 @@ func (t *Transport) withToken(req *http.Request, tok *Token, body io.ReadCloser)
 		r.Header[k] = v
 	}
 	r.Header["Authorization"] = auth.value
+	if src, ok := t.Source.(interface{ quotaProject() string }); ok && src.quotaProject() != "" && r.Header["X-Goog-User-Project"] == nil {
+		r.Header["X-Goog-User-Project"] = []string{src.quotaProject()}
+	}
 	r.Body = body
 	return r, nil
 }

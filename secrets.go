@@ -2,6 +2,9 @@ package oauth2
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Secret holds a string that must not be seen: no fmt verb, logger or encoder
@@ -56,6 +60,14 @@ func (s Secret) MarshalJSON() ([]byte, error) { return nil, errMarshalSecret }
 // MarshalText fails, so that no file or log gets the secret or a redacted copy.
 func (s Secret) MarshalText() ([]byte, error) { return nil, errMarshalSecret }
 
+// randomSecret returns 256 random bits as 43 characters of base64url, which is what RFC 7636,
+// Section 4.1, recommends for a verifier.
+func randomSecret() Secret {
+	b := make([]byte, 32)
+	rand.Read(b)
+	return NewSecret(base64.RawURLEncoding.EncodeToString(b))
+}
+
 // Google's endpoints, which its client files imply or leave out.
 const (
 	googleIssuer    = "https://accounts.google.com"
@@ -97,10 +109,15 @@ type ClientSecrets struct {
 	// KeysURI is where the issuer publishes its keys, for [IDTokenVerifier]. It may be empty.
 	KeysURI string
 	// AuthMethod is how the client authenticates at the token endpoint, in the words of
-	// RFC 7591: client_secret_basic, client_secret_post or none. If empty, it is
-	// client_secret_basic where there is a secret, and none where there is not. No
-	// other method is tried when the server refuses this one.
+	// RFC 7591: client_secret_basic, client_secret_post, private_key_jwt or none. If empty, it is
+	// client_secret_basic where there is a secret, private_key_jwt where there is a Key, and
+	// else none. No other method is tried when the server refuses this one.
 	AuthMethod string
+	// Key signs the client's assertions for private_key_jwt (RFC 7523, Section 2.2): an RSA key
+	// of 2048 bits or more. It may be nil.
+	Key *rsa.PrivateKey
+	// KeyID names Key to the server (kid). It may be empty.
+	KeyID string
 	// HTTPClient sends the requests to the authorization server, but without
 	// redirects and cookies. If nil, a client with timeouts is used.
 	HTTPClient *http.Client
@@ -218,6 +235,29 @@ func parseTyped(data []byte, what, want string) (fields, error) {
 	return f, nil
 }
 
+// TokenSource returns a source of tokens for the client itself, without a person: the client
+// credentials grant (RFC 6749, Section 4.4). It caches, and is safe for concurrent use.
+func (c *ClientSecrets) TokenSource(scopes ...string) TokenSource {
+	return CachedTokenSource(&clientSource{c, scopeList(scopes...)})
+}
+
+type clientSource struct {
+	client *ClientSecrets
+	scopes []string
+}
+
+func (s *clientSource) Token(ctx context.Context) (*Token, error) {
+	form := url.Values{"grant_type": {"client_credentials"}}
+	if len(s.scopes) > 0 {
+		form.Set("scope", strings.Join(s.scopes, " "))
+	}
+	ans, err := s.client.post(ctx, "signing the client in", s.client.TokenURI, form, false)
+	if err != nil {
+		return nil, err
+	}
+	return ans.token(s.scopes)
+}
+
 // post sends form, with client authentication, to the endpoint uri, which errors call by its
 // name.
 func (c *ClientSecrets) post(ctx context.Context, op, uri string, form url.Values, once bool) (*answer, error) {
@@ -228,22 +268,39 @@ func (c *ClientSecrets) post(ctx context.Context, op, uri string, form url.Value
 // authenticate adds the client's authentication to a request (RFC 6749, Section 2.3).
 func (c *ClientSecrets) authenticate(form url.Values, header http.Header) error {
 	method := c.AuthMethod
-	if method == "" && c.ClientSecret.empty() {
-		method = "none"
-	}
-	if c.ClientID == "" {
+	switch {
+	case c.ClientID == "":
 		return errors.New("oauth2: the client has no ClientID")
-	}
-	if c.ClientSecret.empty() && strings.HasPrefix(method, "client_secret") {
+	case method == "" && !c.ClientSecret.empty():
+		method = "client_secret_basic"
+	case method == "" && c.Key != nil:
+		method = "private_key_jwt"
+	case method == "":
+		method = "none"
+	case c.ClientSecret.empty() && strings.HasPrefix(method, "client_secret"):
 		return fmt.Errorf("oauth2: AuthMethod %s needs a ClientSecret", method)
 	}
 	switch method {
-	case "", "client_secret_basic":
+	case "client_secret_basic":
 		// Encoded first, which many forget (Section 2.3.1).
 		r := &http.Request{Header: header}
 		r.SetBasicAuth(url.QueryEscape(c.ClientID), url.QueryEscape(c.ClientSecret.Reveal()))
 	case "client_secret_post":
 		form.Set("client_secret", c.ClientSecret.Reveal())
+		form.Set("client_id", c.ClientID)
+	case "private_key_jwt":
+		signer, err := newSigner(c.Key, c.KeyID)
+		if err != nil {
+			return fmt.Errorf("oauth2: the client's Key: %w", err)
+		}
+		issued := time.Now().Add(-backdate).Unix()
+		assertion, err := signer.sign(map[string]any{"iss": c.ClientID, "sub": c.ClientID, "aud": c.TokenURI,
+			"jti": randomSecret().Reveal(), "iat": issued, "exp": issued + int64(clientLifetime/time.Second)})
+		if err != nil {
+			return err
+		}
+		form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+		form.Set("client_assertion", assertion)
 		form.Set("client_id", c.ClientID)
 	case "none":
 		form.Set("client_id", c.ClientID)
