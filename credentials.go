@@ -128,33 +128,23 @@ var userFile = []string{
 // token_uri is Google's unless the file has one. A token without an expiry is not used, since it may be
 // old.
 func ParseCredentials(data []byte) (*Credentials, error) {
-	f, err := parseTyped(data, "the credentials", "authorized_user")
-	if err != nil {
-		return nil, err
-	}
-	client := &ClientSecrets{ClientID: f.str("client_id"), ClientSecret: NewSecret(f.str("client_secret")), TokenURI: f.str("token_uri"),
+	f := parseTyped(data, "authorized_user")
+	client := &ClientSecrets{ClientID: f.str("client_id"), ClientSecret: NewSecret(f.str("client_secret")), TokenURI: googleTokenURI,
 		Issuer: f.str("issuer"), RevocationURI: f.str("revocation_uri"), AuthMethod: f.str("token_endpoint_auth_method")}
+	if f.has("token_uri") {
+		client.TokenURI = f.endpoint("token_uri")
+	}
 	tok := &Token{AccessToken: f.secret("token"), RefreshToken: f.secret("refresh_token"), IDToken: f.secret("id_token"),
 		Type: "Bearer", Expiry: f.expiry("expiry"), Scopes: f.scopes("granted_scopes")}
 	rest := &stored{granted: f.has("granted_scopes"), quota: f.str("quota_project_id"), unknown: maps.Clone(f.object)}
-	scopes := f.scopes("scopes")
+	c := &Credentials{client: client, scopes: f.scopes("scopes"), rest: rest}
+	f.require(client.ClientID != "", "has no client_id")
+	f.require(!tok.RefreshToken.empty() || !tok.AccessToken.empty(), "has no refresh_token")
+	f.require(rest.quota == "" || validProject(rest.quota), "has a quota_project_id that is not a project")
 	if f.err != nil {
-		return nil, fmt.Errorf("oauth2: the credentials: the file %w", f.err)
+		return nil, fmt.Errorf("oauth2: the credentials file %w", f.err)
 	}
-	if rest.quota != "" && !validProject(rest.quota) {
-		return nil, errors.New("oauth2: the credentials have a quota_project_id that is not a project")
-	}
-	if client.ClientID == "" || tok.RefreshToken.empty() && tok.AccessToken.empty() {
-		return nil, errors.New("oauth2: the credentials lack a client_id or a refresh_token")
-	}
-	if client.TokenURI == "" {
-		client.TokenURI = googleTokenURI
-	}
-	endpoint, err := checkEndpoint(client.TokenURI)
-	if err != nil {
-		return nil, fmt.Errorf("oauth2: the credentials: token_uri %w", err)
-	}
-	if isGoogle(endpoint) {
+	if endpoint, _ := checkEndpoint(client.TokenURI); isGoogle(endpoint) {
 		client.useGoogle()
 	}
 	if client.AuthMethod == "" {
@@ -167,32 +157,8 @@ func ParseCredentials(data []byte) (*Credentials, error) {
 		tok.AccessToken = Secret{}
 	}
 	maps.DeleteFunc(rest.unknown, func(name, _ string) bool { return slices.Contains(userFile, name) })
-	c := &Credentials{client: client, scopes: scopes, rest: rest}
 	c.cache.keep(tok)
 	return c, nil
-}
-
-// scopes reads a list of scopes, or a string of them.
-func (f *fields) scopes(name string) []string {
-	if strings.HasPrefix(f.object[name], `"`) {
-		return scopeList(f.str(name))
-	}
-	return scopeList(f.strs(name)...)
-}
-
-// expiry reads a time in RFC 3339; one without an offset, as Python's, is UTC.
-func (f *fields) expiry(name string) time.Time {
-	s := f.str(name)
-	if s == "" {
-		return time.Time{}
-	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		if t, err = time.Parse(time.RFC3339, s+"Z"); err != nil {
-			f.fail(name, "a time (RFC 3339)")
-		}
-	}
-	return t
 }
 
 // MarshalAuthorizedUser returns the credentials as a file in Google's authorized_user format,
@@ -428,11 +394,7 @@ func credentialsFile() (string, error) {
 
 // defaultFile parses a file with default credentials.
 func defaultFile(data []byte, quota string, scopes []string) (TokenSource, error) {
-	o, err := parseObject(data)
-	if err != nil {
-		return nil, fmt.Errorf("oauth2: the default credentials are %w", err)
-	}
-	f := fields{object: o}
+	f := parseFields(data)
 	switch typ := f.str("type"); typ {
 	case "service_account":
 		sa, err := ParseServiceAccount(data, scopes...)
@@ -454,16 +416,21 @@ func defaultFile(data []byte, quota string, scopes []string) (TokenSource, error
 		if _, nested := source.(*impersonated); err != nil || nested {
 			return nil, fmt.Errorf("oauth2: the default credentials: source_credentials can't be used: %w", err)
 		}
-		s := &impersonated{source: source, url: f.str("service_account_impersonation_url"), delegates: f.strs("delegates"),
+		s := &impersonated{source: source, url: f.endpoint("service_account_impersonation_url"), delegates: f.strs("delegates"),
 			scopes: scopes, quota: cmp.Or(quota, f.str("quota_project_id"))}
 		if len(scopes) == 0 {
 			s.scopes = []string{cloudPlatformScope}
 		}
-		if _, err := checkEndpoint(s.url); err != nil || f.err != nil || !strings.HasSuffix(s.url, ":generateAccessToken") || s.quota != "" && !validProject(s.quota) {
-			return nil, errors.New("oauth2: the default credentials: service_account_impersonation_url, delegates or quota_project_id can't be used")
+		f.require(strings.HasSuffix(s.url, ":generateAccessToken"), "has a service_account_impersonation_url of another kind")
+		f.require(s.quota == "" || validProject(s.quota), "has a quota_project_id that is not a project")
+		if f.err != nil {
+			return nil, fmt.Errorf("oauth2: the default credentials file %w", f.err)
 		}
 		return s, nil
 	default:
+		if f.err != nil {
+			return nil, fmt.Errorf("oauth2: the default credentials file %w", f.err)
+		}
 		return nil, fmt.Errorf("oauth2: default credentials of type %q are not supported; service_account, authorized_user and impersonated_service_account are", printable(typ, 64))
 	}
 }

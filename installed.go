@@ -242,8 +242,13 @@ func (s *loopbackServer) serve(listeners []net.Listener) (stop func()) {
 		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	server.Protocols.SetHTTP1(true)
-	var running sync.WaitGroup
 	slots := make(chan struct{}, maxLoopbackConns)
+	server.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			<-slots
+		}
+	}
+	var running sync.WaitGroup
 	for _, l := range listeners {
 		running.Go(func() {
 			err := server.Serve(&limitedListener{l, slots})
@@ -328,7 +333,8 @@ func respond(w http.ResponseWriter, status int, page string) {
 	io.WriteString(w, page)
 }
 
-// A limitedListener keeps idle connections from using up what the process can open.
+// A limitedListener accepts a connection for each slot, so that idle ones do not use up what
+// the process can open; the server frees the slots.
 type limitedListener struct {
 	net.Listener
 	slots chan struct{}
@@ -339,19 +345,8 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		<-l.slots
-		return nil, err
 	}
-	return &limitedConn{Conn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
-}
-
-type limitedConn struct {
-	net.Conn
-	release func()
-}
-
-func (c *limitedConn) Close() error {
-	defer c.release()
-	return c.Conn.Close()
+	return c, err
 }
 
 // OpenBrowser opens a URL in the person's browser, with xdg-open, open or rundll32 and without a
@@ -387,20 +382,21 @@ func launch(ctx context.Context, target string) error {
 }
 
 const (
-	successPage = pageHead + "<title>Signed in</title></head><body><main><div class=\"mark ok\">&#10003;</div>" +
-		"<h1>You are signed in</h1><p>The application has what it needs. You can close this window and return to it.</p></main></body></html>\n"
-	failurePage = pageHead + "<title>Not signed in</title></head><body><main><div class=\"mark\">!</div>" +
-		"<h1>You are not signed in</h1><p>The sign-in could not be completed. Return to the application: it says why, and lets you try again.</p></main></body></html>\n"
-	strayPage = pageHead + "<title>Nothing to sign in to</title></head><body><main><div class=\"mark\">?</div>" +
+	successPage = pageHead + `<title>Signed in</title></head><body><main><svg class="ok" viewBox="0 0 24 24" aria-hidden="true"><path d="M7 12.5l3.5 3.5L17 9"/></svg>` +
+		"<h1>You are signed in</h1><p>You can close this window and return to the application.</p></main></body></html>\n"
+	failurePage = pageHead + `<title>Not signed in</title></head><body><main><svg class="bad" viewBox="0 0 24 24" aria-hidden="true"><path d="M12 7v6m0 3.5v.01"/></svg>` +
+		"<h1>You are not signed in</h1><p>The sign-in could not be completed. Return to the application to see why and to try again.</p></main></body></html>\n"
+	strayPage = pageHead + `<title>Nothing to sign in to</title></head><body><main><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7.5 12h9"/></svg>` +
 		"<h1>Nothing to do here</h1><p>This page belongs to another sign-in, or to none. Use the window that the application opened last.</p></main></body></html>\n"
 	pageHead = `<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark"><style>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><style>
 :root { color-scheme: light dark }
 * { box-sizing: border-box; margin: 0 }
-body { min-height: 100vh; display: grid; place-items: center; padding: 1.5rem; background: #f3f5f8; color: #1d2430; font: 1.0625rem/1.55 system-ui, sans-serif }
-main { width: 100%; max-width: 27rem; padding: 2.75rem 2rem; border-radius: 1rem; background: #fff; text-align: center; box-shadow: 0 1px 2px #1018281a, 0 8px 28px #10182814 }
-.mark { width: 3.5rem; height: 3.5rem; margin: 0 auto 1.25rem; border-radius: 50%; background: #b42318; color: #fff; font: 700 1.75rem/3.5rem system-ui, sans-serif }
+body { min-height: 100vh; min-height: 100svh; display: grid; place-items: center; padding: 1.5rem; background: #f3f5f8; color: #1d2430; font: 1.0625rem/1.55 system-ui, sans-serif }
+main { width: 100%; max-width: 27rem; padding: 2.75rem 2rem; border-radius: 1rem; background: #fff; text-align: center; text-wrap: balance; box-shadow: 0 1px 2px #1018281a, 0 8px 28px #10182814 }
+svg { display: block; width: 3.5rem; margin: 0 auto 1.25rem; border-radius: 50%; background: #5b6676; fill: none; stroke: #fff; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round }
 .ok { background: #067647 }
+.bad { background: #b42318 }
 h1 { margin-bottom: .625rem; font-size: 1.5rem; line-height: 1.25 }
 p { color: #4a5568 }
 @media (prefers-color-scheme: dark) {

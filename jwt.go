@@ -185,15 +185,12 @@ func parseHeader(header string) (kid string, err error) {
 	if err != nil {
 		return "", err
 	}
-	f := fields{}
-	if f.object, err = parseObject(data); err != nil {
-		return "", fmt.Errorf("has a header that is %w", err)
-	}
+	f := parseFields(data)
 	alg, typ, kid := f.str("alg"), f.str("typ"), f.str("kid")
 	_, critical := f.object["crit"]
 	switch {
 	case f.err != nil:
-		return "", f.err
+		return "", fmt.Errorf("has a header that %w", f.err)
 	case alg != "RS256":
 		return "", fmt.Errorf("is signed with %q; only RS256 is accepted", printable(alg, 32))
 	case typ != "" && !strings.EqualFold(typ, "JWT"): // an access or logout token (RFC 8725, Section 3.11)
@@ -383,11 +380,7 @@ func fetchKeys(ctx context.Context, r *request) (map[string]*rsa.PublicKey, time
 			}
 		}
 	}
-	f, err := ans.fields()
-	if err != nil {
-		return nil, 0, err
-	}
-	keys := parseKeys(f.object)
+	keys := parseKeys(ans.members)
 	if len(keys) == 0 {
 		return nil, 0, ans.bad("has no usable RS256 key")
 	}
@@ -411,11 +404,9 @@ func parseKeys(set object) map[string]*rsa.PublicKey {
 			return nil
 		}
 		for _, text := range list {
-			if o, err := parseObject(text); err == nil {
-				f := fields{object: o}
-				if kid, key := f.str("kid"), parseJWK(&f); f.err == nil && len(kid) <= maxKeyID {
-					add(kid, key)
-				}
+			f := parseFields(text)
+			if kid, key := f.str("kid"), parseJWK(f); f.err == nil && len(kid) <= maxKeyID {
+				add(kid, key)
 			}
 		}
 	} else if len(set) <= maxKeys {
@@ -464,10 +455,7 @@ func parseClaims(payload string) (*IDToken, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := fields{}
-	if f.object, err = parseObject(data); err != nil {
-		return nil, fmt.Errorf("has claims that are %w", err)
-	}
+	f := parseFields(data)
 	t := &IDToken{
 		Issuer: f.str("iss"), Subject: f.str("sub"), authorizedParty: f.str("azp"), nonce: f.str("nonce"),
 		Email: f.str("email"), EmailVerified: strings.Trim(f.object["email_verified"], `"`) == "true", HostedDomain: f.str("hd"),
@@ -488,10 +476,10 @@ func (f *fields) date(name string) time.Time {
 		return time.Time{}
 	}
 	n, err := strconv.ParseFloat(text, 64)
-	if err != nil || n <= 0 || n > 253402300799 { // the year 9999
-		f.fail(name, "a time")
-		return time.Time{}
+	if ok = err == nil && n > 0 && n < 253402300800; !ok { // the year 10000
+		n = 0
 	}
+	f.require(ok, "has a %s that is not a time", name)
 	return time.Unix(int64(n), 0)
 }
 
@@ -626,16 +614,24 @@ func unquote(text string) string {
 	return v
 }
 
-// fields reads the members of an object and remembers the first that is of
-// another kind than it should be. A member that is absent or null reads as zero.
+// fields reads the members of an object and remembers what is wrong first. A member that is
+// absent or null reads as zero.
 type fields struct {
 	object
 	err error
 }
 
-func (f *fields) fail(name, want string) {
-	if f.err == nil {
-		f.err = fmt.Errorf("has a member %q that is not %s", name, want)
+func parseFields(data []byte) *fields {
+	o, err := parseObject(data)
+	f := &fields{object: o}
+	f.require(err == nil, "is %w", err)
+	return f
+}
+
+// require remembers what is wrong unless ok.
+func (f *fields) require(ok bool, format string, args ...any) {
+	if !ok && f.err == nil {
+		f.err = fmt.Errorf(format, args...)
 	}
 }
 
@@ -646,32 +642,52 @@ func (f *fields) has(name string) bool {
 }
 
 func (f *fields) str(name string) string {
-	if !f.has(name) {
+	text := f.object[name]
+	if !f.has(name) || text[0] != '"' {
+		f.require(!f.has(name), "has a %s that is not a string", name)
 		return ""
 	}
-	if text := f.object[name]; text[0] == '"' {
-		return unquote(text)
-	}
-	f.fail(name, "a string")
-	return ""
+	return unquote(text)
 }
 
 // secret reads a member that holds a token.
 func (f *fields) secret(name string) Secret {
 	s := f.str(name)
-	if s != "" && !validToken(s) {
-		f.fail(name, "a token: it is longer than 16 KiB or has characters that no token has")
-		return Secret{}
-	}
+	f.require(s == "" || validToken(s), "has a %s that is longer than 16 KiB or has characters that no token has", name)
 	return NewSecret(strings.Clone(s)) // not the whole text
+}
+
+// endpoint reads a URL.
+func (f *fields) endpoint(name string) string {
+	s := f.str(name)
+	_, err := checkEndpoint(s)
+	f.require(err == nil, "has a %s that %w", name, err)
+	return s
 }
 
 // strs reads a list of strings.
 func (f *fields) strs(name string) (list []string) {
-	if f.has(name) && json.Unmarshal([]byte(f.object[name]), &list) != nil {
-		f.fail(name, "a list of strings")
-	}
+	f.require(!f.has(name) || json.Unmarshal([]byte(f.object[name]), &list) == nil, "has a %s that is not a list of strings", name)
 	return list
+}
+
+// scopes reads a list of scopes, or a string of them.
+func (f *fields) scopes(name string) []string {
+	if strings.HasPrefix(f.object[name], `"`) {
+		return scopeList(f.str(name))
+	}
+	return scopeList(f.strs(name)...)
+}
+
+// expiry reads a time in RFC 3339; one without an offset, as Python's, is UTC.
+func (f *fields) expiry(name string) time.Time {
+	s := f.str(name)
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		t, err = time.Parse(time.RFC3339, s+"Z")
+	}
+	f.require(err == nil || s == "", "has a %s that is not a time (RFC 3339)", name)
+	return t
 }
 
 // seconds reads a lifetime: a number or a string with one, floored and bounded; 0
@@ -682,12 +698,7 @@ func (f *fields) seconds(name string) time.Duration {
 	}
 	text := strings.Trim(f.object[name], `"`)
 	n, err := strconv.ParseFloat(text, 64)
-	if err != nil && !errors.Is(err, strconv.ErrRange) || strings.Trim(text, "0123456789.+-eE") != "" || n < 0 {
-		f.fail(name, "a number of seconds")
-		return 0
-	}
-	if n > maxLifetime.Seconds() {
-		return maxLifetime
-	}
-	return time.Duration(n) * time.Second
+	ok := (err == nil || errors.Is(err, strconv.ErrRange)) && strings.Trim(text, "0123456789.+-eE") == "" && n >= 0
+	f.require(ok, "has a %s that is not a number of seconds", name)
+	return time.Duration(max(0, min(n, maxLifetime.Seconds()))) * time.Second
 }

@@ -398,14 +398,11 @@ func (a *answer) bad(what string) *Error {
 }
 
 // fields returns the members of the JSON object that the answer must be.
-func (a *answer) fields() (fields, error) {
-	switch {
-	case a.members != nil:
-		return fields{object: a.members}, nil
-	case len(a.body) == 0:
-		return fields{}, a.bad("is empty")
-	}
-	return fields{}, a.bad("is not a JSON object")
+func (a *answer) fields() *fields {
+	f := &fields{object: a.members}
+	f.require(len(a.body) > 0, "is empty")
+	f.require(a.members != nil, "is not a JSON object")
+	return f
 }
 
 // broken returns the error for an exchange that did not come to its end. began says
@@ -518,19 +515,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 // optional members are bad it returns the tokens, to be kept, and an error.
 // requested are the scopes that were granted if the answer does not say.
 func (a *answer) token(requested []string) (*Token, error) {
-	f, err := a.fields()
-	if err != nil {
-		return nil, err
-	}
+	f := a.fields()
 	t := &Token{AccessToken: f.secret("access_token"), Type: "Bearer", RefreshToken: f.secret("refresh_token"), Scopes: requested}
+	f.require(!t.AccessToken.empty(), "has no access_token")
+	typ := f.str("token_type")
+	f.require(typ == "" || strings.EqualFold(typ, "Bearer"), "has token_type %q; only Bearer is supported", printable(typ, 32))
 	if f.err != nil {
 		return nil, a.bad(f.err.Error())
-	}
-	if t.AccessToken.empty() {
-		return nil, a.bad("has no access_token")
-	}
-	if typ := f.str("token_type"); typ != "" && !strings.EqualFold(typ, "Bearer") {
-		return nil, a.bad(fmt.Sprintf("has token_type %q; only Bearer is supported", printable(typ, 32)))
 	}
 	t.IDToken = f.secret("id_token")
 	if scope := f.str("scope"); scope != "" && scope != strings.Join(requested, " ") {

@@ -135,48 +135,30 @@ func ReadClientSecretsFile(name string) (*ClientSecrets, error) {
 // and revocation endpoints too. AuthMethod is client_secret_post, as Google's tools
 // have it, or none without a secret. Other members are ignored.
 func ParseClientSecrets(data []byte) (*ClientSecrets, error) {
-	top, err := parseObject(data)
-	if err != nil {
-		return nil, fmt.Errorf("oauth2: the client secrets are %w", err)
-	}
-	file := fields{object: top}
-	if typ := file.str("type"); typ != "" {
-		return nil, fmt.Errorf("oauth2: these are no client secrets but a file of type %q; download the file of an OAuth client ID", printable(typ, 64))
-	}
-	if file.has("web") && file.has("installed") {
-		return nil, errors.New("oauth2: the client secrets have both \"web\" and \"installed\"; keep the one that is registered")
-	}
+	file := parseFields(data)
 	c := &ClientSecrets{Type: "installed", AuthMethod: "none"}
 	if file.has("web") {
 		c.Type = "web"
 	}
-	if !file.has(c.Type) {
-		return nil, errors.New("oauth2: the client secrets have neither \"web\" nor \"installed\"; download the file of an OAuth client ID")
+	typ := file.str("type")
+	file.require(typ == "", "is of type %q; download the file of an OAuth client ID", printable(typ, 64))
+	file.require(!file.has("web") || !file.has("installed"), "has both \"web\" and \"installed\"; keep the one that is registered")
+	file.require(file.has(c.Type), "has neither \"web\" nor \"installed\"; download the file of an OAuth client ID")
+	f := file
+	if f.err == nil {
+		f = parseFields([]byte(file.object[c.Type]))
 	}
-	inner, err := parseObject([]byte(file.object[c.Type]))
-	if err != nil {
-		return nil, fmt.Errorf("oauth2: the client secrets: %q is %w", c.Type, err)
-	}
-	f := fields{object: inner}
 	c.ClientID, c.ClientSecret = f.str("client_id"), NewSecret(f.str("client_secret"))
-	c.AuthURI, c.TokenURI, c.RedirectURIs = f.str("auth_uri"), f.str("token_uri"), f.strs("redirect_uris")
+	f.require(c.ClientID != "", "has no client_id")
+	c.AuthURI, c.TokenURI, c.RedirectURIs = f.endpoint("auth_uri"), f.endpoint("token_uri"), f.strs("redirect_uris")
 	if f.err != nil {
-		return nil, fmt.Errorf("oauth2: the client secrets: %q %w", c.Type, f.err)
-	}
-	if c.ClientID == "" {
-		return nil, errors.New("oauth2: the client secrets have no client_id")
-	}
-	auth, err := checkEndpoint(c.AuthURI)
-	if err != nil {
-		return nil, fmt.Errorf("oauth2: the client secrets: auth_uri %w", err)
-	}
-	token, err := checkEndpoint(c.TokenURI)
-	if err != nil {
-		return nil, fmt.Errorf("oauth2: the client secrets: token_uri %w", err)
+		return nil, fmt.Errorf("oauth2: the client secrets file %w", f.err)
 	}
 	if !c.ClientSecret.empty() {
 		c.AuthMethod = "client_secret_post"
 	}
+	auth, _ := checkEndpoint(c.AuthURI)
+	token, _ := checkEndpoint(c.TokenURI)
 	if auth.Host == "accounts.google.com" && isGoogle(token) {
 		c.useGoogle()
 	}
@@ -218,21 +200,14 @@ func parseFile[T any](name string, parse func([]byte) (T, error)) (v T, err erro
 
 // parseTyped parses a file of credentials whose type is the one wanted. A file of another type is
 // refused, since it would make another kind of request, to an address of its own choice.
-func parseTyped(data []byte, what, want string) (fields, error) {
-	o, err := parseObject(data)
-	if err != nil {
-		return fields{}, fmt.Errorf("oauth2: %s: the file is %w", what, err)
-	}
-	f := fields{object: o}
+func parseTyped(data []byte, want string) *fields {
+	f := parseFields(data)
 	typ := f.str("type")
 	if typ == "" && (f.has("web") || f.has("installed")) {
 		typ = "client_secrets"
 	}
-	// Python's libraries write no type.
-	if typ != want && (typ != "" || want != "authorized_user") || f.err != nil {
-		return fields{}, fmt.Errorf("oauth2: %s: the file is of type %q, not %s", what, printable(typ, 64), want)
-	}
-	return f, nil
+	f.require(typ == want || typ == "" && want == "authorized_user", "is of type %q, not %s", printable(typ, 64), want) // Python writes no type
+	return f
 }
 
 // TokenSource returns a source of tokens for the client itself, without a person: the client

@@ -65,28 +65,21 @@ func ReadServiceAccountFile(name string, scopes ...string) (*ServiceAccountCrede
 // service_account, and its key an RSA key of 2048 bits or more, in PKCS #8 or PKCS #1, that
 // works: it is tried.
 func ParseServiceAccount(data []byte, scopes ...string) (*ServiceAccountCredentials, error) {
-	f, err := parseTyped(data, "the service account", "service_account")
-	if err != nil {
-		return nil, err
-	}
-	s := &ServiceAccountCredentials{Email: f.str("client_email"), KeyID: f.str("private_key_id"), TokenURI: f.str("token_uri"),
+	f := parseTyped(data, "service_account")
+	s := &ServiceAccountCredentials{Email: f.str("client_email"), KeyID: f.str("private_key_id"), TokenURI: f.endpoint("token_uri"),
 		ProjectID: f.str("project_id"), QuotaProject: f.str("quota_project_id"), Scopes: scopeList(scopes...)}
+	f.require(s.Email != "", "has no client_email")
+	f.require(s.QuotaProject == "" || validProject(s.QuotaProject), "has a quota_project_id that is not a project")
 	text := f.str("private_key")
-	if f.err == nil && s.Email == "" {
-		f.err = errors.New("has no client_email")
-	}
-	if _, err := checkEndpoint(s.TokenURI); f.err == nil && err != nil {
-		f.err = fmt.Errorf("has a token_uri that %w", err)
+	if f.err == nil {
+		key, err := parsePrivateKey(text)
+		if err == nil {
+			s.signer, err = newSigner(key, s.KeyID)
+		}
+		f.require(err == nil, "can't be used: %w", err)
 	}
 	if f.err != nil {
-		return nil, fmt.Errorf("oauth2: the service account %w", f.err)
-	}
-	key, err := parsePrivateKey(text)
-	if err == nil {
-		s.signer, err = newSigner(key, s.KeyID)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("oauth2: the service account: %w", err)
+		return nil, fmt.Errorf("oauth2: the service account file %w", f.err)
 	}
 	return s, nil
 }
@@ -158,11 +151,7 @@ func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ *Token) (*Token
 	if !s.idToken {
 		return ans.token(s.Scopes)
 	}
-	f, err := ans.fields()
-	if err != nil {
-		return nil, err
-	}
-	return ans.idToken(f.str("id_token"))
+	return ans.idToken(ans.fields().str("id_token"))
 }
 
 // idToken returns an ID token that is to be used as an access token.
@@ -245,10 +234,7 @@ func (s *impersonated) fetch(ctx context.Context, _ *Token) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := ans.fields()
-	if err != nil {
-		return nil, err
-	}
+	f := ans.fields()
 	t := &Token{AccessToken: f.secret("accessToken"), Type: "Bearer", Scopes: s.scopes, Expiry: f.expiry("expireTime")}
 	if f.err != nil || t.AccessToken.empty() || t.Expiry.IsZero() {
 		return nil, ans.bad("has no usable accessToken and expireTime")

@@ -46,8 +46,10 @@ try {
   });
   const complaints = [];
   page.on('console', (message) => {
-    // What a page of the program asks for in vain is a fault of that page.
-    if (message.type() === 'error' && !page.url().startsWith(server)) complaints.push(message.text());
+    // What a page of the program asks for in vain is a fault of that page; that
+    // a page of failure has a status to match is none.
+    const own = message.location().url === page.url() && /^Failed to load resource: .* status of 400 /.test(message.text());
+    if (message.type() === 'error' && !page.url().startsWith(server) && !own) complaints.push(message.text());
   });
 
   await page.goto(url, { waitUntil: 'domcontentloaded' });
