@@ -1,12 +1,16 @@
 package oauth2
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"math/big"
 	"net"
 	"net/http"
 	"net/url"
@@ -14,19 +18,27 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
 // Credentials are a person's: a refresh token and the access token that was last obtained
 // with it. They refresh themselves, and are a [TokenSource] for [NewClient] and
-// [Transport]. They come from a sign-in, from [NewCredentials] or from
-// [ParseCredentials]. They are safe for concurrent use and must not be copied.
+// [Transport]. They come from a sign-in, from [NewCredentials], [ParseCredentials] or
+// [LoadCredentials]. They are safe for concurrent use and must not be copied.
+//
+// Credentials that have a [Store], since they were saved or loaded, refresh through it: with
+// other processes excluded, they take over what another one has obtained, and else
+// refresh and store the result before they hand it out.
 type Credentials struct {
 	cache  tokenCache
 	client *ClientSecrets
 	scopes []string
-	rest   *stored // nil where NewCredentials made them
+	rest   atomic.Pointer[stored] // nil where NewCredentials made them; what it points to does not change
 }
 
 // stored is what only some credentials have.
@@ -34,6 +46,8 @@ type stored struct {
 	granted bool   // scopes are those of a sign-in: a refresh asks for what was granted then
 	quota   string // the project that API calls are counted against
 	unknown object // members of the file that this package does not know
+	store   Store  // nil: none
+	unsaved bool   // the store does not have the current token
 }
 
 // NewCredentials returns the Credentials of a refresh token that the program has kept itself. Many
@@ -48,7 +62,8 @@ func NewCredentials(client *ClientSecrets, refreshToken Secret, scopes ...string
 
 // signedIn returns the Credentials of a completed sign-in.
 func signedIn(client *ClientSecrets, tok *Token, scopes []string) *Credentials {
-	c := &Credentials{client: client, scopes: scopes, rest: &stored{granted: true}}
+	c := &Credentials{client: client, scopes: scopes}
+	c.rest.Store(&stored{granted: true})
 	c.cache.keep(tok)
 	return c
 }
@@ -60,7 +75,8 @@ func signedIn(client *ClientSecrets, tok *Token, scopes []string) *Credentials {
 func (c *Credentials) Token(ctx context.Context) (*Token, error) { return c.cache.token(ctx, c) }
 
 // Refresh obtains a new access token though the current one may still be good. Its errors are
-// those of Token.
+// those of Token, and where the new token could not be saved, it returns both: the token, which
+// is in use, and the error. The save is tried again.
 func (c *Credentials) Refresh(ctx context.Context) (*Token, error) { return c.cache.refresh(ctx, c) }
 
 func (c *Credentials) renew(ctx context.Context, rejected *Token) (*Token, error) {
@@ -68,23 +84,89 @@ func (c *Credentials) renew(ctx context.Context, rejected *Token) (*Token, error
 }
 
 func (c *Credentials) quotaProject() string {
-	if c.rest == nil {
-		return ""
+	if rest := c.rest.Load(); rest != nil {
+		return rest.quota
 	}
-	return c.rest.quota
+	return ""
 }
 
-// fetch refreshes the token (RFC 6749, Section 6).
 func (c *Credentials) fetch(ctx context.Context, old *Token) (*Token, error) {
+	rest := c.rest.Load()
+	if rest == nil || rest.store == nil {
+		return c.exchange(ctx, old)
+	}
+	tok, used, err := c.fetchStored(ctx, old, rest)
+	if errors.Is(err, ErrLoginRequired) {
+		// A program that does not lock may have replaced the refresh token since it was read.
+		if data, loadErr := rest.store.Load(ctx); loadErr == nil && data != nil {
+			if now, parseErr := ParseCredentials(data); parseErr == nil && now.refreshToken() != used {
+				tok, _, err = c.fetchStored(ctx, old, rest)
+			}
+		}
+	}
+	return tok, err
+}
+
+// fetchStored refreshes the token under the store's lock, or adopts the stored one. It also returns
+// the refresh token it used.
+func (c *Credentials) fetchStored(ctx context.Context, old *Token, rest *stored) (tok *Token, used string, err error) {
+	var failed error
+	err = rest.store.Update(ctx, func(data []byte) ([]byte, error) {
+		now, unknown := *old, rest.unknown
+		if data != nil {
+			file, err := ParseCredentials(data)
+			if err != nil {
+				return nil, err
+			}
+			unknown = file.rest.Load().unknown
+			t := file.cache.current.Load()
+			if time.Now().UnixNano() < t.freshUntil && t.AccessToken.Reveal() != old.AccessToken.Reveal() && !t.Expiry.Before(old.Expiry) {
+				adopted := *t
+				if adopted.Scopes == nil {
+					adopted.Scopes = old.Scopes
+				}
+				tok = &adopted
+				return data, nil
+			}
+			if !rest.unsaved && !t.RefreshToken.empty() {
+				now.RefreshToken = t.RefreshToken
+			}
+		}
+		used = now.RefreshToken.Reveal()
+		if tok = old; !rest.unsaved || !old.Valid() {
+			if tok, failed = c.exchange(ctx, &now); tok == nil {
+				return nil, failed
+			}
+		}
+		return c.marshal(tok, unknown)
+	})
+	if tok == nil {
+		return nil, used, err
+	}
+	if unsaved := err != nil; unsaved != rest.unsaved {
+		next := *rest
+		next.unsaved = unsaved
+		c.rest.CompareAndSwap(rest, &next)
+	}
+	if err != nil {
+		return tok, used, fmt.Errorf("oauth2: the new token is in use, but could not be saved: %w", err)
+	}
+	return tok, used, failed
+}
+
+func (c *Credentials) refreshToken() string { return c.cache.current.Load().RefreshToken.Reveal() }
+
+// exchange refreshes the token (RFC 6749, Section 6).
+func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) {
 	if old.RefreshToken.empty() {
-		return nil, &Error{text: "the access token has expired and there is no refresh token; sign in again", loginRequired: true}
+		return nil, loginRequired("the access token has expired and there is no refresh token")
 	}
 	if c.client == nil {
 		return nil, errors.New("oauth2: the credentials have no client")
 	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.RefreshToken.Reveal()}}
 	granted := old.Scopes
-	if c.rest == nil || !c.rest.granted {
+	if rest := c.rest.Load(); rest == nil || !rest.granted {
 		granted = c.scopes
 		if len(c.scopes) > 0 {
 			form.Set("scope", strings.Join(c.scopes, " "))
@@ -116,6 +198,57 @@ func (c *Credentials) fetch(ctx context.Context, old *Token) (*Token, error) {
 	return tok, nil
 }
 
+func loginRequired(text string) *Error {
+	return &Error{text: text + "; sign in again", loginRequired: true}
+}
+
+// Revoke makes the server forget the grant (RFC 7009), and then erases the stored copy. After that,
+// Token returns an error that errors.Is finds to be [ErrLoginRequired]. If the server does not
+// confirm, nothing is erased, and Revoke can be called again.
+func (c *Credentials) Revoke(ctx context.Context) error {
+	if c.client == nil || c.client.RevocationURI == "" {
+		return errors.New("oauth2: the client has no RevocationURI")
+	}
+	revoke := func(data []byte) ([]byte, error) {
+		t := c.cache.current.Load()
+		if data != nil { // another process may have replaced the token
+			file, err := ParseCredentials(data)
+			if err != nil {
+				return nil, err
+			}
+			if rest := c.rest.Load(); !rest.unsaved {
+				t = file.cache.current.Load()
+			}
+		}
+		form := url.Values{"token": {t.RefreshToken.Reveal()}, "token_type_hint": {"refresh_token"}}
+		if t.RefreshToken.empty() {
+			form = url.Values{"token": {t.AccessToken.Reveal()}, "token_type_hint": {"access_token"}}
+		}
+		if form.Get("token") == "" {
+			return nil, loginRequired("the credentials have no token to revoke")
+		}
+		if _, err := c.client.post(ctx, "revoking the token", c.client.RevocationURI, form, false); err != nil {
+			return nil, err
+		}
+		c.cache.end(loginRequired("the credentials were revoked"))
+		return nil, nil
+	}
+	if rest := c.rest.Load(); rest != nil && rest.store != nil {
+		return rest.store.Update(ctx, revoke)
+	}
+	_, err := revoke(nil)
+	return err
+}
+
+// covers reports whether scopes were asked for when the credentials were made. What a person then
+// declined is not asked for at each start.
+func (c *Credentials) covers(scopes []string) bool {
+	have := slices.Concat(c.scopes, c.cache.current.Load().Scopes)
+	return !slices.ContainsFunc(scopes, func(s string) bool {
+		return !slices.Contains(have, s) && !slices.Contains(have, "https://www.googleapis.com/auth/userinfo."+s) // Google's name for email and profile
+	})
+}
+
 // userFile are the members of an authorized_user file that this package knows. granted_scopes and
 // what follows is its own; others ignore it.
 var userFile = []string{
@@ -137,7 +270,8 @@ func ParseCredentials(data []byte) (*Credentials, error) {
 	tok := &Token{AccessToken: f.secret("token"), RefreshToken: f.secret("refresh_token"), IDToken: f.secret("id_token"),
 		Type: "Bearer", Expiry: f.expiry("expiry"), Scopes: f.scopes("granted_scopes")}
 	rest := &stored{granted: f.has("granted_scopes"), quota: f.str("quota_project_id"), unknown: maps.Clone(f.object)}
-	c := &Credentials{client: client, scopes: f.scopes("scopes"), rest: rest}
+	c := &Credentials{client: client, scopes: f.scopes("scopes")}
+	c.rest.Store(rest)
 	f.require(client.ClientID != "", "has no client_id")
 	f.require(!tok.RefreshToken.empty() || !tok.AccessToken.empty(), "has no refresh_token")
 	f.require(rest.quota == "" || validProject(rest.quota), "has a quota_project_id that is not a project")
@@ -166,16 +300,26 @@ func ParseCredentials(data []byte) (*Credentials, error) {
 // token and the client secret: store it where nobody else can read it, with mode 0600. Members that
 // this package does not know are those of the file that was parsed.
 func (c *Credentials) MarshalAuthorizedUser() ([]byte, error) {
+	var unknown object
+	if rest := c.rest.Load(); rest != nil {
+		unknown = rest.unknown
+	}
+	return c.marshal(c.cache.current.Load(), unknown)
+}
+
+func (c *Credentials) marshal(t *Token, unknown object) ([]byte, error) {
 	if c.client == nil {
 		return nil, errors.New("oauth2: the credentials have no client")
 	}
-	t := c.cache.current.Load()
 	file := map[string]any{
 		"type":          "authorized_user",
 		"client_id":     c.client.ClientID,
 		"client_secret": c.client.ClientSecret.Reveal(), // even if empty: Python demands it
 		"refresh_token": t.RefreshToken.Reveal(),
 		"token_uri":     c.client.TokenURI,
+	}
+	for name, text := range unknown {
+		file[name] = json.RawMessage(text)
 	}
 	optional := func(name, value string) {
 		if value != "" {
@@ -195,16 +339,267 @@ func (c *Credentials) MarshalAuthorizedUser() ([]byte, error) {
 		optional("revocation_uri", c.client.RevocationURI)
 		optional("token_endpoint_auth_method", c.client.AuthMethod)
 	}
-	if c.rest != nil {
-		if c.rest.granted {
+	if rest := c.rest.Load(); rest != nil {
+		optional("quota_project_id", rest.quota)
+		if rest.granted {
 			file["granted_scopes"] = t.Scopes
-		}
-		optional("quota_project_id", c.rest.quota)
-		for name, text := range c.rest.unknown {
-			file[name] = json.RawMessage(text)
 		}
 	}
 	return json.MarshalIndent(file, "", "  ")
+}
+
+// A Store keeps one set of credentials between runs, and for several processes or machines at a time.
+// [FileStore] is one; a row of a database is another, as the example shows. Its methods must be
+// safe for concurrent use. What is stored contains secrets.
+type Store interface {
+	// Load returns what is stored, or nil if nothing is.
+	Load(ctx context.Context) ([]byte, error)
+	// Update replaces what is stored with what fn returns for it, while no other Update
+	// runs, here or in any other process or machine that shares the Store. fn gets nil if nothing is stored,
+	// and erases by returning nil. If fn fails, nothing changes, and Update returns its error. fn may take as
+	// long as a refresh with its retries, and Update must call it once at the most.
+	Update(ctx context.Context, fn func(old []byte) (new []byte, err error)) error
+}
+
+// Save stores the credentials, and makes them use store from then on. It replaces other credentials
+// of a person that are stored there, but nothing else: a file that is not understood is an error.
+func (c *Credentials) Save(ctx context.Context, store Store) error {
+	next := stored{}
+	if rest := c.rest.Load(); rest != nil {
+		next = *rest
+	}
+	next.store = store
+	err := store.Update(ctx, func(data []byte) ([]byte, error) {
+		if data != nil {
+			if _, err := ParseCredentials(data); err != nil {
+				return nil, err
+			}
+		}
+		return c.MarshalAuthorizedUser()
+	})
+	next.unsaved = err != nil
+	c.rest.Store(&next)
+	return err
+}
+
+// LoadCredentials returns the credentials in store. If there are none, errors.Is finds the error to be
+// [ErrLoginRequired].
+func LoadCredentials(ctx context.Context, store Store) (*Credentials, error) {
+	data, err := store.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if data == nil {
+		return nil, loginRequired("no credentials are stored")
+	}
+	c, err := ParseCredentials(data)
+	if err != nil {
+		return nil, err
+	}
+	c.rest.Load().store = store
+	return c, nil
+}
+
+// How a lock of a FileStore is held and found abandoned.
+const (
+	lockBeat  = 2 * time.Second // between signs of life of its holder
+	lockStale = 10 * time.Second
+	lockRetry = 20 * time.Millisecond
+)
+
+// FileStore returns a Store that is the file called name, which only the user who runs the
+// program can read. Processes of one machine can share it; for several machines, which a network file
+// system does not keep apart, use a database. A crash at any moment leaves the old or the new
+// content. Folders are made as needed. While a process updates the file there is a folder of the
+// same name with ".lock" at its end; a lock whose holder was killed is found out and ignored. If
+// name is a symbolic link, a save replaces the link.
+func FileStore(name string) Store { return &fileStore{name: name, turn: make(chan struct{}, 1)} }
+
+type fileStore struct {
+	name string
+	turn chan struct{} // for the goroutines of this process, which need not compete for the lock
+}
+
+func (s *fileStore) Load(ctx context.Context) ([]byte, error) {
+	if s.name == "" {
+		return nil, errors.New("oauth2: the FileStore has no file name")
+	}
+	data, err := parseFile(s.name, func(data []byte) ([]byte, error) { return data, nil })
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+func (s *fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, error)) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("oauth2: waiting for %q: %w", s.name, context.Cause(ctx))
+	}
+	if s.name == "" {
+		return errors.New("oauth2: the FileStore has no file name")
+	}
+	dir := filepath.Dir(s.name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("oauth2: %w", err)
+	}
+	if info, err := os.Stat(dir); err == nil && runtime.GOOS != "windows" && info.Mode()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
+		return fmt.Errorf("oauth2: others can replace files in the folder %q; make it yours alone (chmod go-w)", dir)
+	}
+	held, unlock, err := lockFile(ctx, s.name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	old, err := s.Load(ctx)
+	if err != nil {
+		return err
+	}
+	data, err := fn(old)
+	if err != nil || bytes.Equal(data, old) && (data == nil) == (old == nil) {
+		return err
+	}
+	if !held() {
+		return fmt.Errorf("oauth2: the lock of %q was taken over while this process was stopped", s.name)
+	}
+	if data == nil {
+		err = os.Remove(s.name)
+	} else {
+		err = replaceFile(s.name, data)
+	}
+	if err != nil {
+		return fmt.Errorf("oauth2: saving: %w", err)
+	}
+	return nil
+}
+
+// replaceFile writes a file so that at any moment the old or the new one is there, whole.
+func replaceFile(name string, data []byte) (err error) {
+	dir, prefix := filepath.Dir(name), "."+filepath.Base(name)+"."
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries { // of processes that were killed
+		if strings.HasPrefix(e.Name(), prefix) && strings.HasSuffix(e.Name(), ".tmp") {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+	f, err := os.CreateTemp(dir, prefix+"*.tmp") // new, with mode 0600, in the same file system
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync() // before the rename, which could get to the disk first
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return err
+	}
+	if d, err := os.Open(dir); err == nil { // so that the rename is on the disk too, where the system can say so
+		d.Sync()
+		d.Close()
+	}
+	return nil
+}
+
+// lockFile excludes other processes from name. There is no lock in the standard library that ends with
+// its process on all systems, so it is a file for each contender in a folder: whoever puts one there and
+// then sees no other has the lock, and since both do so before they look, never do two. Removing the file
+// of a dead process by its unique name can't hit the lock of a live one.
+func lockFile(ctx context.Context, name string) (held func() bool, unlock func(), err error) {
+	dir := name + ".lock"
+	mine := filepath.Join(dir, fmt.Sprintf("%s.%d.%s", machineID(), os.Getpid(), randomSecret().Reveal()))
+	seen := map[string]time.Time{} // since when a contender shows no sign of life
+	for {
+		alone := true
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, nil, fmt.Errorf("oauth2: locking: %w", err)
+		}
+		f, err := os.OpenFile(mine, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err == nil {
+			f.Close()
+			alone, err = onlyContender(dir, filepath.Base(mine), seen)
+		}
+		if err == nil && alone {
+			break
+		}
+		os.Remove(mine)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody who unlocked has removed the folder
+			return nil, nil, fmt.Errorf("oauth2: locking: %w", err)
+		}
+		wait, _ := rand.Int(rand.Reader, big.NewInt(int64(lockRetry)))
+		if sleep(ctx, time.Duration(wait.Int64())) != nil {
+			return nil, nil, fmt.Errorf("oauth2: waiting for %q: %w", dir, context.Cause(ctx))
+		}
+	}
+	alive, stop := context.WithCancel(context.Background())
+	var beating sync.WaitGroup
+	beating.Go(func() {
+		for sleep(alive, lockBeat) == nil {
+			os.Chtimes(mine, time.Time{}, time.Now())
+		}
+	})
+	held = func() bool { _, err := os.Stat(mine); return err == nil }
+	return held, func() {
+		stop()
+		beating.Wait()
+		os.Remove(mine)
+		os.Remove(dir) // unless others wait
+	}, nil
+}
+
+// onlyContender reports whether nobody but mine is in the lock folder, after removing the dead: processes
+// of this machine that are gone, and those that have shown no sign of life for a while, by this
+// process's clock.
+func onlyContender(dir, mine string, seen map[string]time.Time) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	alone := true
+	for _, e := range entries {
+		info, err := e.Info()
+		if e.Name() == mine || err != nil {
+			continue
+		}
+		beat := e.Name() + info.ModTime().String()
+		if _, ok := seen[beat]; !ok {
+			seen[beat] = time.Now()
+		}
+		parts := strings.Split(e.Name(), ".")
+		if !(parts[0] == machineID() && len(parts) == 3 && processGone(parts[1])) && time.Since(seen[beat]) < lockStale {
+			alone = false
+			continue
+		}
+		os.Remove(filepath.Join(dir, e.Name()))
+	}
+	return alone, err
+}
+
+// machineID tells apart the machines, and the containers, whose process IDs mean nothing to each
+// other.
+func machineID() string {
+	host, _ := os.Hostname()
+	namespace, _ := os.Readlink("/proc/self/ns/pid")
+	return challenge(host + "\n" + namespace)
+}
+
+// processGone reports whether there is certainly no process with an ID.
+func processGone(id string) bool {
+	pid, err := strconv.Atoi(id)
+	if err != nil || pid <= 0 {
+		return false
+	}
+	p, err := os.FindProcess(pid)
+	return err != nil || runtime.GOOS != "windows" && errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }
 
 // ComputeCredentials are the identity of the machine that the program runs on, as the
@@ -405,9 +800,9 @@ func defaultFile(data []byte, quota string, scopes []string) (TokenSource, error
 	case "authorized_user":
 		c, err := ParseCredentials(data)
 		if err == nil {
-			c.rest.quota = cmp.Or(quota, c.rest.quota)
+			c.rest.Load().quota = cmp.Or(quota, c.rest.Load().quota)
 			if len(scopes) > 0 {
-				c.scopes, c.rest.granted = scopes, false
+				c.scopes, c.rest.Load().granted = scopes, false
 			}
 		}
 		return c, err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -36,6 +37,8 @@ const (
 // Params of the Flow it holds apply too. Set the fields before the sign-in.
 type InstalledAppFlow struct {
 	*Flow
+	// Store keeps the credentials for [InstalledAppFlow.Credentials]. The other methods do not use it.
+	Store Store
 	// ListenAddr is the address to listen on, "host" or "host:port", where it is not the one
 	// that the redirect URI names: in a container, "0.0.0.0" with a published port. Whoever
 	// reaches that address can then send requests to the server, which heeds only
@@ -56,6 +59,39 @@ type InstalledAppFlow struct {
 // NewInstalledAppFlow returns an InstalledAppFlow that asks for scopes on behalf of client.
 func NewInstalledAppFlow(client *ClientSecrets, scopes ...string) *InstalledAppFlow {
 	return &InstalledAppFlow{Flow: NewFlow(client, scopes...)}
+}
+
+// Credentials returns the stored credentials if they are of this client, were asked for
+// the flow's scopes, and still yield a token; it refreshes them to find out. Else it signs the
+// person in as RunLocalServer does, with the parameter prompt=consent unless Params has a prompt, so that
+// a refresh token comes, and stores the result. What it returns has a token that has not expired,
+// and refreshes through the Store.
+//
+// If the sign-in worked and its result could not be stored, it returns both the credentials, which
+// work, and an error. A network that fails, or a stored file that is not understood, is an error,
+// and no reason to sign in again.
+func (f *InstalledAppFlow) Credentials(ctx context.Context) (*Credentials, error) {
+	if f.Store == nil || f.client == nil {
+		return nil, errors.New("oauth2: the flow needs a Store and a client")
+	}
+	creds, err := LoadCredentials(ctx, f.Store)
+	if err == nil && creds.client.ClientID == f.client.ClientID && creds.client.TokenURI == f.client.TokenURI && creds.covers(f.scopes) {
+		creds.client = f.client
+		_, err = creds.Token(ctx)
+		if err == nil || !errors.Is(err, ErrLoginRequired) {
+			return creds, err
+		}
+	}
+	if err != nil && !errors.Is(err, ErrLoginRequired) {
+		return nil, err
+	}
+	signIn := *f
+	signIn.Flow = &Flow{RedirectURI: f.RedirectURI, Params: url.Values{"prompt": {"consent"}}, client: f.client, scopes: f.scopes}
+	maps.Copy(signIn.Params, f.Params)
+	if creds, err = signIn.RunLocalServer(ctx); err != nil {
+		return nil, err
+	}
+	return creds, creds.Save(ctx, f.Store)
 }
 
 // RunLocalServer signs the person in with their browser and a server on this machine

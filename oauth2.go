@@ -578,6 +578,7 @@ type trouble struct {
 	failures   int   // in a row
 	retryAt    time.Time
 	rejectedAt time.Time
+	ended      bool // by end
 }
 
 func (c *tokenCache) token(ctx context.Context, src fetcher) (*Token, error) {
@@ -664,6 +665,9 @@ func (c *tokenCache) join(src fetcher, force bool) (*flight, error) {
 func (c *tokenCache) land(f *flight) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.trouble != nil && c.trouble.ended {
+		f.token, f.err = nil, c.trouble.err
+	}
 	if f.err == nil && c.trouble != nil {
 		c.trouble.err, c.trouble.failures = nil, 0
 	}
@@ -684,6 +688,14 @@ func (c *tokenCache) land(f *flight) {
 	}
 	c.flight = nil
 	close(f.done)
+}
+
+// end makes err the answer to all further calls.
+func (c *tokenCache) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.trouble = &trouble{err: err, ended: true}
+	c.current.Store(&Token{})
 }
 
 // keep makes a copy of t, which may be shared, the current token. c.mu is held, or nobody
