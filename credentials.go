@@ -60,12 +60,27 @@ func NewCredentials(client *ClientSecrets, refreshToken Secret, scopes ...string
 	return c
 }
 
-// signedIn returns the Credentials of a completed sign-in.
-func signedIn(client *ClientSecrets, tok *Token, scopes []string) *Credentials {
+// signedIn returns the Credentials of a completed sign-in. It checks the claims of an ID token, which
+// came straight from the token endpoint over TLS, and so needs no signature (OpenID
+// Connect Core, Section 3.1.3.7).
+func (client *ClientSecrets) signedIn(tok *Token, scopes []string, nonce string) (*Credentials, error) {
+	if !tok.IDToken.empty() && client.Issuer != "" {
+		_, payload, _, err := splitJWT(tok.IDToken.Reveal())
+		var claims *IDToken
+		if err == nil {
+			claims, err = parseClaims(payload)
+		}
+		if err == nil {
+			err = claims.check(client.Issuer, client.ClientID, nonce, defaultLeeway, time.Now())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("oauth2: the ID token that came with the sign-in %w", err)
+		}
+	}
 	c := &Credentials{client: client, scopes: scopes}
 	c.rest.Store(&stored{granted: true})
 	c.cache.keep(tok)
-	return c
+	return c, nil
 }
 
 // Token returns an access token that has not expired; it implements [TokenSource]. A

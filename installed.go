@@ -30,6 +30,10 @@ const (
 	maxLoopbackConns  = 64
 	loopbackTimeout   = 5 * time.Second // to send a request, and to take the answer
 	loopbackGrace     = 500 * time.Millisecond
+	defaultInterval   = 5 * time.Second // between questions of RunDevice (RFC 8628, Section 3.2)
+	slowDown          = 5 * time.Second // added when the server asks for it (Section 3.5)
+	longestInterval   = time.Minute
+	minPastedCode     = 16 // bytes, to tell a code from a word
 	maxBinds          = 16 // to find a port that is free on both 127.0.0.1 and ::1
 )
 
@@ -50,6 +54,10 @@ type InstalledAppFlow struct {
 	// Prompt is where the person is told which URL to open. If nil, it is os.Stderr; io.Discard
 	// silences it.
 	Prompt io.Writer
+	// Input is where the person may paste the address that the browser ends at, or the code
+	// in it, if the browser runs on another machine: os.Stdin. If nil, nothing is read. Whichever comes first,
+	// the redirect or the pasted address, completes the sign-in.
+	Input io.Reader
 	// SuccessPage and FailurePage are what the browser shows in the end, as HTML. If empty,
 	// plain pages of this package are. Of their contents, style elements are allowed, and
 	// scripts and whatever is loaded from elsewhere are blocked.
@@ -135,12 +143,20 @@ func (f *InstalledAppFlow) run(ctx context.Context, listeners []net.Listener, re
 		return nil, err
 	}
 	srv.attempt.Store(attempt)
-	f.prompt("Open this URL in a browser to sign in:\n\n    %s\n\n", authURL)
 	open := f.OpenBrowser
 	if open == nil {
 		open = func(target string) error { return launch(ctx, target) }
 	}
-	go open(authURL) // it may block
+	if f.OpenBrowser == nil && noBrowser() {
+		f.prompt("There seems to be no browser here. Open this URL in one on your own machine to sign in:\n\n    %s\n\n%s", authURL, forwarding(redirectURI))
+	} else {
+		f.prompt("Open this URL in a browser to sign in:\n\n    %s\n\n", authURL)
+		go open(authURL) // it may block
+	}
+	if f.Input != nil {
+		f.prompt("If the browser can't reach this program, paste the address it ends at here:\n")
+		defer f.readPasted(srv, attempt)()
+	}
 	select {
 	case <-srv.done:
 	case <-ctx.Done():
@@ -152,12 +168,170 @@ func (f *InstalledAppFlow) run(ctx context.Context, listeners []net.Listener, re
 	return srv.creds, srv.err
 }
 
+// RunDevice signs the person in with a browser on any other device (RFC 8628): it prints a
+// short address and a code to Prompt, and asks the server, as often as that allows, until the person has
+// entered it, ctx ends or the code expires. The client needs a DeviceAuthURI, and must be registered for
+// devices. The error is an [*Error] with Code "access_denied" if the person
+// declined, or "expired_token".
+func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) {
+	if f.client == nil || f.client.DeviceAuthURI == "" {
+		return nil, errors.New("oauth2: the client has no DeviceAuthURI")
+	}
+	if ctx == nil {
+		return nil, errNilContext
+	}
+	form := url.Values{}
+	if len(f.scopes) > 0 {
+		form.Set("scope", strings.Join(f.scopes, " "))
+	}
+	ans, err := f.client.post(ctx, "asking for a device code", f.client.DeviceAuthURI, form, false)
+	if err != nil {
+		return nil, err
+	}
+	d := ans.fields()
+	page := "verification_uri"
+	if !d.has(page) {
+		page = "verification_url" // Google's name
+	}
+	device, user, page := d.secret("device_code"), d.str("user_code"), d.endpoint(page)
+	lifetime, interval := d.seconds("expires_in"), d.seconds("interval")
+	d.require(!device.empty() && user != "" && len(user) <= maxErrorCode, "has no usable device_code and user_code")
+	if d.err != nil {
+		return nil, ans.bad(d.err.Error())
+	}
+	if interval == 0 {
+		interval = defaultInterval
+	}
+	if lifetime == 0 {
+		lifetime = attemptLifetime
+	}
+	ctx, cancel := context.WithTimeout(ctx, lifetime)
+	defer cancel()
+	f.prompt("To sign in, open this address in a browser on any device:\n\n    %s\n\nand enter the code:\n\n    %s\n\n", page, printable(user, maxErrorCode))
+	form = url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "device_code": {device.Reveal()}}
+	for {
+		if sleep(ctx, interval) != nil {
+			return nil, fmt.Errorf("oauth2: waiting for the sign-in on another device: %w", context.Cause(ctx))
+		}
+		ans, err := f.client.post(ctx, "signing in on another device", f.client.TokenURI, form, true)
+		if err == nil {
+			tok, err := ans.token(f.scopes)
+			if err != nil {
+				return nil, err
+			}
+			return f.client.signedIn(tok, f.scopes, "")
+		}
+		e := (*Error)(nil)
+		switch errors.As(err, &e); {
+		case e != nil && e.Code == "authorization_pending":
+		case e != nil && e.Code == "slow_down":
+			interval += slowDown
+		case e != nil && e.temporary: // RFC 8628, Section 3.5: back off
+			interval = min(2*interval, max(interval, longestInterval))
+		default:
+			return nil, err
+		}
+	}
+}
+
 func (f *InstalledAppFlow) prompt(format string, args ...any) {
 	if f.Prompt == nil {
 		fmt.Fprintf(os.Stderr, format, args...)
 		return
 	}
 	fmt.Fprintf(f.Prompt, format, args...)
+}
+
+// noBrowser reports whether there is plainly no browser: a session over SSH, a container, a
+// system without a display.
+func noBrowser() bool {
+	exists := func(name string) bool { _, err := os.Stat(name); return err == nil }
+	switch {
+	case os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != "":
+		return false
+	case runtime.GOOS != "windows" && runtime.GOOS != "darwin":
+		return true
+	}
+	return os.Getenv("SSH_CONNECTION") != "" || exists("/.dockerenv") || exists("/run/.containerenv")
+}
+
+// forwarding says how a browser on another machine reaches the redirect URI.
+func forwarding(redirectURI *url.URL) string {
+	host, target := redirectURI.Hostname(), "USER@THIS-MACHINE"
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if ssh := strings.Fields(os.Getenv("SSH_CONNECTION")); len(ssh) == 4 { // client and port, server and port
+		target = os.Getenv("USER") + "@" + ssh[2]
+	}
+	port := cmp.Or(redirectURI.Port(), "80")
+	return fmt.Sprintf("For the browser to reach this program, first run this on that machine, and leave it open:\n\n    ssh -L %s:%s:%s %s\n\n", port, host, port, target)
+}
+
+// readPasted reads redirected URLs, or codes, that the person pastes. stop ends the reading, if the system
+// can, so that what is typed next is for the program.
+func (f *InstalledAppFlow) readPasted(s *loopbackServer, a *attempt) (stop func()) {
+	type deadliner interface{ SetReadDeadline(time.Time) error }
+	in, done := f.Input, make(chan struct{})
+	closer := io.Closer(io.NopCloser(nil))
+	if file, ok := in.(*os.File); ok && file.SetReadDeadline(time.Time{}) != nil { // a terminal that blocks: open one that does not
+		if info, err := file.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			if tty, err := os.Open("/dev/tty"); err == nil {
+				in, closer = tty, tty
+			}
+		}
+	}
+	go func() {
+		defer close(done)
+		for {
+			line, err := readLine(in)
+			if err != nil { // the end of the input leaves the browser
+				return
+			}
+			code, final, err := a.parsePasted(line)
+			if final {
+				s.complete(code, err)
+				return
+			}
+			f.prompt("%v. Paste the whole address that the browser ended at:\n", err)
+		}
+	}()
+	return func() {
+		if d, ok := in.(deadliner); ok && d.SetReadDeadline(time.Unix(1, 0)) == nil {
+			<-done
+			d.SetReadDeadline(time.Time{})
+		}
+		closer.Close()
+	}
+}
+
+// readLine reads a line byte by byte, since what follows it is not for this package.
+func readLine(r io.Reader) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); ; {
+		switch n, err := r.Read(b); {
+		case n == 1 && b[0] == '\n' || err != nil && len(line) > 0:
+			return strings.TrimSpace(string(line)), nil
+		case err != nil:
+			return "", err
+		case n == 1 && len(line) < maxRedirect:
+			line = append(line, b[0])
+		}
+	}
+}
+
+// parsePasted is parseRedirect for what a person pastes. A code alone has no state; PKCE
+// binds it to this sign-in.
+func (a *attempt) parsePasted(line string) (code string, final bool, err error) {
+	_, query, ok := strings.Cut(line, "?")
+	if !ok && len(line) >= minPastedCode && validCode(line) {
+		return line, true, nil
+	}
+	query, _, _ = strings.Cut(query, "#")
+	if !ok || query == "" {
+		return "", false, errors.New("oauth2: that is neither an address with a code nor a code")
+	}
+	return a.parseRedirect(query)
 }
 
 // listen opens the listeners that take the redirect and returns the redirect URI.
@@ -329,13 +503,7 @@ func (s *loopbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			respond(w, http.StatusBadRequest, strayPage)
 			return
 		}
-		if s.claimed.CompareAndSwap(false, true) {
-			if err == nil {
-				s.creds, err = attempt.exchange(s.ctx, code)
-			}
-			s.err = err
-			close(s.done)
-		}
+		s.complete(code, err)
 		<-s.done // which the flow's context bounds
 		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(loopbackTimeout))
 		if s.err != nil {
@@ -343,6 +511,17 @@ func (s *loopbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		} else {
 			respond(w, http.StatusOK, cmp.Or(s.success, successPage))
 		}
+	}
+}
+
+// complete exchanges the code, or takes the server's refusal, unless another request has.
+func (s *loopbackServer) complete(code string, err error) {
+	if s.claimed.CompareAndSwap(false, true) {
+		if err == nil {
+			s.creds, err = s.attempt.Load().exchange(s.ctx, code)
+		}
+		s.err = err
+		close(s.done)
 	}
 }
 

@@ -199,8 +199,8 @@ type Error struct {
 	RetryAfter time.Duration
 
 	text                             string
-	temporary, loginRequired, dialed bool  // dialed: the server can't have seen the request
-	cause                            error // not unwrapped: its text may have what a server said
+	temporary, loginRequired, dialed bool         // dialed: the server can't have seen the request
+	cause                            func() error // nil for none; out of fmt's reach, since its text may have what a server said
 }
 
 // Temporary reports whether the same request may succeed later: the network
@@ -221,11 +221,11 @@ func (e *Error) described() string {
 // Is reports whether e has target as a cause, or is an error for which target,
 // [ErrLoginRequired], is the remedy.
 func (e *Error) Is(target error) bool {
-	return e.loginRequired && target == ErrLoginRequired || e.cause != nil && errors.Is(e.cause, target)
+	return e.loginRequired && target == ErrLoginRequired || e.cause != nil && errors.Is(e.cause(), target)
 }
 
 // As finds a cause of the type that target points to, as errors.As does.
-func (e *Error) As(target any) bool { return e.cause != nil && errors.As(e.cause, target) }
+func (e *Error) As(target any) bool { return e.cause != nil && errors.As(e.cause(), target) }
 
 // printable returns s as printable ASCII, cut to max bytes, so that what a server
 // sent can neither steer a terminal nor forge log lines.
@@ -411,7 +411,7 @@ func broken(op string, err error, clean *strings.Replacer, began bool) *Error {
 	if ue := (*url.Error)(nil); errors.As(err, &ue) {
 		err = ue.Err // ue's text has the whole URL
 	}
-	e := &Error{text: op + ": " + printable(clean.Replace(err.Error()), maxErrorText), cause: err}
+	e := &Error{text: op + ": " + printable(clean.Replace(err.Error()), maxErrorText), cause: func() error { return err }}
 	var (
 		cert   *tls.CertificateVerificationError
 		record tls.RecordHeaderError
@@ -434,14 +434,19 @@ func broken(op string, err error, clean *strings.Replacer, began bool) *Error {
 // were just sent to it, as they are or as they were encoded.
 func newCleaner(form url.Values, header http.Header) *strings.Replacer {
 	_, credentials, _ := strings.Cut(header.Get("Authorization"), " ")
-	secrets := []string{credentials}
+	_, password, _ := (&http.Request{Header: header}).BasicAuth()
+	plain, _ := url.QueryUnescape(password)
+	secrets := []string{credentials, plain}
 	for _, k := range []string{"code", "code_verifier", "refresh_token", "token", "device_code", "client_secret", "assertion", "client_assertion"} {
-		secrets = append(secrets, form.Get(k), url.QueryEscape(form.Get(k)))
+		secrets = append(secrets, form.Get(k))
 	}
 	var pairs []string
 	for _, s := range secrets {
-		if s != "" {
-			pairs = append(pairs, s, "[redacted]")
+		quoted := strconv.Quote(s) // as net/http quotes what is not HTTP
+		for _, s := range []string{s, url.QueryEscape(s), quoted[1 : len(quoted)-1]} {
+			if s != "" {
+				pairs = append(pairs, s, "[redacted]")
+			}
 		}
 	}
 	return strings.NewReplacer(pairs...)

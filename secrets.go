@@ -121,6 +121,8 @@ type ClientSecrets struct {
 	// HTTPClient sends the requests to the authorization server, but without
 	// redirects and cookies. If nil, a client with timeouts is used.
 	HTTPClient *http.Client
+
+	issRequired bool // by Discover: every redirect names the issuer
 }
 
 // ReadClientSecretsFile reads a client_secrets.json, as Google's console offers it for
@@ -163,6 +165,56 @@ func ParseClientSecrets(data []byte) (*ClientSecrets, error) {
 		c.useGoogle()
 	}
 	return c, nil
+}
+
+// Discover fills in the endpoints, and Issuer, from what the authorization server at issuer, an https
+// URL, says of itself (OpenID Connect Discovery; RFC 8414). What it does not mention is left as it is. If
+// AuthMethod is empty, it becomes one that the server supports and the client can
+// use. If the server promises to name itself in redirects (RFC 9207), one that does not is refused from then
+// on. Call it before the client is in use.
+func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
+	u, err := checkEndpoint(issuer)
+	if err != nil {
+		return fmt.Errorf("oauth2: the issuer %w", err)
+	}
+	path := strings.TrimSuffix(u.Path, "/")
+	r := &request{op: "discovering the authorization server", client: c.HTTPClient, url: u.Scheme + "://" + u.Host + path + "/.well-known/openid-configuration"}
+	ans, err := r.do(ctx)
+	if e := (*Error)(nil); errors.As(err, &e) && e.StatusCode == http.StatusNotFound { // a server without OpenID
+		r.url = u.Scheme + "://" + u.Host + "/.well-known/oauth-authorization-server" + path
+		ans, err = r.do(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	f := ans.fields()
+	// Else anybody's document could name another server's endpoints (RFC 8414, Section 3.3).
+	f.require(f.str("issuer") == issuer, "is of another issuer, %q", printable(f.str("issuer"), maxErrorText))
+	found := *c
+	found.Issuer, found.issRequired = issuer, f.object["authorization_response_iss_parameter_supported"] == "true"
+	for name, to := range map[string]*string{"authorization_endpoint": &found.AuthURI, "token_endpoint": &found.TokenURI, "jwks_uri": &found.KeysURI,
+		"device_authorization_endpoint": &found.DeviceAuthURI, "revocation_endpoint": &found.RevocationURI} {
+		if f.has(name) {
+			*to = f.endpoint(name)
+		}
+	}
+	methods := f.strs("token_endpoint_auth_methods_supported")
+	if methods == nil {
+		methods = []string{"client_secret_basic"} // the default of both specifications
+	}
+	if c.AuthMethod == "" {
+		usable := map[string]bool{"private_key_jwt": c.Key != nil, "client_secret_basic": !c.ClientSecret.empty(), "client_secret_post": !c.ClientSecret.empty()}
+		for _, method := range []string{"private_key_jwt", "client_secret_basic", "client_secret_post"} {
+			if found.AuthMethod == "" && usable[method] && slices.Contains(methods, method) {
+				found.AuthMethod = method
+			}
+		}
+	}
+	if f.err != nil {
+		return ans.bad(f.err.Error())
+	}
+	*c = found
+	return nil
 }
 
 // isGoogle reports whether a token endpoint is Google's.
