@@ -173,11 +173,11 @@ func (c *Credentials) refreshToken() string { return c.cache.current.Load().Refr
 
 // exchange refreshes the token (RFC 6749, Section 6).
 func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) {
+	if c.client == nil {
+		return nil, errNoClient
+	}
 	if old.RefreshToken.empty() {
 		return nil, loginRequired("the access token has expired and there is no refresh token")
-	}
-	if c.client == nil {
-		return nil, errors.New("oauth2: the credentials have no client")
 	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.RefreshToken.Reveal()}}
 	granted := old.Scopes
@@ -212,6 +212,8 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 	}
 	return tok, nil
 }
+
+var errNoClient = errors.New("oauth2: the credentials have no client")
 
 func loginRequired(text string) *Error {
 	return &Error{text: text + "; sign in again", loginRequired: true}
@@ -324,7 +326,7 @@ func (c *Credentials) MarshalAuthorizedUser() ([]byte, error) {
 
 func (c *Credentials) marshal(t *Token, unknown object) ([]byte, error) {
 	if c.client == nil {
-		return nil, errors.New("oauth2: the credentials have no client")
+		return nil, errNoClient
 	}
 	file := map[string]any{
 		"type":          "authorized_user",
@@ -352,7 +354,7 @@ func (c *Credentials) marshal(t *Token, unknown object) ([]byte, error) {
 	if c.client.Issuer != googleIssuer {
 		optional("issuer", c.client.Issuer)
 		optional("revocation_uri", c.client.RevocationURI)
-		optional("token_endpoint_auth_method", c.client.AuthMethod)
+		optional("token_endpoint_auth_method", c.client.authMethod())
 	}
 	if rest := c.rest.Load(); rest != nil {
 		optional("quota_project_id", rest.quota)
@@ -823,20 +825,19 @@ func defaultFile(data []byte, quota string, scopes []string) (TokenSource, error
 		return c, err
 	case "impersonated_service_account":
 		source, err := defaultFile([]byte(f.object["source_credentials"]), "", []string{cloudPlatformScope})
-		if _, nested := source.(*impersonated); err != nil || nested {
+		if err != nil {
 			return nil, fmt.Errorf("oauth2: the default credentials: source_credentials can't be used: %w", err)
 		}
-		s := &impersonated{source: source, url: f.endpoint("service_account_impersonation_url"), delegates: f.strs("delegates"),
-			scopes: scopes, quota: cmp.Or(quota, f.str("quota_project_id"))}
-		if len(scopes) == 0 {
-			s.scopes = []string{cloudPlatformScope}
-		}
-		f.require(strings.HasSuffix(s.url, ":generateAccessToken"), "has a service_account_impersonation_url of another kind")
-		f.require(s.quota == "" || validProject(s.quota), "has a quota_project_id that is not a project")
+		uri, delegates, project := f.endpoint("service_account_impersonation_url"), f.strs("delegates"), cmp.Or(quota, f.str("quota_project_id"))
+		f.require(strings.HasSuffix(uri, ":generateAccessToken"), "has a service_account_impersonation_url of another kind")
+		f.require(project == "" || validProject(project), "has a quota_project_id that is not a project")
 		if f.err != nil {
 			return nil, fmt.Errorf("oauth2: the default credentials file %w", f.err)
 		}
-		return s, nil
+		if len(scopes) == 0 {
+			scopes = []string{cloudPlatformScope}
+		}
+		return impersonate(source, uri, delegates, scopes, project), nil
 	default:
 		if f.err != nil {
 			return nil, fmt.Errorf("oauth2: the default credentials file %w", f.err)

@@ -234,24 +234,20 @@ func (a *attempt) parseRedirect(query string) (code string, final bool, err erro
 		}
 	}
 	state, iss := a.state.Reveal(), q.Get("iss")
-	text := func(name string, max int) string {
-		return printable(strings.ReplaceAll(q.Get(name), state, "[redacted]"), max)
-	}
+	clean := strings.NewReplacer(state, "[redacted]")
 	switch {
 	case subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(state)) != 1:
 		// Somebody else's sign-in, planted to be completed here (RFC 6749, Section 10.12), or an old tab.
 		return "", false, errors.New("oauth2: the redirect does not belong to this sign-in: its state is not the one sent")
 	case q.Has("iss") && a.client.Issuer != "" && subtle.ConstantTimeCompare([]byte(iss), []byte(a.client.Issuer)) != 1:
 		// Mix-up: another server would get this one's code (RFC 9207).
-		return "", false, fmt.Errorf("oauth2: the redirect comes from the issuer %q, not from %q", text("iss", maxErrorText), a.client.Issuer)
+		return "", false, fmt.Errorf("oauth2: the redirect comes from the issuer %q, not from %q", printable(clean.Replace(iss), maxErrorText), a.client.Issuer)
 	case a.client.issRequired && !q.Has("iss"):
 		return "", false, errors.New("oauth2: the redirect does not name its issuer, as this one's do (RFC 9207)")
 	case q.Has("code") == q.Has("error"):
 		return "", false, errors.New("oauth2: the redirect has both or neither of code and error")
 	case q.Has("error"):
-		e := &Error{Code: text("error", maxErrorCode), Description: text("error_description", maxErrorText), URI: text("error_uri", maxErrorText)}
-		e.temporary = slices.Contains([]string{"server_error", "temporarily_unavailable"}, e.Code)
-		e.text = "signing in: the server answered" + e.described()
+		e := serverError("signing in", q.Get, clean)
 		if e.Code == "access_denied" {
 			e.text += "; the person, or an administrator, declined"
 		}

@@ -128,40 +128,43 @@ func CachedTokenSource(src TokenSource) TokenSource {
 	if _, ok := src.(renewer); ok {
 		return src
 	}
-	return &cachedSource{src: src}
+	if src == nil {
+		return &source{get: func(context.Context) (*Token, error) { return nil, errNoSource }}
+	}
+	return &source{get: src.Token}
 }
 
-type cachedSource struct {
+// A source caches the tokens that get returns. quota is the project that API calls are counted
+// against, if any.
+type source struct {
+	get   func(ctx context.Context) (*Token, error)
+	quota string
 	cache tokenCache
-	src   TokenSource
 }
 
-func (s *cachedSource) Token(ctx context.Context) (*Token, error) { return s.cache.token(ctx, s) }
+func (s *source) Token(ctx context.Context) (*Token, error) { return s.cache.token(ctx, s) }
 
-func (s *cachedSource) renew(ctx context.Context, rejected *Token) (*Token, error) {
+func (s *source) fetch(ctx context.Context, _ *Token) (*Token, error) {
+	t, err := s.get(ctx)
+	if err == nil {
+		err = t.check()
+	}
+	if err != nil {
+		return nil, err // and no token, since one that comes with an error is kept
+	}
+	return t, nil
+}
+
+func (s *source) renew(ctx context.Context, rejected *Token) (*Token, error) {
 	return s.cache.renew(ctx, s, rejected)
 }
 
-func (s *cachedSource) fetch(ctx context.Context, _ *Token) (*Token, error) {
-	if s.src == nil {
-		return nil, errors.New("oauth2: CachedTokenSource was given no source")
-	}
-	t, err := s.src.Token(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return t, t.check()
-}
+func (s *source) quotaProject() string { return s.quota }
 
 // check refuses a token that can't be put on a request.
 func (t *Token) check() error {
-	switch {
-	case t == nil || t.AccessToken.empty():
-		return errors.New("oauth2: the token source returned no access token")
-	case !validToken(t.AccessToken.Reveal()):
-		return errors.New("oauth2: the token source returned an access token with characters that no token has (RFC 6750, Section 2.1)")
-	case t.Type != "" && !strings.EqualFold(t.Type, "Bearer"):
-		return fmt.Errorf("oauth2: the token source returned a token of type %q; only Bearer is supported", printable(t.Type, 32))
+	if t == nil || !validToken(t.AccessToken.Reveal()) || t.Type != "" && !strings.EqualFold(t.Type, "Bearer") {
+		return errors.New("oauth2: the token source returned no usable Bearer token (RFC 6750, Section 2.1)")
 	}
 	return nil
 }
@@ -210,14 +213,6 @@ func (e *Error) Temporary() bool { return e.temporary }
 // Error implements error.
 func (e *Error) Error() string { return "oauth2: " + e.text }
 
-// described returns the server's own words.
-func (e *Error) described() string {
-	if e.Description == "" {
-		return " " + e.Code
-	}
-	return fmt.Sprintf(" %s: %q", e.Code, e.Description)
-}
-
 // Is reports whether e has target as a cause, or is an error for which target,
 // [ErrLoginRequired], is the remedy.
 func (e *Error) Is(target error) bool {
@@ -226,6 +221,20 @@ func (e *Error) Is(target error) bool {
 
 // As finds a cause of the type that target points to, as errors.As does.
 func (e *Error) As(target any) bool { return e.cause != nil && errors.As(e.cause(), target) }
+
+// serverError returns the error that a server describes with the parameters error, error_description
+// and error_uri, as get has them, without what clean takes out.
+func serverError(op string, get func(name string) string, clean *strings.Replacer) *Error {
+	text := func(name string, max int) string { return printable(clean.Replace(get(name)), max) }
+	e := &Error{Code: text("error", maxErrorCode), Description: text("error_description", maxErrorText), URI: text("error_uri", maxErrorText)}
+	overloaded := []string{"server_error", "temporarily_unavailable", "internal_failure"}
+	e.temporary = slices.Contains(overloaded, e.Code) || slices.Contains(overloaded, e.Description)
+	e.text = op + ": the server answered " + e.Code
+	if e.Description != "" {
+		e.text += fmt.Sprintf(": %q", e.Description)
+	}
+	return e
+}
 
 // printable returns s as printable ASCII, cut to max bytes, so that what a server
 // sent can neither steer a terminal nor forge log lines.
@@ -356,30 +365,26 @@ func (a *answer) refusal(clean *strings.Replacer) *Error {
 	if !f.has("error") && a.status/100 == 2 {
 		return nil
 	}
-	e := a.bad("has no OAuth error")
-	e.RetryAfter = retryAfter(a.header)
-	if inner, err := parseObject([]byte(f.object["error"])); err == nil { // Google's APIs
+	get := f.str
+	if inner, err := parseObject([]byte(f.object["error"])); err == nil { // as Google's APIs have it
 		g := fields{object: inner}
-		e.Code, e.Description = g.str("status"), g.str("message")
-	} else {
-		e.Code, e.Description, e.URI = f.str("error"), f.str("error_description"), f.str("error_uri")
+		get = func(name string) string {
+			return g.str(map[string]string{"error": "status", "error_description": "message"}[name])
+		}
 	}
-	overloaded := []string{"server_error", "temporarily_unavailable", "internal_failure"}
-	e.temporary = slices.Contains([]int{408, 429, 500, 502, 503, 504}, a.status) ||
-		slices.Contains(overloaded, e.Code) || slices.Contains(overloaded, e.Description)
-	e.Code = printable(clean.Replace(e.Code), maxErrorCode)
-	e.Description = printable(clean.Replace(e.Description), maxErrorText)
-	e.URI = printable(clean.Replace(e.URI), maxErrorText)
-
+	e := serverError(a.op, get, clean)
+	e.StatusCode, e.RetryAfter = a.status, retryAfter(a.header)
+	e.temporary = e.temporary || slices.Contains([]int{408, 429, 500, 502, 503, 504}, a.status)
 	switch {
 	case e.Code != "":
-		e.text = fmt.Sprintf("%s: the server answered%s (status %d)", a.op, e.described(), a.status)
+		e.text += fmt.Sprintf(" (status %d)", a.status)
 	case a.status/100 == 3:
 		e.text = a.bad("is a redirect, which is not followed, since it would send secrets elsewhere; check the endpoint's URL").text
+	default:
+		e.text = a.bad("has no OAuth error").text
 	}
 	switch e.Code {
-	case "invalid_grant":
-		// The commonest cause with assertions, and one that servers do not name.
+	case "invalid_grant": // the commonest cause with assertions, and one that servers do not name
 		if date, err := http.ParseTime(a.header.Get("Date")); err == nil && time.Since(date).Abs() > 5*time.Minute {
 			e.text += fmt.Sprintf("; this machine's clock is %v off the server's", time.Since(date).Abs().Round(time.Minute))
 		}
@@ -459,14 +464,9 @@ type tokenRequest struct{}
 
 // defaultClient sends what a request has no client for. Nothing changes it.
 var defaultClient = &http.Client{Transport: &http.Transport{
-	Proxy:                  http.ProxyFromEnvironment,
-	DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
-	ForceAttemptHTTP2:      true,
-	TLSHandshakeTimeout:    dialTimeout,
-	ResponseHeaderTimeout:  headerTimeout,
-	MaxResponseHeaderBytes: maxHeader,
-	MaxIdleConnsPerHost:    16,
-	IdleConnTimeout:        90 * time.Second,
+	Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, ForceAttemptHTTP2: true,
+	TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: headerTimeout, MaxResponseHeaderBytes: maxHeader,
+	MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second,
 }}
 
 // clientFor returns c, or the package's client, without redirects and cookies: a
@@ -506,12 +506,10 @@ func retryAfter(h http.Header) time.Duration {
 
 // sleep waits for d, or until ctx is done.
 func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	}
 }
@@ -567,6 +565,7 @@ type fetcher interface {
 // resource server rejected; it returns that same one where it is too soon to ask again.
 type renewer interface {
 	renew(ctx context.Context, rejected *Token) (*Token, error)
+	quotaProject() string
 }
 
 // A flight is one fetch. done is closed after the other fields are set.
@@ -591,10 +590,12 @@ func (c *tokenCache) token(ctx context.Context, src fetcher) (*Token, error) {
 		return t, nil
 	}
 	c.mu.Lock()
-	t, f, err := c.current.Load(), (*flight)(nil), error(nil)
-	if t == nil || time.Now().UnixNano() >= t.freshUntil { // not renewed meanwhile
-		f, err = c.join(src, false)
+	t := c.current.Load()
+	if t != nil && time.Now().UnixNano() < t.freshUntil { // renewed meanwhile
+		c.mu.Unlock()
+		return t, nil
 	}
+	f, err := c.join(src, false)
 	c.mu.Unlock()
 	if err == nil && !t.Valid() {
 		t, err = f.wait(ctx)
@@ -688,6 +689,11 @@ func (c *tokenCache) land(f *flight) {
 		c.trouble.err, c.trouble.retryAt = f.err, time.Now().Add(pause)
 		c.trouble.failures++
 	}
+	if old := c.current.Load(); f.err != nil && f.token != nil && !f.token.Valid() && old.Valid() { // but the refresh token may be new
+		kept := *old
+		kept.RefreshToken = f.token.RefreshToken
+		f.token = &kept
+	}
 	if f.token != nil {
 		f.token = c.keep(f.token)
 	}
@@ -719,7 +725,7 @@ func (c *tokenCache) keep(t *Token) *Token {
 // the life it has left if that is later, so that short lives cause no storm.
 func freshUntil(t *Token, now time.Time) int64 {
 	switch left := t.Expiry.Round(0).Sub(now.Round(0)); {
-	case t.AccessToken.empty():
+	case t.AccessToken.empty() || left <= 0 && !t.Expiry.IsZero():
 		return 0
 	case t.Expiry.IsZero() || left > maxLifetime:
 		return math.MaxInt64
@@ -727,6 +733,8 @@ func freshUntil(t *Token, now time.Time) int64 {
 		return t.Expiry.Add(-min(earlyRefresh, left/2)).UnixNano()
 	}
 }
+
+var errNoSource = errors.New("oauth2: there is no token source")
 
 var errNilContext = errors.New("oauth2: the context is nil")
 
@@ -821,7 +829,7 @@ func (t *Transport) token(req *http.Request) (*Token, error) {
 	host := req.URL.Hostname()
 	switch {
 	case t.Source == nil:
-		return nil, errors.New("oauth2: the Transport has no Source")
+		return nil, errNoSource
 	case req.URL.Scheme != "https" && (req.URL.Scheme != "http" || !isLoopback(host)):
 		return nil, fmt.Errorf("oauth2: a token is sent over https only, not to %s://%s, where anybody on the way could read it", printable(req.URL.Scheme, 32), printable(host, 255))
 	case t.Hosts != nil && !slices.ContainsFunc(t.Hosts, func(h string) bool {
@@ -849,7 +857,7 @@ func (t *Transport) withToken(req *http.Request, tok *Token, body io.ReadCloser)
 		r.Header[k] = v
 	}
 	r.Header["Authorization"] = auth.value
-	if src, ok := t.Source.(interface{ quotaProject() string }); ok && src.quotaProject() != "" && r.Header["X-Goog-User-Project"] == nil {
+	if src, ok := t.Source.(renewer); ok && src.quotaProject() != "" && r.Header["X-Goog-User-Project"] == nil {
 		r.Header["X-Goog-User-Project"] = []string{src.quotaProject()}
 	}
 	r.Body = body
@@ -860,12 +868,12 @@ func (t *Transport) withToken(req *http.Request, tok *Token, body io.ReadCloser)
 // it answered to tok then says more than an error could.
 func (t *Transport) renewed(req *http.Request, tok *Token) *http.Request {
 	src, ok := t.Source.(renewer)
-	body := req.Body
-	if !ok || body != nil && body != http.NoBody && req.GetBody == nil {
+	if !ok {
 		return nil
 	}
-	fresh, err := src.renew(req.Context(), tok)
-	if err != nil || fresh == tok {
+	fresh, err := src.renew(req.Context(), tok) // for the next request, even if this one can't be sent again
+	body := req.Body
+	if err != nil || fresh.AccessToken.Reveal() == tok.AccessToken.Reveal() || body != nil && body != http.NoBody && req.GetBody == nil {
 		return nil
 	}
 	if body != nil && body != http.NoBody {

@@ -265,24 +265,18 @@ func parseTyped(data []byte, want string) *fields {
 // TokenSource returns a source of tokens for the client itself, without a person: the client
 // credentials grant (RFC 6749, Section 4.4). It caches, and is safe for concurrent use.
 func (c *ClientSecrets) TokenSource(scopes ...string) TokenSource {
-	return CachedTokenSource(&clientSource{c, scopeList(scopes...)})
-}
-
-type clientSource struct {
-	client *ClientSecrets
-	scopes []string
-}
-
-func (s *clientSource) Token(ctx context.Context) (*Token, error) {
-	form := url.Values{"grant_type": {"client_credentials"}}
-	if len(s.scopes) > 0 {
-		form.Set("scope", strings.Join(s.scopes, " "))
-	}
-	ans, err := s.client.post(ctx, "signing the client in", s.client.TokenURI, form, false)
-	if err != nil {
-		return nil, err
-	}
-	return ans.token(s.scopes)
+	scopes = scopeList(scopes...)
+	return &source{get: func(ctx context.Context) (*Token, error) {
+		form := url.Values{"grant_type": {"client_credentials"}}
+		if len(scopes) > 0 {
+			form.Set("scope", strings.Join(scopes, " "))
+		}
+		ans, err := c.post(ctx, "signing the client in", c.TokenURI, form, false)
+		if err != nil {
+			return nil, err
+		}
+		return ans.token(scopes)
+	}}
 }
 
 // post sends form, with client authentication, to the endpoint uri, which errors call by its
@@ -292,19 +286,25 @@ func (c *ClientSecrets) post(ctx context.Context, op, uri string, form url.Value
 	return r.do(ctx)
 }
 
+func (c *ClientSecrets) authMethod() string {
+	switch {
+	case c.AuthMethod != "":
+		return c.AuthMethod
+	case !c.ClientSecret.empty():
+		return "client_secret_basic"
+	case c.Key != nil:
+		return "private_key_jwt"
+	}
+	return "none"
+}
+
 // authenticate adds the client's authentication to a request (RFC 6749, Section 2.3).
 func (c *ClientSecrets) authenticate(form url.Values, header http.Header) error {
-	method := c.AuthMethod
-	switch {
-	case c.ClientID == "":
+	method := c.authMethod()
+	if c.ClientID == "" {
 		return errors.New("oauth2: the client has no ClientID")
-	case method == "" && !c.ClientSecret.empty():
-		method = "client_secret_basic"
-	case method == "" && c.Key != nil:
-		method = "private_key_jwt"
-	case method == "":
-		method = "none"
-	case c.ClientSecret.empty() && strings.HasPrefix(method, "client_secret"):
+	}
+	if c.ClientSecret.empty() && strings.HasPrefix(method, "client_secret") {
 		return fmt.Errorf("oauth2: AuthMethod %s needs a ClientSecret", method)
 	}
 	switch method {

@@ -199,45 +199,29 @@ func (s *ServiceAccountCredentials) assertion(now time.Time) (string, error) {
 	return s.signer.sign(claims)
 }
 
-// impersonated are the credentials of a service account that another identity may act as
-// (the IAM Credentials API, generateAccessToken).
-type impersonated struct {
-	source    TokenSource
-	url       string
-	delegates []string
-	scopes    []string
-	quota     string
-	client    *http.Client
-	cache     tokenCache
-}
-
-func (s *impersonated) Token(ctx context.Context) (*Token, error) { return s.cache.token(ctx, s) }
-
-func (s *impersonated) renew(ctx context.Context, rejected *Token) (*Token, error) {
-	return s.cache.renew(ctx, s, rejected)
-}
-
-func (s *impersonated) quotaProject() string { return s.quota }
-
-func (s *impersonated) fetch(ctx context.Context, _ *Token) (*Token, error) {
-	tok, err := s.source.Token(ctx)
-	if err != nil {
-		return nil, err
-	}
-	body, err := json.Marshal(map[string]any{"delegates": s.delegates, "scope": s.scopes, "lifetime": "3600s"})
-	if err != nil {
-		return nil, errors.New("oauth2: the delegates or scopes can't be written as JSON")
-	}
-	r := &request{op: "impersonating the service account", url: s.url, json: body, client: s.client, header: http.Header{
-		"Authorization": {"Bearer " + tok.AccessToken.Reveal()}, "Content-Type": {"application/json"}}}
-	ans, err := r.do(ctx)
-	if err != nil {
-		return nil, err
-	}
-	f := ans.fields()
-	t := &Token{AccessToken: f.secret("accessToken"), Type: "Bearer", Scopes: s.scopes, Expiry: f.expiry("expireTime")}
-	if f.err != nil || t.AccessToken.empty() || t.Expiry.IsZero() {
-		return nil, ans.bad("has no usable accessToken and expireTime")
-	}
-	return t, nil
+// impersonate returns the tokens of a service account that src may act as, from url (the IAM
+// Credentials API, generateAccessToken).
+func impersonate(src TokenSource, url string, delegates, scopes []string, quota string) TokenSource {
+	return &source{quota: quota, get: func(ctx context.Context) (*Token, error) {
+		tok, err := src.Token(ctx)
+		if err != nil {
+			return nil, err
+		}
+		body, err := json.Marshal(map[string]any{"delegates": delegates, "scope": scopes, "lifetime": "3600s"})
+		if err != nil {
+			return nil, errors.New("oauth2: the delegates or scopes can't be written as JSON")
+		}
+		r := &request{op: "impersonating the service account", url: url, json: body, header: http.Header{
+			"Authorization": {"Bearer " + tok.AccessToken.Reveal()}, "Content-Type": {"application/json"}}}
+		ans, err := r.do(ctx)
+		if err != nil {
+			return nil, err
+		}
+		f := ans.fields()
+		t := &Token{AccessToken: f.secret("accessToken"), Type: "Bearer", Scopes: scopes, Expiry: f.expiry("expireTime")}
+		if f.err != nil || t.AccessToken.empty() || t.Expiry.IsZero() {
+			return nil, ans.bad("has no usable accessToken and expireTime")
+		}
+		return t, nil
+	}}
 }
