@@ -20,7 +20,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -37,7 +36,7 @@ import (
 type Credentials struct {
 	cache  tokenCache
 	client *ClientSecrets
-	scopes []string
+	scope  string                 // joined and shared, as there may be very many credentials
 	rest   atomic.Pointer[stored] // nil where NewCredentials made them; what it points to does not change
 }
 
@@ -50,12 +49,19 @@ type stored struct {
 	unsaved bool   // the store does not have the current token
 }
 
+func (c *Credentials) stored() stored {
+	if rest := c.rest.Load(); rest != nil {
+		return *rest
+	}
+	return stored{}
+}
+
 // NewCredentials returns the Credentials of a refresh token that the program has kept itself. Many
 // of them can share one client. If scopes are given, each refresh asks for them;
 // they must be among those that were granted (RFC 6749, Section 6). After a refresh the
 // token's RefreshToken may be a new one, which replaces the one stored.
 func NewCredentials(client *ClientSecrets, refreshToken Secret, scopes ...string) *Credentials {
-	c := &Credentials{client: client, scopes: slices.Clone(scopes)}
+	c := &Credentials{client: client, scope: joinScopes(scopes)}
 	c.cache.current.Store(&Token{RefreshToken: refreshToken})
 	return c
 }
@@ -77,7 +83,7 @@ func (client *ClientSecrets) signedIn(tok *Token, scopes []string, nonce string)
 			return nil, fmt.Errorf("oauth2: the ID token that came with the sign-in %w", err)
 		}
 	}
-	c := &Credentials{client: client, scopes: scopes}
+	c := &Credentials{client: client, scope: joinScopes(scopes)}
 	c.rest.Store(&stored{granted: true})
 	c.cache.keep(tok)
 	return c, nil
@@ -98,78 +104,72 @@ func (c *Credentials) renew(ctx context.Context, rejected *Token) (*Token, error
 	return c.cache.renew(ctx, c, rejected)
 }
 
-func (c *Credentials) quotaProject() string {
-	if rest := c.rest.Load(); rest != nil {
-		return rest.quota
-	}
-	return ""
-}
+func (c *Credentials) quotaProject() string { return c.stored().quota }
 
-func (c *Credentials) fetch(ctx context.Context, old *Token) (*Token, error) {
+func (c *Credentials) fetch(ctx context.Context, old *Token) (tok *Token, err error) {
 	rest := c.rest.Load()
 	if rest == nil || rest.store == nil {
 		return c.exchange(ctx, old)
 	}
-	tok, used, err := c.fetchStored(ctx, old, rest)
-	if errors.Is(err, ErrLoginRequired) {
-		// A program that does not lock may have replaced the refresh token since it was read.
-		if data, loadErr := rest.store.Load(ctx); loadErr == nil && data != nil {
-			if now, parseErr := ParseCredentials(data); parseErr == nil && now.refreshToken() != used {
-				tok, _, err = c.fetchStored(ctx, old, rest)
-			}
-		}
-	}
-	return tok, err
-}
-
-// fetchStored refreshes the token under the store's lock, or adopts the stored one. It also returns
-// the refresh token it used.
-func (c *Credentials) fetchStored(ctx context.Context, old *Token, rest *stored) (tok *Token, used string, err error) {
-	var failed error
+	var failed error // to refresh; err is of the store
 	err = rest.store.Update(ctx, func(data []byte) ([]byte, error) {
-		now, unknown := *old, rest.unknown
-		if data != nil {
-			file, err := ParseCredentials(data)
-			if err != nil {
-				return nil, err
-			}
-			unknown = file.rest.Load().unknown
-			t := file.cache.current.Load()
-			if time.Now().UnixNano() < t.freshUntil && t.AccessToken.Reveal() != old.AccessToken.Reveal() && !t.Expiry.Before(old.Expiry) {
-				adopted := *t
-				if adopted.Scopes == nil {
-					adopted.Scopes = old.Scopes
+		now, unknown, err := storedToken(data, old)
+		switch {
+		case err != nil:
+			return nil, err
+		case time.Now().UnixNano() < now.freshUntil && now.AccessToken.Reveal() != old.AccessToken.Reveal() && !now.Expiry.Before(old.Expiry):
+			tok = now // of another process
+			return data, nil
+		case rest.unsaved && old.Valid():
+			tok = old
+			return c.marshal(tok, unknown)
+		case rest.unsaved:
+			now.RefreshToken = old.RefreshToken
+		}
+		if tok, failed = c.exchange(ctx, now); errors.Is(failed, ErrLoginRequired) {
+			// A program that does not lock may have replaced the refresh token since it was read.
+			if data, err := rest.store.Load(ctx); err == nil {
+				if again, _, err := storedToken(data, old); err == nil && again.RefreshToken.Reveal() != now.RefreshToken.Reveal() {
+					tok, failed = c.exchange(ctx, again)
 				}
-				tok = &adopted
-				return data, nil
-			}
-			if !rest.unsaved && !t.RefreshToken.empty() {
-				now.RefreshToken = t.RefreshToken
 			}
 		}
-		used = now.RefreshToken.Reveal()
-		if tok = old; !rest.unsaved || !old.Valid() {
-			if tok, failed = c.exchange(ctx, &now); tok == nil {
-				return nil, failed
-			}
+		if tok == nil {
+			return nil, failed
 		}
 		return c.marshal(tok, unknown)
 	})
 	if tok == nil {
-		return nil, used, err
+		return nil, err
 	}
-	if unsaved := err != nil; unsaved != rest.unsaved {
-		next := *rest
-		next.unsaved = unsaved
-		c.rest.CompareAndSwap(rest, &next)
+	next := *rest
+	if next.unsaved = err != nil; next.unsaved {
+		failed = fmt.Errorf("oauth2: the new token is in use, but could not be saved: %w", err)
 	}
-	if err != nil {
-		return tok, used, fmt.Errorf("oauth2: the new token is in use, but could not be saved: %w", err)
-	}
-	return tok, used, failed
+	c.rest.CompareAndSwap(rest, &next)
+	return tok, failed
 }
 
-func (c *Credentials) refreshToken() string { return c.cache.current.Load().RefreshToken.Reveal() }
+// storedToken returns the token in a file, with what it lacks from old, and the file's members that
+// this package does not know. If nothing is stored, it returns old.
+func storedToken(data []byte, old *Token) (*Token, object, error) {
+	t := *old
+	if data == nil {
+		return &t, nil, nil
+	}
+	c, err := ParseCredentials(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	t = *c.cache.current.Load()
+	if t.Scopes == nil {
+		t.Scopes = old.Scopes
+	}
+	if t.RefreshToken.empty() {
+		t.RefreshToken = old.RefreshToken
+	}
+	return &t, c.stored().unknown, nil
+}
 
 // exchange refreshes the token (RFC 6749, Section 6).
 func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) {
@@ -180,11 +180,10 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 		return nil, loginRequired("the access token has expired and there is no refresh token")
 	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.RefreshToken.Reveal()}}
-	granted := old.Scopes
-	if rest := c.rest.Load(); rest == nil || !rest.granted {
-		granted = c.scopes
-		if len(c.scopes) > 0 {
-			form.Set("scope", strings.Join(c.scopes, " "))
+	granted := joinScopes(old.Scopes)
+	if !c.stored().granted {
+		if granted = c.scope; granted != "" {
+			form.Set("scope", granted)
 		}
 	}
 	ans, err := c.client.post(ctx, "refreshing the token", c.client.TokenURI, form, false)
@@ -227,15 +226,12 @@ func (c *Credentials) Revoke(ctx context.Context) error {
 		return errors.New("oauth2: the client has no RevocationURI")
 	}
 	revoke := func(data []byte) ([]byte, error) {
-		t := c.cache.current.Load()
-		if data != nil { // another process may have replaced the token
-			file, err := ParseCredentials(data)
-			if err != nil {
-				return nil, err
-			}
-			if rest := c.rest.Load(); !rest.unsaved {
-				t = file.cache.current.Load()
-			}
+		t, _, err := storedToken(data, c.cache.current.Load()) // another process may have replaced the token
+		if err != nil {
+			return nil, err
+		}
+		if c.stored().unsaved {
+			t = c.cache.current.Load()
 		}
 		form := url.Values{"token": {t.RefreshToken.Reveal()}, "token_type_hint": {"refresh_token"}}
 		if t.RefreshToken.empty() {
@@ -250,8 +246,8 @@ func (c *Credentials) Revoke(ctx context.Context) error {
 		c.cache.end(loginRequired("the credentials were revoked"))
 		return nil, nil
 	}
-	if rest := c.rest.Load(); rest != nil && rest.store != nil {
-		return rest.store.Update(ctx, revoke)
+	if store := c.stored().store; store != nil {
+		return store.Update(ctx, revoke)
 	}
 	_, err := revoke(nil)
 	return err
@@ -260,7 +256,7 @@ func (c *Credentials) Revoke(ctx context.Context) error {
 // covers reports whether scopes were asked for when the credentials were made. What a person then
 // declined is not asked for at each start.
 func (c *Credentials) covers(scopes []string) bool {
-	have := slices.Concat(c.scopes, c.cache.current.Load().Scopes)
+	have := slices.Concat(strings.Fields(c.scope), c.cache.current.Load().Scopes)
 	return !slices.ContainsFunc(scopes, func(s string) bool {
 		return !slices.Contains(have, s) && !slices.Contains(have, "https://www.googleapis.com/auth/userinfo."+s) // Google's name for email and profile
 	})
@@ -286,12 +282,11 @@ func ParseCredentials(data []byte) (*Credentials, error) {
 	}
 	tok := &Token{AccessToken: f.secret("token"), RefreshToken: f.secret("refresh_token"), IDToken: f.secret("id_token"),
 		Type: "Bearer", Expiry: f.expiry("expiry"), Scopes: f.scopes("granted_scopes")}
-	rest := &stored{granted: f.has("granted_scopes"), quota: f.str("quota_project_id"), unknown: maps.Clone(f.object)}
-	c := &Credentials{client: client, scopes: f.scopes("scopes")}
+	rest := &stored{granted: f.has("granted_scopes"), quota: f.project("quota_project_id"), unknown: maps.Clone(f.object)}
+	c := &Credentials{client: client, scope: joinScopes(f.scopes("scopes"))}
 	c.rest.Store(rest)
 	f.require(client.ClientID != "", "has no client_id")
 	f.require(!tok.RefreshToken.empty() || !tok.AccessToken.empty(), "has no refresh_token")
-	f.require(rest.quota == "" || validProject(rest.quota), "has a quota_project_id that is not a project")
 	if f.err != nil {
 		return nil, fmt.Errorf("oauth2: the credentials file %w", f.err)
 	}
@@ -317,51 +312,38 @@ func ParseCredentials(data []byte) (*Credentials, error) {
 // token and the client secret: store it where nobody else can read it, with mode 0600. Members that
 // this package does not know are those of the file that was parsed.
 func (c *Credentials) MarshalAuthorizedUser() ([]byte, error) {
-	var unknown object
-	if rest := c.rest.Load(); rest != nil {
-		unknown = rest.unknown
-	}
-	return c.marshal(c.cache.current.Load(), unknown)
+	return c.marshal(c.cache.current.Load(), c.stored().unknown)
 }
 
 func (c *Credentials) marshal(t *Token, unknown object) ([]byte, error) {
 	if c.client == nil {
 		return nil, errNoClient
 	}
-	file := map[string]any{
-		"type":          "authorized_user",
-		"client_id":     c.client.ClientID,
-		"client_secret": c.client.ClientSecret.Reveal(), // even if empty: Python demands it
-		"refresh_token": t.RefreshToken.Reveal(),
-		"token_uri":     c.client.TokenURI,
-	}
+	file := map[string]any{}
 	for name, text := range unknown {
 		file[name] = json.RawMessage(text)
 	}
-	optional := func(name, value string) {
+	optional := map[string]string{"token": t.AccessToken.Reveal(), "id_token": t.IDToken.Reveal(), "quota_project_id": c.stored().quota}
+	if !t.Expiry.IsZero() {
+		optional["expiry"] = t.Expiry.UTC().Format("2006-01-02T15:04:05.999999Z")
+	}
+	if c.client.Issuer != googleIssuer {
+		optional["issuer"], optional["revocation_uri"] = c.client.Issuer, c.client.RevocationURI
+		optional["token_endpoint_auth_method"] = c.client.authMethod()
+	}
+	for name, value := range optional {
 		if value != "" {
 			file[name] = value
 		}
 	}
-	optional("token", t.AccessToken.Reveal())
-	optional("id_token", t.IDToken.Reveal())
-	if !t.Expiry.IsZero() {
-		file["expiry"] = t.Expiry.UTC().Format("2006-01-02T15:04:05.999999Z")
+	if c.scope != "" {
+		file["scopes"] = strings.Fields(c.scope)
 	}
-	if len(c.scopes) > 0 {
-		file["scopes"] = c.scopes
+	if c.stored().granted {
+		file["granted_scopes"] = t.Scopes
 	}
-	if c.client.Issuer != googleIssuer {
-		optional("issuer", c.client.Issuer)
-		optional("revocation_uri", c.client.RevocationURI)
-		optional("token_endpoint_auth_method", c.client.authMethod())
-	}
-	if rest := c.rest.Load(); rest != nil {
-		optional("quota_project_id", rest.quota)
-		if rest.granted {
-			file["granted_scopes"] = t.Scopes
-		}
-	}
+	file["type"], file["token_uri"], file["client_id"] = "authorized_user", c.client.TokenURI, c.client.ClientID
+	file["client_secret"], file["refresh_token"] = c.client.ClientSecret.Reveal(), t.RefreshToken.Reveal() // even if empty: Python demands them
 	return json.MarshalIndent(file, "", "  ")
 }
 
@@ -381,20 +363,14 @@ type Store interface {
 // Save stores the credentials, and makes them use store from then on. It replaces other credentials
 // of a person that are stored there, but nothing else: a file that is not understood is an error.
 func (c *Credentials) Save(ctx context.Context, store Store) error {
-	next := stored{}
-	if rest := c.rest.Load(); rest != nil {
-		next = *rest
-	}
-	next.store = store
 	err := store.Update(ctx, func(data []byte) ([]byte, error) {
-		if data != nil {
-			if _, err := ParseCredentials(data); err != nil {
-				return nil, err
-			}
+		if _, _, err := storedToken(data, &Token{}); err != nil {
+			return nil, err
 		}
 		return c.MarshalAuthorizedUser()
 	})
-	next.unsaved = err != nil
+	next := c.stored()
+	next.store, next.unsaved = store, err != nil
 	c.rest.Store(&next)
 	return err
 }
@@ -417,11 +393,10 @@ func LoadCredentials(ctx context.Context, store Store) (*Credentials, error) {
 	return c, nil
 }
 
-// How a lock of a FileStore is held and found abandoned.
+// How a lock of a FileStore is waited for, and found abandoned where its process can't be looked at.
 const (
-	lockBeat  = 2 * time.Second // between signs of life of its holder
-	lockStale = 10 * time.Second
 	lockRetry = 20 * time.Millisecond
+	lockStale = flightTimeout + time.Minute
 )
 
 // FileStore returns a Store that is the file called name, which only the user who runs the
@@ -455,21 +430,12 @@ func (s *fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, err
 	case <-ctx.Done():
 		return fmt.Errorf("oauth2: waiting for %q: %w", s.name, context.Cause(ctx))
 	}
-	if s.name == "" {
-		return errors.New("oauth2: the FileStore has no file name")
-	}
-	dir := filepath.Dir(s.name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("oauth2: %w", err)
-	}
-	if info, err := os.Stat(dir); err == nil && runtime.GOOS != "windows" && info.Mode()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
-		return fmt.Errorf("oauth2: others can replace files in the folder %q; make it yours alone (chmod go-w)", dir)
-	}
-	held, unlock, err := lockFile(ctx, s.name)
+	lock, err := lockFile(ctx, s.name)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer os.Remove(filepath.Dir(lock)) // unless others wait
+	defer os.Remove(lock)
 	old, err := s.Load(ctx)
 	if err != nil {
 		return err
@@ -478,7 +444,7 @@ func (s *fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, err
 	if err != nil || bytes.Equal(data, old) && (data == nil) == (old == nil) {
 		return err
 	}
-	if !held() {
+	if _, err = os.Stat(lock); err != nil {
 		return fmt.Errorf("oauth2: the lock of %q was taken over while this process was stopped", s.name)
 	}
 	if data == nil {
@@ -493,7 +459,7 @@ func (s *fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, err
 }
 
 // replaceFile writes a file so that at any moment the old or the new one is there, whole.
-func replaceFile(name string, data []byte) (err error) {
+func replaceFile(name string, data []byte) error {
 	dir, prefix := filepath.Dir(name), "."+filepath.Base(name)+"."
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries { // of processes that were killed
@@ -505,22 +471,13 @@ func replaceFile(name string, data []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
 	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync() // before the rename, which could get to the disk first
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
+	err = cmp.Or(err, f.Sync(), f.Close()) // before the rename, which could get to the disk first
 	if err == nil {
 		err = os.Rename(f.Name(), name)
 	}
 	if err != nil {
+		os.Remove(f.Name())
 		return err
 	}
 	if d, err := os.Open(dir); err == nil { // so that the rename is on the disk too, where the system can say so
@@ -530,73 +487,57 @@ func replaceFile(name string, data []byte) (err error) {
 	return nil
 }
 
-// lockFile excludes other processes from name. There is no lock in the standard library that ends with
-// its process on all systems, so it is a file for each contender in a folder: whoever puts one there and
-// then sees no other has the lock, and since both do so before they look, never do two. Removing the file
-// of a dead process by its unique name can't hit the lock of a live one.
-func lockFile(ctx context.Context, name string) (held func() bool, unlock func(), err error) {
-	dir := name + ".lock"
-	mine := filepath.Join(dir, fmt.Sprintf("%s.%d.%s", machineID(), os.Getpid(), randomSecret().Reveal()))
-	seen := map[string]time.Time{} // since when a contender shows no sign of life
+// lockFile excludes other processes from name, until the file it returns is removed. The standard library
+// has no lock that ends with its process on all systems. So each contender puts a file into a folder;
+// who then sees no other one has the lock, and since all do so before they look, never do two. Removing
+// the file of a dead process by its unique name can't hit the lock of a live one.
+func lockFile(ctx context.Context, name string) (lock string, err error) {
+	if name == "" {
+		return "", errors.New("oauth2: the FileStore has no file name")
+	}
+	dir, parent := name+".lock", filepath.Dir(name)
+	lock = filepath.Join(dir, fmt.Sprintf("%s.%d.%s", machineID(), os.Getpid(), randomSecret().Reveal()))
 	for {
-		alone := true
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, nil, fmt.Errorf("oauth2: locking: %w", err)
+		err := os.MkdirAll(dir, 0o700)
+		if info, statErr := os.Stat(parent); statErr == nil && runtime.GOOS != "windows" && info.Mode()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
+			return "", fmt.Errorf("oauth2: others can replace files in the folder %q; make it yours alone (chmod go-w)", parent)
 		}
-		f, err := os.OpenFile(mine, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err == nil {
-			f.Close()
-			alone, err = onlyContender(dir, filepath.Base(mine), seen)
+			err = os.WriteFile(lock, nil, 0o600)
 		}
-		if err == nil && alone {
-			break
+		alone := false
+		if err == nil {
+			alone, err = aloneIn(dir, filepath.Base(lock))
 		}
-		os.Remove(mine)
+		if alone {
+			return lock, nil
+		}
+		os.Remove(lock)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody who unlocked has removed the folder
-			return nil, nil, fmt.Errorf("oauth2: locking: %w", err)
+			return "", fmt.Errorf("oauth2: locking: %w", err)
 		}
 		wait, _ := rand.Int(rand.Reader, big.NewInt(int64(lockRetry)))
 		if sleep(ctx, time.Duration(wait.Int64())) != nil {
-			return nil, nil, fmt.Errorf("oauth2: waiting for %q: %w", dir, context.Cause(ctx))
+			return "", fmt.Errorf("oauth2: waiting for %q: %w", dir, context.Cause(ctx))
 		}
 	}
-	alive, stop := context.WithCancel(context.Background())
-	var beating sync.WaitGroup
-	beating.Go(func() {
-		for sleep(alive, lockBeat) == nil {
-			os.Chtimes(mine, time.Time{}, time.Now())
-		}
-	})
-	held = func() bool { _, err := os.Stat(mine); return err == nil }
-	return held, func() {
-		stop()
-		beating.Wait()
-		os.Remove(mine)
-		os.Remove(dir) // unless others wait
-	}, nil
 }
 
-// onlyContender reports whether nobody but mine is in the lock folder, after removing the dead: processes
-// of this machine that are gone, and those that have shown no sign of life for a while, by this
-// process's clock.
-func onlyContender(dir, mine string, seen map[string]time.Time) (bool, error) {
+// aloneIn reports whether nobody but mine is in a lock folder, after removing the dead: processes of this
+// machine that are gone, and files that are older than any update takes.
+func aloneIn(dir, mine string) (alone bool, err error) {
 	entries, err := os.ReadDir(dir)
-	alone := true
+	alone = err == nil
 	for _, e := range entries {
 		info, err := e.Info()
-		if e.Name() == mine || err != nil {
-			continue
-		}
-		beat := e.Name() + info.ModTime().String()
-		if _, ok := seen[beat]; !ok {
-			seen[beat] = time.Now()
-		}
 		parts := strings.Split(e.Name(), ".")
-		if !(parts[0] == machineID() && len(parts) == 3 && processGone(parts[1])) && time.Since(seen[beat]) < lockStale {
+		switch {
+		case e.Name() == mine || err != nil:
+		case time.Since(info.ModTime()) > lockStale, len(parts) == 3 && parts[0] == machineID() && processGone(parts[1]):
+			os.Remove(filepath.Join(dir, e.Name()))
+		default:
 			alone = false
-			continue
 		}
-		os.Remove(filepath.Join(dir, e.Name()))
 	}
 	return alone, err
 }
@@ -687,7 +628,7 @@ func (c *ComputeCredentials) fetch(ctx context.Context, _ *Token) (*Token, error
 	if err != nil {
 		return nil, err
 	}
-	return ans.token(c.Scopes)
+	return ans.token(joinScopes(c.Scopes))
 }
 
 const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -698,9 +639,7 @@ func validProject(s string) bool { return s != "" && strings.Trim(s, letters+".:
 // metadataClient uses no proxy, which could read and give out the machine's tokens. Nothing
 // changes it.
 var metadataClient = &http.Client{Transport: &http.Transport{
-	DialContext:            (&net.Dialer{Timeout: metadataTimeout}).DialContext,
-	MaxResponseHeaderBytes: maxHeader,
-	IdleConnTimeout:        90 * time.Second,
+	DialContext: (&net.Dialer{Timeout: metadataTimeout}).DialContext, MaxResponseHeaderBytes: maxHeader, IdleConnTimeout: 90 * time.Second,
 }}
 
 // metadata asks the metadata server.
@@ -709,11 +648,8 @@ func metadata(ctx context.Context, path string) (*answer, error) {
 	if u, err := url.Parse("http://" + host); err != nil || u.Host != host || u.Hostname() == "" || strings.Trim(host, letters+".:-[]") != "" {
 		return nil, errors.New("oauth2: GCE_METADATA_HOST is not a host, or host:port")
 	}
-	r := &request{op: "asking the metadata server", url: "http://" + host + "/" + path, client: metadataClient, metadata: true,
+	r := &request{op: "asking the metadata server", url: "http://" + host + "/computeMetadata/v1/" + path, client: metadataClient, metadata: true,
 		header: http.Header{"Metadata-Flavor": {"Google"}}}
-	if path != "" {
-		r.url = "http://" + host + "/computeMetadata/v1/" + path
-	}
 	return r.do(ctx)
 }
 
@@ -762,23 +698,23 @@ func DefaultCredentials(ctx context.Context, scopes ...string) (src TokenSource,
 		return src, cmp.Or(os.Getenv("GOOGLE_CLOUD_PROJECT"), projectID), nil
 	}
 	compute := &ComputeCredentials{Scopes: scopes, QuotaProject: quota}
+	projectID = os.Getenv("GOOGLE_CLOUD_PROJECT")
 	if os.Getenv("NO_GCE_CHECK") == "true" {
-		err = errors.New("it was not looked for, as NO_GCE_CHECK says")
-	} else if os.Getenv("GCE_METADATA_HOST") == "" {
+		err = errors.New("NO_GCE_CHECK says not to look for it")
+	} else if projectID == "" || os.Getenv("GCE_METADATA_HOST") == "" {
 		probe, cancel := context.WithTimeout(ctx, metadataTimeout)
 		defer cancel()
-		_, err = metadata(probe, "")
+		var found string
+		found, err = compute.ProjectID(probe)
+		projectID = cmp.Or(projectID, found)
 	}
 	if ctx.Err() != nil {
 		return nil, "", fmt.Errorf("oauth2: looking for default credentials: %w", context.Cause(ctx))
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("oauth2: there are no default credentials: GOOGLE_APPLICATION_CREDENTIALS names no file, \"gcloud auth application-default login\" has not been run, and there is no metadata server (%v)", err)
+		return nil, "", fmt.Errorf("oauth2: there are no default credentials: GOOGLE_APPLICATION_CREDENTIALS names no file, \"gcloud auth application-default login\" has not been run, and there is no metadata server (%w)", err)
 	}
-	if projectID = os.Getenv("GOOGLE_CLOUD_PROJECT"); projectID == "" {
-		projectID, err = compute.ProjectID(ctx)
-	}
-	return compute, projectID, err
+	return compute, projectID, nil
 }
 
 // credentialsFile returns the name of the file with default credentials, or "" if there is none.
@@ -810,38 +746,32 @@ func defaultFile(data []byte, quota string, scopes []string) (TokenSource, error
 	switch typ := f.str("type"); typ {
 	case "service_account":
 		sa, err := ParseServiceAccount(data, scopes...)
-		if err == nil {
-			sa.QuotaProject = cmp.Or(quota, sa.QuotaProject)
+		if err != nil {
+			return nil, err
 		}
-		return sa, err
+		sa.QuotaProject = cmp.Or(quota, sa.QuotaProject)
+		return sa, nil
 	case "authorized_user":
 		c, err := ParseCredentials(data)
-		if err == nil {
-			c.rest.Load().quota = cmp.Or(quota, c.rest.Load().quota)
-			if len(scopes) > 0 {
-				c.scopes, c.rest.Load().granted = scopes, false
-			}
+		if err != nil {
+			return nil, err
 		}
-		return c, err
+		rest := c.rest.Load()
+		rest.quota = cmp.Or(quota, rest.quota)
+		if len(scopes) > 0 {
+			c.scope, rest.granted = joinScopes(scopes), false
+		}
+		return c, nil
 	case "impersonated_service_account":
 		source, err := defaultFile([]byte(f.object["source_credentials"]), "", []string{cloudPlatformScope})
-		if err != nil {
-			return nil, fmt.Errorf("oauth2: the default credentials: source_credentials can't be used: %w", err)
-		}
-		uri, delegates, project := f.endpoint("service_account_impersonation_url"), f.strs("delegates"), cmp.Or(quota, f.str("quota_project_id"))
+		f.require(err == nil, "has source_credentials that can't be used: %w", err)
+		uri, delegates, project := f.endpoint("service_account_impersonation_url"), f.strs("delegates"), f.project("quota_project_id")
 		f.require(strings.HasSuffix(uri, ":generateAccessToken"), "has a service_account_impersonation_url of another kind")
-		f.require(project == "" || validProject(project), "has a quota_project_id that is not a project")
-		if f.err != nil {
-			return nil, fmt.Errorf("oauth2: the default credentials file %w", f.err)
+		if f.err == nil {
+			return impersonate(source, uri, delegates, scopes, cmp.Or(quota, project)), nil
 		}
-		if len(scopes) == 0 {
-			scopes = []string{cloudPlatformScope}
-		}
-		return impersonate(source, uri, delegates, scopes, project), nil
 	default:
-		if f.err != nil {
-			return nil, fmt.Errorf("oauth2: the default credentials file %w", f.err)
-		}
-		return nil, fmt.Errorf("oauth2: default credentials of type %q are not supported; service_account, authorized_user and impersonated_service_account are", printable(typ, 64))
+		f.require(false, "is of type %q, which is not supported; service_account, authorized_user and impersonated_service_account are", printable(typ, 64))
 	}
+	return nil, fmt.Errorf("oauth2: the default credentials file %w", f.err)
 }

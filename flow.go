@@ -282,7 +282,7 @@ func (a *attempt) exchange(ctx context.Context, code string) (*Credentials, erro
 	if err != nil {
 		return nil, err
 	}
-	tok, err := ans.token(a.scopes)
+	tok, err := ans.token(joinScopes(a.scopes))
 	if err != nil {
 		return nil, err
 	}

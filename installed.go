@@ -215,7 +215,7 @@ func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) 
 		}
 		ans, err := f.client.post(ctx, "signing in on another device", f.client.TokenURI, form, true)
 		if err == nil {
-			tok, err := ans.token(f.scopes)
+			tok, err := ans.token(joinScopes(f.scopes))
 			if err != nil {
 				return nil, err
 			}

@@ -657,6 +657,13 @@ func (f *fields) secret(name string) Secret {
 	return NewSecret(strings.Clone(s)) // not the whole text
 }
 
+// project reads a project ID.
+func (f *fields) project(name string) string {
+	s := f.str(name)
+	f.require(s == "" || validProject(s), "has a %s that is not a project", name)
+	return s
+}
+
 // endpoint reads a URL.
 func (f *fields) endpoint(name string) string {
 	s := f.str(name)

@@ -34,6 +34,7 @@ package oauth2
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -53,6 +54,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 )
 
 // What the package takes from the network and from files at the most.
@@ -517,9 +519,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 // token reads the answer of a token endpoint (RFC 6749, Section 5.1). Where only
 // optional members are bad it returns the tokens, to be kept, and an error.
 // requested are the scopes that were granted if the answer does not say.
-func (a *answer) token(requested []string) (*Token, error) {
+func (a *answer) token(requested string) (*Token, error) {
 	f := a.fields()
-	t := &Token{AccessToken: f.secret("access_token"), Type: "Bearer", RefreshToken: f.secret("refresh_token"), Scopes: requested}
+	t := &Token{AccessToken: f.secret("access_token"), Type: "Bearer", RefreshToken: f.secret("refresh_token")}
 	f.require(!t.AccessToken.empty(), "has no access_token")
 	typ := f.str("token_type")
 	f.require(typ == "" || strings.EqualFold(typ, "Bearer"), "has token_type %q; only Bearer is supported", printable(typ, 32))
@@ -527,9 +529,7 @@ func (a *answer) token(requested []string) (*Token, error) {
 		return nil, a.bad(f.err.Error())
 	}
 	t.IDToken = f.secret("id_token")
-	if scope := f.str("scope"); scope != "" && scope != strings.Join(requested, " ") {
-		t.Scopes = scopeList(strings.Clone(scope))
-	}
+	t.Scopes = scopeList(unique.Make(cmp.Or(f.str("scope"), requested)).Value())
 	if d := f.seconds("expires_in"); d > 0 {
 		t.Expiry = a.sent.Add(d).Round(0) // without the monotonic clock, which stops while a machine sleeps
 	}
@@ -537,6 +537,11 @@ func (a *answer) token(requested []string) (*Token, error) {
 		return t, a.bad(f.err.Error())
 	}
 	return t, nil
+}
+
+// joinScopes is the opposite of scopeList.
+func joinScopes(scopes []string) string {
+	return unique.Make(strings.Join(scopeList(scopes...), " ")).Value()
 }
 
 // scopeList returns the scopes in ss, each of which may be several (RFC 6749,

@@ -275,7 +275,7 @@ func (c *ClientSecrets) TokenSource(scopes ...string) TokenSource {
 		if err != nil {
 			return nil, err
 		}
-		return ans.token(scopes)
+		return ans.token(joinScopes(scopes))
 	}}
 }
 

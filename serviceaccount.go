@@ -67,9 +67,8 @@ func ReadServiceAccountFile(name string, scopes ...string) (*ServiceAccountCrede
 func ParseServiceAccount(data []byte, scopes ...string) (*ServiceAccountCredentials, error) {
 	f := parseTyped(data, "service_account")
 	s := &ServiceAccountCredentials{Email: f.str("client_email"), KeyID: f.str("private_key_id"), TokenURI: f.endpoint("token_uri"),
-		ProjectID: f.str("project_id"), QuotaProject: f.str("quota_project_id"), Scopes: scopeList(scopes...)}
+		ProjectID: f.str("project_id"), QuotaProject: f.project("quota_project_id"), Scopes: scopeList(scopes...)}
 	f.require(s.Email != "", "has no client_email")
-	f.require(s.QuotaProject == "" || validProject(s.QuotaProject), "has a quota_project_id that is not a project")
 	text := f.str("private_key")
 	if f.err == nil {
 		key, err := parsePrivateKey(text)
@@ -149,7 +148,7 @@ func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ *Token) (*Token
 		return nil, err
 	}
 	if !s.idToken {
-		return ans.token(s.Scopes)
+		return ans.token(joinScopes(s.Scopes))
 	}
 	return ans.idToken(ans.fields().str("id_token"))
 }
@@ -202,6 +201,9 @@ func (s *ServiceAccountCredentials) assertion(now time.Time) (string, error) {
 // impersonate returns the tokens of a service account that src may act as, from url (the IAM
 // Credentials API, generateAccessToken).
 func impersonate(src TokenSource, url string, delegates, scopes []string, quota string) TokenSource {
+	if len(scopes) == 0 {
+		scopes = []string{cloudPlatformScope}
+	}
 	return &source{quota: quota, get: func(ctx context.Context) (*Token, error) {
 		tok, err := src.Token(ctx)
 		if err != nil {
