@@ -298,11 +298,17 @@ func usableKey(key *rsa.PublicKey) bool {
 // A keySet holds an issuer's keys by their ID.
 type keySet struct {
 	mu      sync.Mutex // guards what follows; not held during a fetch
-	keys    map[string]*rsa.PublicKey
-	expires time.Time // of keys
+	current map[string]*rsa.PublicKey
+	expires time.Time // of current
 	next    time.Time // before which there is no other fetch
 	err     error     // of the last fetch
-	flight  chan struct{}
+	flight  *flight[keys]
+}
+
+// keys are by their ID, and may be kept for age.
+type keys struct {
+	byID map[string]*rsa.PublicKey
+	age  time.Duration
 }
 
 // get returns the key that a token names, or nil if keys must be fetched first.
@@ -316,75 +322,69 @@ func (s *keySet) get(kid string) *rsa.PublicKey {
 }
 
 func (s *keySet) find(kid string) *rsa.PublicKey {
-	if kid == "" && len(s.keys) == 1 { // the only one there is
-		for kid = range s.keys {
+	if kid == "" && len(s.current) == 1 { // the only one there is
+		for kid = range s.current {
 		}
 	}
-	return s.keys[kid]
+	return s.current[kid]
 }
 
 // fetch returns the key kid from a set that was fetched for this or another caller.
 func (s *keySet) fetch(ctx context.Context, kid string, r *request) (*rsa.PublicKey, error) {
 	s.mu.Lock()
 	if s.flight == nil && !time.Now().Before(s.next) {
-		done := make(chan struct{})
-		s.flight = done
-		go func() { // in a context of its own: the caller that came first may leave
-			ctx, cancel := context.WithTimeout(context.Background(), flightTimeout)
-			defer cancel()
-			keys, age, err := fetchKeys(ctx, r)
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			now := time.Now()
-			s.err, s.flight, s.next = err, nil, now.Add(keysInterval)
-			switch {
-			case err == nil:
-				s.keys, s.expires = keys, now.Add(age)
-			case now.After(s.expires.Add(keysGrace)):
-				s.keys, s.next = nil, now.Add(firstBackoff)
-			}
-			close(done)
-		}()
+		s.flight = fly(func(ctx context.Context) (keys, error) { return fetchKeys(ctx, r) }, s.land)
 	}
-	flight := s.flight
+	f := s.flight
 	s.mu.Unlock()
-	if flight != nil {
-		select {
-		case <-flight:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("waiting for the issuer's keys: %w", context.Cause(ctx))
+	if f != nil {
+		if _, err := f.wait(ctx); err != nil && ctx.Err() != nil {
+			return nil, err
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if key := s.find(kid); key != nil { // even if it is old and the new ones can't be had
+	if key := s.find(kid); key != nil { // even an old one, if new ones can't be had
 		return key, nil
 	}
 	if s.err != nil {
 		return nil, s.err
 	}
-	return nil, fmt.Errorf("the issuer has no key %q", printable(kid, maxKeyID))
+	return nil, fmt.Errorf("oauth2: the issuer has no key %q", printable(kid, maxKeyID))
 }
 
-// fetchKeys fetches a key set, and how long it may be kept.
-func fetchKeys(ctx context.Context, r *request) (map[string]*rsa.PublicKey, time.Duration, error) {
+// land takes over what a flight brought.
+func (s *keySet) land(f *flight[keys]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	s.err, s.flight, s.next = f.err, nil, now.Add(keysInterval)
+	switch {
+	case f.err == nil:
+		s.current, s.expires = f.value.byID, now.Add(f.value.age)
+	case now.After(s.expires.Add(keysGrace)):
+		s.current, s.next = nil, now.Add(firstBackoff)
+	}
+}
+
+// fetchKeys fetches a key set.
+func fetchKeys(ctx context.Context, r *request) (keys, error) {
 	ans, err := r.do(ctx)
 	if err != nil {
-		return nil, 0, err
+		return keys{}, err
 	}
 	age := minKeysAge
 	for _, directive := range strings.Split(ans.header.Get("Cache-Control"), ",") {
 		if text, ok := strings.CutPrefix(strings.TrimSpace(directive), "max-age="); ok {
-			if n, err := strconv.ParseUint(text, 10, 31); err == nil {
-				age = max(minKeysAge, min(time.Duration(n)*time.Second, maxKeysAge))
-			}
+			n, _ := strconv.ParseUint(text, 10, 31)
+			age = max(minKeysAge, min(time.Duration(n)*time.Second, maxKeysAge))
 		}
 	}
-	keys := parseKeys(ans.members)
-	if len(keys) == 0 {
-		return nil, 0, ans.bad("has no usable RS256 key")
+	set := keys{parseKeys(ans.members), age}
+	if len(set.byID) == 0 {
+		return set, ans.bad("has no usable RS256 key")
 	}
-	return keys, age, nil
+	return set, nil
 }
 
 // parseKeys returns the usable keys of a JSON Web Key Set, or of Google's map of

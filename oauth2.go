@@ -554,9 +554,9 @@ func scopeList(ss ...string) []string { return strings.Fields(strings.Join(ss, "
 type tokenCache struct {
 	current atomic.Pointer[Token] // the hot path reads nothing else
 
-	mu      sync.Mutex // guards what follows; not held during a fetch
-	flight  *flight    // nil: none under way
-	trouble *trouble   // nil: none so far
+	mu      sync.Mutex      // guards what follows; not held during a fetch
+	flight  *flight[*Token] // nil: none under way
+	trouble *trouble        // nil: none so far
 }
 
 // A fetcher obtains a token in place of old, which is nil at first. It may return a
@@ -573,11 +573,38 @@ type renewer interface {
 	quotaProject() string
 }
 
-// A flight is one fetch. done is closed after the other fields are set.
-type flight struct {
+// A flight is one fetch that several callers wait for. done is closed after the other fields are set.
+type flight[T any] struct {
 	done  chan struct{}
-	token *Token
+	value T
 	err   error
+}
+
+// fly starts fetch in a context of its own: the caller that happened to come first may leave, but a refresh
+// token that the server has replaced must not be lost with it. land has the result before any caller.
+func fly[T any](fetch func(context.Context) (T, error), land func(*flight[T])) *flight[T] {
+	f := &flight[T]{done: make(chan struct{}), err: errors.New("oauth2: the source did not return")}
+	go func() {
+		defer close(f.done)
+		defer land(f) // also when fetch panics or calls runtime.Goexit
+		ctx, cancel := context.WithTimeout(context.Background(), flightTimeout)
+		defer cancel()
+		f.value, f.err = fetch(ctx)
+	}()
+	return f
+}
+
+// wait returns what f brought, or the reason why ctx ended before.
+func (f *flight[T]) wait(ctx context.Context) (none T, err error) {
+	if ctx == nil {
+		return none, errNilContext
+	}
+	select {
+	case <-f.done:
+		return f.value, f.err
+	case <-ctx.Done():
+		return none, fmt.Errorf("oauth2: waiting for a token or key: %w", context.Cause(ctx))
+	}
 }
 
 // trouble is what went wrong. Its times have a monotonic clock: setting the wall clock
@@ -648,62 +675,50 @@ func (c *tokenCache) renew(ctx context.Context, src fetcher, rejected *Token) (*
 
 // join returns the flight under way or a new one, or why there must be none: the last
 // one failed and it is too soon, or useless, to try again. c.mu is held.
-func (c *tokenCache) join(src fetcher, force bool) (*flight, error) {
+func (c *tokenCache) join(src fetcher, force bool) (*flight[*Token], error) {
 	if c.flight != nil {
 		return c.flight, nil
 	}
 	if tr := c.trouble; tr != nil && tr.err != nil && (errors.Is(tr.err, ErrLoginRequired) || !force && time.Now().Before(tr.retryAt)) {
 		return nil, tr.err
 	}
-	// The flight has a context of its own: the caller that happened to come first may
-	// leave, but a refresh token that the server has replaced must not be lost with it.
-	f := &flight{done: make(chan struct{}), err: errors.New("oauth2: the token source did not return")}
-	c.flight = f
 	old := c.current.Load()
-	go func() {
-		defer c.land(f) // also when src panics or calls runtime.Goexit
-		ctx, cancel := context.WithTimeout(context.Background(), flightTimeout)
-		defer cancel()
-		f.token, f.err = src.fetch(ctx, old)
-		if f.err == nil && !f.token.Valid() {
-			f.err = errors.New("oauth2: the token had expired when it came; check this machine's clock")
-		}
-	}()
-	return f, nil
+	c.flight = fly(func(ctx context.Context) (*Token, error) { return src.fetch(ctx, old) }, c.land)
+	return c.flight, nil
 }
 
-// land ends a flight.
-func (c *tokenCache) land(f *flight) {
+// land takes over what a flight brought.
+func (c *tokenCache) land(f *flight[*Token]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.trouble != nil && c.trouble.ended {
-		f.token, f.err = nil, c.trouble.err
+	c.flight = nil
+	if c.trouble == nil {
+		c.trouble = new(trouble)
 	}
-	if f.err == nil && c.trouble != nil {
-		c.trouble.err, c.trouble.failures = nil, 0
-	}
-	if f.err != nil {
-		if c.trouble == nil {
-			c.trouble = new(trouble)
+	switch tr, old := c.trouble, c.current.Load(); {
+	case tr.ended:
+		f.value, f.err = nil, tr.err
+		return
+	case f.err == nil && !f.value.Valid():
+		f.err = errors.New("oauth2: the token had expired when it came; check this machine's clock")
+		fallthrough
+	case f.err != nil:
+		if f.value != nil && !f.value.Valid() && old.Valid() { // but the refresh token may be new
+			kept := *old
+			kept.RefreshToken = f.value.RefreshToken
+			f.value = &kept
 		}
-		pause := min(firstBackoff<<min(c.trouble.failures, 10), longestBackoff)
-		var e *Error
-		if errors.As(f.err, &e) {
+		pause := min(firstBackoff<<min(tr.failures, 10), longestBackoff)
+		if e := (*Error)(nil); errors.As(f.err, &e) {
 			pause = max(pause, e.RetryAfter)
 		}
-		c.trouble.err, c.trouble.retryAt = f.err, time.Now().Add(pause)
-		c.trouble.failures++
+		tr.err, tr.retryAt, tr.failures = f.err, time.Now().Add(pause), tr.failures+1
+	default:
+		tr.err, tr.failures = nil, 0
 	}
-	if old := c.current.Load(); f.err != nil && f.token != nil && !f.token.Valid() && old.Valid() { // but the refresh token may be new
-		kept := *old
-		kept.RefreshToken = f.token.RefreshToken
-		f.token = &kept
+	if f.value != nil {
+		f.value = c.keep(f.value)
 	}
-	if f.token != nil {
-		f.token = c.keep(f.token)
-	}
-	c.flight = nil
-	close(f.done)
 }
 
 // end makes err the answer to all further calls.
@@ -742,19 +757,6 @@ func freshUntil(t *Token, now time.Time) int64 {
 var errNoSource = errors.New("oauth2: there is no token source")
 
 var errNilContext = errors.New("oauth2: the context is nil")
-
-// wait returns what f brought, or the reason why ctx ended before.
-func (f *flight) wait(ctx context.Context) (*Token, error) {
-	if ctx == nil {
-		return nil, errNilContext
-	}
-	select {
-	case <-f.done:
-		return f.token, f.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("oauth2: waiting for a token: %w", context.Cause(ctx))
-	}
-}
 
 // A Transport is an [http.RoundTripper] that authorizes requests with the tokens of
 // a source (RFC 6750, Section 2.1). It sends a token only over https, or to this
@@ -858,9 +860,7 @@ func (t *Transport) withToken(req *http.Request, tok *Token, body io.ReadCloser)
 	}
 	r := req.WithContext(req.Context())
 	r.Header = make(http.Header, len(req.Header)+1)
-	for k, v := range req.Header {
-		r.Header[k] = v
-	}
+	maps.Copy(r.Header, req.Header)
 	r.Header["Authorization"] = auth.value
 	if src, ok := t.Source.(renewer); ok && src.quotaProject() != "" && r.Header["X-Goog-User-Project"] == nil {
 		r.Header["X-Goog-User-Project"] = []string{src.quotaProject()}

@@ -1,0 +1,932 @@
+package oauth2
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// flowClient is a client of s, as its file says, that knows the issuer.
+func flowClient(t testing.TB, s *TestServer, kind string) *ClientSecrets {
+	t.Helper()
+	c, err := ParseClientSecrets(s.ClientSecretsJSON(kind))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Issuer = s.URL
+	if s.server == nil {
+		c.HTTPClient = &http.Client{Transport: s.Transport()}
+	}
+	return c
+}
+
+// flowBegin is a flow whose person has signed in: redirected is the right redirect.
+func flowBegin(t testing.TB, s *TestServer, scopes ...string) (f *Flow, sent url.Values, redirected string) {
+	t.Helper()
+	f = NewFlow(flowClient(t, s, "installed"), scopes...)
+	f.RedirectURI = "http://127.0.0.1:8000/"
+	sent, redirected = flowSignIn(t, s, f)
+	return f, sent, redirected
+}
+
+func flowSignIn(t testing.TB, s *TestServer, f *Flow) (sent url.Values, redirected string) {
+	t.Helper()
+	authURL, err := f.AuthorizationURL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(authURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if redirected, err = s.Authorize(authURL); err != nil {
+		t.Fatal(err)
+	}
+	return u.Query(), redirected
+}
+
+// flowExchange is the form of the only code exchange that s has seen.
+func flowExchange(t testing.TB, s *TestServer) url.Values {
+	t.Helper()
+	if n := s.TokenRequests("authorization_code"); n != 1 {
+		t.Fatalf("%d code exchanges, want 1", n)
+	}
+	requests := s.Requests()
+	return requests[slices.IndexFunc(requests, func(r RecordedRequest) bool { return r.Form.Get("grant_type") == "authorization_code" })].Form
+}
+
+// The vector of RFC 7636, Appendix B: octets, verifier, challenge. F9, F12
+func TestChallengeVector(t *testing.T) {
+	t.Parallel()
+	octets := []byte{116, 24, 223, 180, 151, 153, 224, 37, 79, 250, 96, 125, 216, 173, 187, 186, 22, 212, 37, 77, 105, 214, 191, 240, 91, 88, 5, 88, 83, 132, 141, 121}
+	verifier := base64.RawURLEncoding.EncodeToString(octets)
+	if verifier != "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk" {
+		t.Errorf("verifier %s", verifier)
+	}
+	if got := challenge(verifier); got != "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM" {
+		t.Errorf("challenge %s", got)
+	}
+	own := randomSecret().Reveal() // the same encoding of as many octets
+	if b, err := base64.RawURLEncoding.Strict().DecodeString(own); err != nil || len(b) != 32 || !regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`).MatchString(own) {
+		t.Errorf("a verifier of %d octets, %d characters, %v", len(b), len(own), err)
+	}
+}
+
+// State, verifier and nonce are 256 bits that do not repeat, and come from crypto/rand alone. F4
+func TestRandomSecretsAreDistinct(t *testing.T) {
+	t.Parallel()
+	const n = 100_000
+	seen, symbols := make(map[string]bool, n), map[byte]bool{}
+	for range n {
+		s := randomSecret().Reveal()
+		if len(s) != 43 || seen[s] {
+			t.Fatalf("length %d, repeated %t", len(s), seen[s])
+		}
+		seen[s] = true
+		for i := range s {
+			symbols[s[i]] = true
+		}
+	}
+	if len(symbols) != 64 {
+		t.Errorf("%d symbols of 64", len(symbols))
+	}
+}
+
+// flowSources parses the package without its tests.
+func flowSources(t *testing.T) map[string]*ast.File {
+	t.Helper()
+	names, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]*ast.File{}
+	for _, name := range names {
+		if !strings.HasSuffix(name, "_test.go") {
+			if files[name], err = parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return files
+}
+
+// What the sources of the package say, and don't.
+func TestFlowSources(t *testing.T) {
+	t.Parallel()
+	for name, file := range flowSources(t) {
+		for _, spec := range file.Imports { // F4; PY16: it has nothing to log with
+			if slices.Contains([]string{`"math/rand"`, `"math/rand/v2"`, `"log"`}, spec.Path.Value) {
+				t.Errorf("%s imports %s", name, spec.Path.Value)
+			}
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.BasicLit: // F10: the method plain is not there to fall back to
+				if n.Value == `"plain"` {
+					t.Errorf("%s has %s", name, n.Value)
+				}
+			case *ast.FuncDecl: // F28: claims come from the verifier, from nothing that lacks a key
+				if n.Type.Results == nil || !n.Name.IsExported() {
+					return true
+				}
+				for _, result := range n.Type.Results.List {
+					var receiver bytes.Buffer
+					if n.Recv != nil {
+						ast.Fprint(&receiver, nil, n.Recv.List[0].Type, nil)
+					}
+					star, _ := result.Type.(*ast.StarExpr)
+					if star == nil {
+						continue
+					}
+					if id, ok := star.X.(*ast.Ident); ok && id.Name == "IDToken" && !strings.Contains(receiver.String(), `"IDTokenVerifier"`) {
+						t.Errorf("%s returns claims that nobody has verified", n.Name)
+					}
+				}
+			}
+			return true
+		})
+	}
+	secrets, err := os.ReadFile("secrets.go") // F30: an installed program's secret is none, and says so
+	if err != nil || !regexp.MustCompile(`no secret \(RFC 8252, Section 8\.5\)[^}]*\n\tClientSecret Secret\n`).Match(secrets) {
+		t.Error("the comment of ClientSecret does not say what it is worth", err)
+	}
+}
+
+// The example of RFC 6749, Section 4.1.1, with PKCE (F9) and Google's access_type added. The redirect URI is sent as it
+// was set, without a slash more. UP11, UP13
+func TestAuthorizationURLGolden(t *testing.T) {
+	t.Parallel()
+	f := NewFlow(&ClientSecrets{ClientID: "s6BhdRkqt3", AuthURI: "https://server.example.com/authorize", TokenURI: "https://server.example.com/token"})
+	f.RedirectURI = "https://client.example.com/cb"
+	got, err := f.AuthorizationURL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := f.current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "https://server.example.com/authorize?access_type=offline&client_id=s6BhdRkqt3&code_challenge=" + challenge(a.verifier.Reveal()) +
+		"&code_challenge_method=S256&redirect_uri=https%3A%2F%2Fclient.example.com%2Fcb&response_type=code&state=" + a.state.Reveal()
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestAuthorizationURL(t *testing.T) {
+	t.Parallel()
+	const authURI = "https://as.example/authorize"
+	has := func(name string, want ...string) func(url.Values) bool {
+		return func(q url.Values) bool { return slices.Equal(q[name], want) }
+	}
+	params := func(pairs ...string) func(*Flow) {
+		return func(f *Flow) {
+			f.Params = url.Values{}
+			for pair := range slices.Chunk(pairs, 2) {
+				f.Params.Add(pair[0], pair[1])
+			}
+		}
+	}
+	auth := func(uri string) func(*Flow) { return func(f *Flow) { f.client.AuthURI = uri } }
+	redirect := func(uri string) func(*Flow) { return func(f *Flow) { f.RedirectURI = uri } }
+	type row struct {
+		name string
+		set  func(*Flow)
+		err  string // part of the error; empty: none
+		ok   func(url.Values) bool
+	}
+	rows := []row{
+		{"scopes", nil, "", has("scope", "openid a&state=evil#x b")}, // F24
+		{"nonce with openid", nil, "", func(q url.Values) bool { return len(q.Get("nonce")) == 43 }},
+		{"no nonce without", func(f *Flow) { f.scopes = []string{"a"} }, "", has("nonce")},
+		{"S256", nil, "", has("code_challenge_method", "S256")}, // F9
+		{"offline", nil, "", has("access_type", "offline")},     // UP14
+		{"online", params("access_type", "online"), "", has("access_type", "online")},
+		{"extra", params("login_hint", "a&b=c", "hd", "example.com"), "", has("login_hint", "a&b=c")},                               // CA24
+		{"prompt", params("prompt", "consent"), "", has("prompt", "consent")},                                                       // UP14
+		{"two resources", params("resource", "https://a", "resource", "https://b"), "", has("resource", "https://a", "https://b")},  // XO30
+		{"query of auth_uri", auth(authURI + "?tenant=t"), "", has("tenant", "t")},                                                  // XO30
+		{"client_id in auth_uri", auth(authURI + "?client_id=evil"), `"client_id"`, nil},                                            // F24, XO30
+		{"state in auth_uri", auth(authURI + "?st%61te=evil"), `"state"`, nil},                                                      // F24
+		{"nonce in auth_uri", auth(authURI + "?nonce=evil"), `"nonce"`, nil},                                                        // F24
+		{"param in auth_uri", func(f *Flow) { auth(authURI + "?prompt=none")(f); params("prompt", "consent")(f) }, `"prompt"`, nil}, // F24
+		{"malformed auth_uri query", auth(authURI + "?a=%zz"), "malformed query", nil},                                              // F24
+		{"fragment", auth(authURI + "#f"), "fragment", nil},                                                                         // F24, XO30
+		{"empty fragment", auth(authURI + "#"), "fragment", nil},                                                                    // F24
+		{"file auth_uri", auth("file:///etc/passwd"), "not a valid URL", nil},                                                       // B1
+		{"javascript auth_uri", auth("javascript:alert(1)"), "not a valid URL", nil},                                                // B1
+		{"smb auth_uri", auth("smb://evil.example/share"), `scheme "smb"`, nil},                                                     // B1
+		{"search-ms auth_uri", auth("search-ms://query=x"), `scheme "search-ms"`, nil},                                              // B1
+		{"http auth_uri", auth("http://as.example/authorize"), `scheme "http"`, nil},                                                // B1
+		{"option auth_uri", auth("--help"), "not a valid URL", nil},                                                                 // B2
+		{"no auth_uri", auth(""), "AuthURI is missing", nil},
+		{"token_uri", func(f *Flow) { f.client.TokenURI = "http://as.example/token" }, `TokenURI is a URL with scheme "http"`, nil},
+		{"no redirect URI", redirect(""), "no RedirectURI; registered are [\"http://127.0.0.1/\" \"http://[::1]/\"]", nil}, // UP11
+		{"relative redirect URI", redirect("/cb"), "absolute", nil},
+		{"redirect URI with fragment", redirect("https://app.example/cb#"), "fragment", nil}, // RFC 6749, 3.1.2
+		{"http redirect URI", redirect("http://app.example/cb"), "https", nil},
+		{"custom redirect URI", redirect("https://tunnel.example/x?y=z"), "", has("redirect_uri", "https://tunnel.example/x?y=z")}, // UP13
+		{"app redirect URI", redirect("com.example.app:/cb"), "", has("redirect_uri", "com.example.app:/cb")},
+		{"no client", func(f *Flow) { f.client = nil }, "no ClientID", nil},
+		{"no client ID", func(f *Flow) { f.client.ClientID = "" }, "no ClientID", nil},
+	}
+	for _, name := range []string{"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge",
+		"code_challenge_method", "request", "request_uri", "grant_type", "code", "code_verifier", "refresh_token", "assertion", "client_secret",
+		"client_assertion", "client_assertion_type"} { // F23, XO30
+		rows = append(rows, row{"reserved " + name, params(name, "evil"), fmt.Sprintf("Params has %q", name), nil})
+	}
+	for _, tt := range rows {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := NewFlow(flowClient(t, NewMemoryServer(), "installed"), "openid", "a&state=evil#x b")
+			f.RedirectURI = "http://127.0.0.1:8000/"
+			if tt.set != nil {
+				tt.set(f)
+			}
+			got, err := f.AuthorizationURL()
+			if tt.err != "" {
+				if err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), tt.err) || got != "" {
+					t.Errorf("%q, %v; want an error with %q", got, err, tt.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			u, err := url.Parse(got)
+			q, err2 := url.ParseQuery(u.RawQuery)
+			if err != nil || err2 != nil || !tt.ok(q) || u.Fragment != "" || strings.ContainsAny(got, "\"'`$\\^|<> ") {
+				t.Error(got, err, err2)
+			}
+			for name, values := range q {
+				if len(values) > 1 && name != "resource" {
+					t.Errorf("%s occurs %d times", name, len(values))
+				}
+			}
+		})
+	}
+}
+
+// Each AuthorizationURL is a new attempt; the redirect of the last one is refused. F13; UP19
+func TestAttemptsShareNothing(t *testing.T) {
+	t.Parallel()
+	s := NewMemoryServer()
+	f, first, old := flowBegin(t, s, "openid")
+	second, redirected := flowSignIn(t, s, f)
+	for _, name := range []string{"state", "nonce", "code_challenge"} {
+		if first.Get(name) == "" || first.Get(name) == second.Get(name) {
+			t.Errorf("%s was used twice", name)
+		}
+	}
+	if _, err := f.FetchTokenFromRedirect(t.Context(), old); err == nil || !strings.Contains(err.Error(), "state") {
+		t.Errorf("a redirect of the last attempt: %v", err)
+	}
+	if _, err := f.FetchTokenFromRedirect(t.Context(), redirected); err != nil {
+		t.Error(err)
+	}
+	if got := challenge(flowExchange(t, s).Get("code_verifier")); got != second.Get("code_challenge") {
+		t.Error("the verifier is not that of the attempt")
+	}
+}
+
+// What is no answer to this attempt is refused without a word to the token endpoint, without showing the state or the
+// code, and leaves the attempt open. {S} is the right state, {C} the right code, {I} the issuer, {LONG} 8193 bytes.
+func TestRedirectRefused(t *testing.T) {
+	t.Parallel()
+	const state, twice, malformed, both, code = "its state is not the one sent", "twice", "malformed", "both or neither", "no authorization code"
+	for _, tt := range []struct{ name, query, err string }{
+		{"no state", "code={C}", state},                                                                         // F1, PY1
+		{"empty state", "code={C}&state=", state},                                                               // F2
+		{"wrong state", "code={C}&state=wrong", state},                                                          // F2, F5, LB2
+		{"state with suffix", "code={C}&state={S}A", state},                                                     // F2
+		{"state with prefix", "code={C}&state=A{S}", state},                                                     // F2
+		{"state cut", "code={C}&state={CUT}", state},                                                            // F2
+		{"state with a bit flipped", "code={C}&state={FLIP}", state},                                            // F2
+		{"state in upper case", "code={C}&state={UPPER}", state},                                                // F2
+		{"state under another name", "code={C}&State={S}", state},                                               // F2
+		{"state twice", "code={C}&state={S}&state={S}", twice},                                                  // F16
+		{"state and a wrong one", "code={C}&state={S}&state=x", twice},                                          // F16
+		{"code twice", "code={C}&code=b&state={S}", twice},                                                      // F16
+		{"code twice, escaped", "code={C}&co%64e=b&state={S}", twice},                                           // F16
+		{"iss twice", "code={C}&state={S}&iss={I}&iss={I}", twice},                                              // F16
+		{"error twice", "error=a&error=b&state={S}", twice},                                                     // F16
+		{"error_description twice", "error=a&error_description=a&error_description=b&state={S}", twice},         // F16
+		{"error_uri twice", "error=a&error_uri=a&error_uri=b&state={S}", twice},                                 // F16
+		{"scope twice", "code={C}&state={S}&scope=a&scope=b", twice},                                            // F16
+		{"bad escape", "code=%zz&code={C}&state={S}", malformed},                                                // F17
+		{"semicolon", "code={C}&state={S}&a;b", malformed},                                                      // F17
+		{"code and error", "code={C}&error=access_denied&state={S}", both},                                      // F18
+		{"code and empty error", "code={C}&error=&state={S}", both},                                             // F18
+		{"neither code nor error", "state={S}", both},                                                           // F18
+		{"error without state", "error=access_denied", state},                                                   // F19, LB1
+		{"error with wrong state", "error=access_denied&state=x", state},                                        // F19, LB1
+		{"access token", "access_token=evil&state={S}", both},                                                   // F22
+		{"ID token", "id_token=evil&state={S}", both},                                                           // F22
+		{"empty code", "code=&state={S}", code},                                                                 // F21
+		{"NUL in code", "code=%00&state={S}", code},                                                             // F21
+		{"line end in code", "code=a%0d%0ab&state={S}", code},                                                   // F21
+		{"space in code", "code=a+b&state={S}", code},                                                           // F21
+		{"code beyond ASCII", "code=%C3%A9&state={S}", code},                                                    // F21
+		{"code too long", "code={LONG}&state={S}", code},                                                        // F21
+		{"another issuer", "code={C}&state={S}&iss=https://evil.example", "from the issuer"},                    // F6
+		{"issuer and slash", "code={C}&state={S}&iss={I}/", "from the issuer"},                                  // F6
+		{"issuer in upper case", "code={C}&state={S}&iss=HTTPS://AS.example", "from the issuer"},                // F6
+		{"empty issuer", "code={C}&state={S}&iss=", "from the issuer"},                                          // F6
+		{"issuer is the state", "code={C}&state={S}&iss={S}", "from the issuer"},                                // F5, F6
+		{"another issuer's error", "error=access_denied&state={S}&iss=https://evil.example", "from the issuer"}, // F6
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := NewMemoryServer()
+			f, sent, redirected := flowBegin(t, s, "a")
+			u, _ := url.Parse(redirected)
+			st := sent.Get("state")
+			flip := st[:42] + string("AB"[strings.Count(st[42:], "A")])
+			query := strings.NewReplacer("{S}", st, "{C}", u.Query().Get("code"), "{I}", s.URL, "{CUT}", st[:42], "{FLIP}", flip,
+				"{UPPER}", strings.ToUpper(st)+"", "{LONG}", strings.Repeat("c", maxCode+1)).Replace(tt.query)
+			_, err := f.FetchTokenFromRedirect(t.Context(), "http://127.0.0.1:8000/?"+query)
+			if err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), tt.err) {
+				t.Fatalf("got %v, want an error with %q", err, tt.err)
+			}
+			if text := fmt.Sprintf("%+v %#v", err, err); strings.Contains(text, st) || strings.Contains(text, u.Query().Get("code")) {
+				t.Errorf("the error shows a secret: %s", text)
+			}
+			if e := (*Error)(nil); errors.As(err, &e) {
+				t.Errorf("taken for the server's answer: %v", err)
+			}
+			if n := s.Count("/token"); n != 0 {
+				t.Errorf("%d token requests", n)
+			}
+			if _, err := f.FetchTokenFromRedirect(t.Context(), redirected); err != nil { // UP19
+				t.Errorf("the right redirect afterwards: %v", err)
+			}
+		})
+	}
+}
+
+// Where the server's metadata promise an iss, a redirect without one is refused, also after ResumeFlow. F7, F6
+func TestIssuerPromised(t *testing.T) {
+	t.Parallel()
+	for _, promised := range []bool{true, false} {
+		s := NewMemoryServer()
+		s.OmitIss = !promised
+		client := &ClientSecrets{ClientID: s.ClientID, ClientSecret: NewSecret(s.ClientSecret), AuthMethod: s.AuthMethod, HTTPClient: &http.Client{Transport: s.Transport()}}
+		if err := client.Discover(t.Context(), s.URL); err != nil {
+			t.Fatal(err)
+		}
+		f := NewFlow(client, "openid")
+		f.RedirectURI = "http://127.0.0.1:8000/"
+		s.OmitIss = true
+		for _, redirected := range []func() string{
+			func() string { _, redirected := flowSignIn(t, s, f); return redirected },
+			func() string {
+				s.Deny = "access_denied"
+				_, redirected := flowSignIn(t, s, f)
+				s.Deny = ""
+				return redirected
+			},
+		} {
+			r := redirected()
+			data, err := f.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			resumed, err := ResumeFlow(client, data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = resumed.FetchTokenFromRedirect(t.Context(), r)
+			if got := err != nil && strings.Contains(err.Error(), "does not name its issuer"); got != promised {
+				t.Errorf("promised %t: %v", promised, err)
+			}
+		}
+		if promised && s.Count("/token") != 0 {
+			t.Error("the code was sent")
+		}
+	}
+}
+
+// What is accepted, though it looks odd.
+func TestRedirectAccepted(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		edit func(u *url.URL, q url.Values) string
+		set  func(s *TestServer, f *Flow)
+	}{
+		{"whole URL", func(u *url.URL, q url.Values) string { return u.String() }, nil},
+		{"query alone", func(u *url.URL, q url.Values) string { return "?" + u.RawQuery }, nil},
+		{"path and query", func(u *url.URL, q url.Values) string { return u.RequestURI() }, nil},
+		{"fragment", func(u *url.URL, q url.Values) string { return u.String() + "#_=_" }, nil},
+		{"unknown parameters", func(u *url.URL, q url.Values) string { return u.String() + "&session_state=a&authuser=0&hd=b&hd=c" }, nil},
+		{"scope", func(u *url.URL, q url.Values) string { return u.String() + "&scope=other" }, nil},
+		{"injected token is ignored", func(u *url.URL, q url.Values) string {
+			return u.String() + "&access_token=evil&id_token=evil&refresh_token=evil"
+		}, nil}, // F22
+		{"open redirect parameters", func(u *url.URL, q url.Values) string {
+			return u.String() + "&next=//evil.example&redirect_uri=https://evil.example/"
+		}, nil}, // F25
+		{"no iss", func(u *url.URL, q url.Values) string { q.Del("iss"); return "?" + q.Encode() }, nil}, // F7: where it is not announced
+		{"longest code", func(u *url.URL, q url.Values) string {
+			q.Set("code", strings.Repeat("c", maxCode))
+			return "?" + q.Encode()
+		},
+			func(s *TestServer, f *Flow) {
+				s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+					if r.URL.Path == "/token" {
+						asJSON(w, 200, map[string]any{"access_token": "long"})
+					}
+					return r.URL.Path == "/token"
+				}
+			}},
+		{"no issuer known", func(u *url.URL, q url.Values) string { q.Set("iss", "https://other.example"); return "?" + q.Encode() },
+			func(s *TestServer, f *Flow) { f.client.Issuer = "" }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := NewMemoryServer()
+			f := NewFlow(flowClient(t, s, "installed"), "a")
+			f.RedirectURI = "http://127.0.0.1:8000/cb"
+			s.RedirectURIs = []string{"http://127.0.0.1/cb"}
+			if tt.set != nil {
+				tt.set(s, f)
+			}
+			_, redirected := flowSignIn(t, s, f)
+			u, _ := url.Parse(redirected)
+			creds, err := f.FetchTokenFromRedirect(t.Context(), tt.edit(u, u.Query()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tok, err := creds.Token(t.Context())
+			if err != nil || strings.Contains(tok.AccessToken.Reveal()+tok.IDToken.Reveal()+tok.RefreshToken.Reveal(), "evil") || !slices.Equal(tok.Scopes, []string{"a"}) {
+				t.Error(tok, err)
+			}
+			if form := flowExchange(t, s); form.Get("redirect_uri") != f.RedirectURI { // F25
+				t.Errorf("redirect_uri %q", form.Get("redirect_uri"))
+			}
+		})
+	}
+
+	f := NewFlow(&ClientSecrets{})
+	for name, redirected := range map[string]string{"no sign-in under way": "?code=c&state=", "no state sent": "?code=c"} { // PY1
+		if _, err := f.FetchTokenFromRedirect(t.Context(), redirected); err == nil || !strings.Contains(err.Error(), "no sign-in is under way") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := f.FetchToken(t.Context(), "c"); err == nil || !strings.Contains(err.Error(), "no sign-in is under way") {
+		t.Error(err)
+	}
+	f, _, _ = flowBegin(t, NewMemoryServer())
+	for _, bad := range []string{"", "code", "http://127.0.0.1/", "?" + strings.Repeat("a", maxRedirect)} {
+		if _, err := f.FetchTokenFromRedirect(t.Context(), bad); err == nil || !strings.Contains(err.Error(), "no query") {
+			t.Errorf("%.20q: %v", bad, err)
+		}
+	}
+	for _, bad := range []string{"", "a b", "a\r\nb", strings.Repeat("c", maxCode+1)} { // F21
+		if _, err := f.FetchToken(t.Context(), bad); err != errBadCode {
+			t.Errorf("FetchToken(%.20q): %v", bad, err)
+		}
+	}
+}
+
+// The server's refusal is an *Error whose text can neither steer a terminal nor carry secrets.
+func TestRedirectError(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, query, code, description, uri string }{
+		{"access_denied", "error=access_denied", "access_denied", "", ""}, // F19, UP7
+		{"description", "error=invalid_scope&error_description=no+such+scope&error_uri=https://as.example/e", "invalid_scope", "no such scope", "https://as.example/e"},
+		{"escape sequences", "error=a%1b[31m&error_description=%1b[31m%0aX%00%7f%c2%9b&error_uri=%0d%0a", "a?[31m", "?[31m?X????", "??"},                               // F20
+		{"right-to-left override", "error=x&error_description=%e2%80%aeX%ff", "x", "???X?", ""},                                                                        // F20
+		{"too long", "error=" + strings.Repeat("e", 300) + "&error_description=" + strings.Repeat("d", 2000), strings.Repeat("e", 256), strings.Repeat("d", 1024), ""}, // F20
+		{"state echoed", "error=x{S}&error_description=your+state+{S}&error_uri=https://e/?{S}", "x[redacted]", "your state [redacted]", "https://e/?[redacted]"},      // F5
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := NewMemoryServer()
+			f, sent, _ := flowBegin(t, s, "a")
+			query := strings.ReplaceAll(tt.query, "{S}", sent.Get("state")) + "&state=" + sent.Get("state")
+			_, err := f.FetchTokenFromRedirect(t.Context(), "?"+query)
+			var e *Error
+			if !errors.As(err, &e) {
+				t.Fatal(err)
+			}
+			// A byte that is not ASCII may be one "?" or, with the others of its rune, one.
+			squeeze := func(s string) string { return regexp.MustCompile(`\?+`).ReplaceAllString(s, "?") }
+			if e.Code != tt.code || squeeze(e.Description) != squeeze(tt.description) || e.URI != tt.uri || e.StatusCode != 0 {
+				t.Errorf("%q %q %q", e.Code, e.Description, e.URI)
+			}
+			if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' }) || strings.Contains(err.Error(), sent.Get("state")) {
+				t.Errorf("%q", err)
+			}
+			if e.Temporary() || !strings.HasPrefix(err.Error(), "oauth2: signing in: ") || s.Count("/token") != 0 {
+				t.Error(err, s.Count("/token"))
+			}
+		})
+	}
+	s := NewMemoryServer()
+	s.Deny = "temporarily_unavailable"
+	f, _, redirected := flowBegin(t, s, "a")
+	var e *Error
+	if _, err := f.FetchTokenFromRedirect(t.Context(), redirected); !errors.As(err, &e) || !e.Temporary() {
+		t.Error(err)
+	}
+}
+
+// The exchange is what RFC 6749, Section 4.1.3, and RFC 7636, Section 4.5, say, and nothing that changed since
+// AuthorizationURL changes it. F8, F9, F11, F30; L2
+func TestExchangeIsFrozen(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"client_secret_post", "none"} {
+		s := NewMemoryServer()
+		s.AuthMethod = method
+		f := NewFlow(flowClient(t, s, "installed"), "a", "b")
+		f.RedirectURI, f.Params = "http://127.0.0.1:8000/", url.Values{"resource": {"https://api.example"}, "login_hint": {"x"}}
+		sent, redirected := flowSignIn(t, s, f)
+		u, _ := url.Parse(redirected)
+		f.RedirectURI = "https://evil.example/"
+		f.Params.Set("resource", "https://evil.example")
+		f.client.TokenURI, f.client.Issuer, f.client.ClientID = "https://evil.example/token", "https://evil.example", "evil"
+		if _, err := f.FetchTokenFromRedirect(t.Context(), redirected); err != nil {
+			t.Fatal(err)
+		}
+		form := flowExchange(t, s)
+		want := url.Values{"grant_type": {"authorization_code"}, "code": {u.Query().Get("code")}, "redirect_uri": sent["redirect_uri"],
+			"client_id": {s.ClientID}, "code_verifier": form["code_verifier"], "resource": {"https://api.example"}}
+		if method == "client_secret_post" {
+			want.Set("client_secret", s.ClientSecret) // F30: and PKCE too
+		}
+		if !maps.EqualFunc(form, want, slices.Equal) || challenge(form.Get("code_verifier")) != sent.Get("code_challenge") {
+			t.Errorf("%s: sent %v", method, form)
+		}
+		if r := s.Requests(); r[len(r)-1].Path != "/token" || r[len(r)-1].Method != "POST" || len(r[len(r)-1].Query) != 0 {
+			t.Error(r[len(r)-1])
+		}
+	}
+}
+
+// A code of another attempt, delivered with the state of this one, meets this one's verifier. F14
+func TestInjectedCode(t *testing.T) {
+	t.Parallel()
+	s := NewMemoryServer()
+	_, _, theirs := flowBegin(t, s, "a")
+	f, sent, _ := flowBegin(t, s, "a")
+	u, _ := url.Parse(theirs)
+	_, err := f.FetchTokenFromRedirect(t.Context(), "?"+url.Values{"code": u.Query()["code"], "state": sent["state"]}.Encode())
+	var e *Error
+	if !errors.As(err, &e) || e.Code != "invalid_grant" {
+		t.Error(err)
+	}
+	if got := challenge(flowExchange(t, s).Get("code_verifier")); got != sent.Get("code_challenge") {
+		t.Error("sent with another attempt's verifier")
+	}
+}
+
+// A code reaches the server once, whatever happens then, and the first error is the one reported. F15, XO10, XO11
+func TestCodeIsSentOnce(t *testing.T) {
+	t.Parallel()
+	status := func(status int, body string) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			io.WriteString(w, body)
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		answer func(http.ResponseWriter)
+		err    string
+	}{
+		{"connection reset", func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, "exchanging the code"},
+		{"503", status(503, `{}`), "status 503"},
+		{"503 with Retry-After", func(w http.ResponseWriter) { w.Header().Set("Retry-After", "1"); w.WriteHeader(503) }, "status 503"},
+		{"401", status(401, `{"error":"invalid_client"}`), "invalid_client"},
+		{"PKCE refused", status(400, `{"error":"invalid_request","error_description":"code challenge"}`), "code challenge"},               // F10
+		{"PKCE unknown", status(400, `{"error":"invalid_grant","error_description":"verifier without challenge"}`), "sign in again"},      // F11
+		{"redirect_uri_mismatch", status(400, `{"error":"redirect_uri_mismatch"}`), `register the redirect URI "http://127.0.0.1:8000/"`}, // UP11
+		{"unusable answer", status(200, `{"token_type":"Bearer"}`), "no access_token"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := NewMemoryServer()
+				f, sent, redirected := flowBegin(t, s, "a")
+				s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+					if r.URL.Path == "/token" {
+						tt.answer(w)
+					}
+					return r.URL.Path == "/token"
+				}
+				_, err := f.FetchTokenFromRedirect(t.Context(), redirected)
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("got %v, want %q", err, tt.err)
+				}
+				if challenge(flowExchange(t, s).Get("code_verifier")) != sent.Get("code_challenge") {
+					t.Error("sent without PKCE")
+				}
+				s.Hook = nil
+				for _, again := range []func() error{
+					func() error { _, err := f.FetchTokenFromRedirect(t.Context(), redirected); return err },
+					func() error { _, err := f.FetchToken(t.Context(), "another"); return err },
+				} {
+					if err := again(); err == nil || !strings.Contains(err.Error(), "only once") || s.Count("/token") != 1 {
+						t.Error("a second exchange", err, s.Count("/token"))
+					}
+				}
+			})
+		})
+	}
+}
+
+// Two identical redirects at once are one exchange. F3
+func TestRedirectTwice(t *testing.T) {
+	t.Parallel()
+	s := NewMemoryServer()
+	f, _, redirected := flowBegin(t, s, "a")
+	var both sync.WaitGroup
+	errs := make([]error, 2)
+	for i := range errs {
+		both.Go(func() { _, errs[i] = f.FetchTokenFromRedirect(t.Context(), redirected) })
+	}
+	both.Wait()
+	if (errs[0] == nil) == (errs[1] == nil) || s.Count("/token") != 1 || s.CodeReuses() != 0 {
+		t.Error(errs, s.Count("/token"))
+	}
+}
+
+// The scopes that were granted are what the Token says, none is lost and no refresh asks for more. F26, PY7, UP15, UP16;
+// the refresh token is kept for that: CA6
+func TestGrantedScopes(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		granted []string // nil: the answer has no scope
+		want    string
+	}{
+		{"as requested", []string{"openid", "email"}, "openid email"},
+		{"fewer", []string{"email"}, "email"},
+		{"more", []string{"openid", "email", "profile"}, "openid email profile"},
+		{"renamed", []string{"openid", "https://www.googleapis.com/auth/userinfo.email"}, "openid https://www.googleapis.com/auth/userinfo.email"},
+		{"another order", []string{"email", "openid"}, "email openid"},
+		{"absent", nil, "openid email"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := NewMemoryServer()
+			s.GrantScopes = func([]string) []string { return tt.granted }
+			f, _, redirected := flowBegin(t, s, "openid email")
+			creds, err := f.FetchTokenFromRedirect(t.Context(), redirected)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, get := range []func(context.Context) (*Token, error){creds.Token, creds.Refresh} {
+				tok, err := get(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := strings.Join(tok.Scopes, " "); got != tt.want {
+					t.Errorf("granted %q, want %q", got, tt.want)
+				}
+			}
+			if r := s.Requests(); r[len(r)-1].Form.Has("scope") || r[len(r)-1].Form.Get("refresh_token") == "" {
+				t.Error("the refresh asked for", r[len(r)-1].Form)
+			}
+		})
+	}
+}
+
+// The claims of an ID token that comes with the sign-in are checked before anybody gets it. F28, F29
+func TestSignInIDToken(t *testing.T) {
+	t.Parallel()
+	set := func(name string, value any) func(map[string]any) { return func(c map[string]any) { c[name] = value } }
+	now := time.Now().Unix()
+	for _, tt := range []struct {
+		name   string
+		claims func(map[string]any)
+		raw    string // in place of the token
+		err    string // empty: accepted
+	}{
+		{"right", func(map[string]any) {}, "", ""},
+		{"several audiences", func(c map[string]any) { c["aud"], c["azp"] = []string{"client-1.example", "other"}, "client-1.example" }, "", ""},
+		{"issued a moment ahead", set("iat", now+30), "", ""},
+		{"wrong nonce", set("nonce", "wrong"), "", "nonce"},                      // F29, F14
+		{"no nonce", func(c map[string]any) { delete(c, "nonce") }, "", "nonce"}, // F29
+		{"empty nonce", set("nonce", ""), "", "nonce"},                           // F29
+		{"nonce is no string", set("nonce", 1), "", "nonce"},                     // F29
+		{"another issuer", set("iss", "https://evil.example"), "", `issued by "https://evil.example"`},
+		{"no issuer", func(c map[string]any) { delete(c, "iss") }, "", "issued by"},
+		{"another audience", set("aud", "other"), "", "audience"},
+		{"no audience", func(c map[string]any) { delete(c, "aud") }, "", "audience"},
+		{"audiences without azp", set("aud", []string{"client-1.example", "other"}), "", "another party"},
+		{"another azp", set("azp", "other"), "", "another party"},
+		{"expired", set("exp", now-120), "", "expired"},
+		{"no expiry", func(c map[string]any) { delete(c, "exp") }, "", "iat, exp"},
+		{"from the future", set("iat", now+600), "", "future"},
+		{"no subject", set("sub", ""), "", "sub"},
+		{"no JWT", nil, "abc", "JWT"},
+		{"no JSON", nil, "e30.YWJj.c2ln", "JSON"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := NewMemoryServer()
+			s.IDTokenClaims = tt.claims
+			if tt.raw != "" {
+				s.Answer = func(_ string, answer map[string]any) { answer["id_token"] = tt.raw }
+			}
+			f, sent, redirected := flowBegin(t, s, "openid")
+			creds, err := f.FetchTokenFromRedirect(t.Context(), redirected)
+			if tt.err == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				tok, err := creds.Token(t.Context())
+				if err != nil || strings.Count(tok.IDToken.Reveal(), ".") != 2 {
+					t.Error(err)
+				}
+				return
+			}
+			if creds != nil || err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%v, want %q", err, tt.err)
+			}
+			if strings.Contains(err.Error(), sent.Get("nonce")) {
+				t.Error("the error shows the nonce")
+			}
+		})
+	}
+	// Whoever knows no issuer has nothing to check them against, and still gets the raw token.
+	s := NewMemoryServer()
+	s.IDTokenClaims = set("iss", "https://other.example")
+	f := NewFlow(flowClient(t, s, "installed"), "openid")
+	f.client.Issuer, f.RedirectURI = "", "http://127.0.0.1:8000/"
+	_, redirected := flowSignIn(t, s, f)
+	if _, err := f.FetchTokenFromRedirect(t.Context(), redirected); err != nil {
+		t.Error(err)
+	}
+}
+
+// A web application's attempt survives between two requests, and between two processes, and serves only the session
+// and the client that began it. UP18, PY10; F8
+func TestMarshalAndResume(t *testing.T) {
+	t.Parallel()
+	s := NewMemoryServer()
+	s.RedirectURIs = []string{"https://app.example/callback"}
+	begin := func() ([]byte, url.Values, string) {
+		f := NewFlow(flowClient(t, s, "web"), "openid", "email")
+		f.RedirectURI = "https://app.example/callback"
+		f.Params = url.Values{"audience": {"https://api.example"}}
+		sent, redirected := flowSignIn(t, s, f)
+		data, err := f.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data, sent, redirected
+	}
+	data, sent, redirected := begin()
+	_, _, theirs := begin()
+
+	f, err := ResumeFlow(flowClient(t, s, "web"), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.RedirectURI != "https://app.example/callback" {
+		t.Errorf("RedirectURI %q", f.RedirectURI)
+	}
+	if again, err := f.Marshal(); err != nil || string(again) != string(data) {
+		t.Errorf("%s, %v, want %s", again, err, data)
+	}
+	if _, err := f.FetchTokenFromRedirect(t.Context(), theirs); err == nil || s.Count("/token") != 0 { // of another session
+		t.Error(err)
+	}
+	creds, err := f.FetchTokenFromRedirect(t.Context(), redirected)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tok, err := creds.Token(t.Context()); err != nil || !slices.Equal(tok.Scopes, []string{"openid", "email"}) || tok.IDToken.empty() {
+		t.Error(tok, err)
+	}
+	form := flowExchange(t, s)
+	if challenge(form.Get("code_verifier")) != sent.Get("code_challenge") || form.Get("audience") != "https://api.example" ||
+		form.Get("redirect_uri") != "https://app.example/callback" {
+		t.Error(form)
+	}
+
+	for _, tt := range []struct {
+		name, data string
+		client     func(c *ClientSecrets) *ClientSecrets
+		err        string
+	}{
+		{"empty", "", nil, "no stored sign-in"},
+		{"not JSON", "x", nil, "no stored sign-in"},
+		{"cut", string(data[:len(data)-1]), nil, "no stored sign-in"},
+		{"two", string(data) + string(data), nil, "no stored sign-in"},
+		{"no state", strings.Replace(string(data), `"state":"`, `"x":"`, 1), nil, "no stored sign-in"},
+		{"no verifier", strings.Replace(string(data), `"code_verifier":"`, `"x":"`, 1), nil, "no stored sign-in"},
+		{"wrong type", strings.Replace(string(data), `"began":"`, `"began":"x`, 1), nil, "no stored sign-in"},
+		{"another client", string(data), func(c *ClientSecrets) *ClientSecrets { c.ClientID = "x"; return c }, "another client"},
+		{"another server", string(data), func(c *ClientSecrets) *ClientSecrets { c.TokenURI = "https://evil.example/token"; return c }, "another client"},
+		{"no client", string(data), func(*ClientSecrets) *ClientSecrets { return nil }, "another client"},
+	} {
+		c := flowClient(t, s, "web")
+		if tt.client != nil {
+			c = tt.client(c)
+		}
+		if _, err := ResumeFlow(c, []byte(tt.data)); err == nil || !strings.Contains(err.Error(), tt.err) || strings.Contains(err.Error(), sent.Get("state")) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+	if _, err := NewFlow(flowClient(t, s, "web")).Marshal(); err == nil || !strings.Contains(err.Error(), "no sign-in is under way") {
+		t.Error(err)
+	}
+}
+
+// An attempt that nobody completes ends. F27
+func TestAttemptEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f, _, redirected := flowBegin(t, NewMemoryServer(), "a")
+		data, err := f.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(attemptLifetime + 1)
+		resumed, err := ResumeFlow(f.client, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []*Flow{f, resumed} {
+			_, err := f.FetchTokenFromRedirect(t.Context(), redirected)
+			_, err2 := f.FetchToken(t.Context(), "c")
+			_, err3 := f.Marshal()
+			for _, err := range []error{err, err2, err3} {
+				if err == nil || !strings.Contains(err.Error(), "more than an hour ago") {
+					t.Error(err)
+				}
+			}
+		}
+	})
+}
+
+// FuzzRedirect shows that no query panics or completes an attempt without its state. The state is of 43 characters of
+// random, which no input has unless the target puts it in for "{S}".
+func FuzzRedirect(f *testing.F) {
+	for _, seed := range []string{"", "code=c", "code=c&state={S}", "state={S}", "code=c&state={S}&state={S}", "error=access_denied&state={S}", "code=%zz&state={S}",
+		"code=c;state={S}", "co%64e=c&code=d&state={S}", "code=c&state={S}&iss=https://as.example", "code=c&state={S}&iss=x", "code=%00&state={S}",
+		"error=%1b[31m&error_description={S}&state={S}", "code=c&error=e&state={S}", "{S}", "code={S}&state=", "st%61te={S}&code=c", "code=c&state={S}#", "%7BS%7D"} {
+		f.Add(seed)
+	}
+	var requests int
+	client := &ClientSecrets{ClientID: "c", AuthURI: "https://as.example/a", TokenURI: "https://as.example/token", Issuer: "https://as.example",
+		HTTPClient: &http.Client{Transport: flowRoundTripper(func(r *http.Request) (*http.Response, error) {
+			requests++
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"access_token":"a"}`)), Request: r}, nil
+		})}}
+	f.Fuzz(func(t *testing.T, query string) {
+		flow := NewFlow(client)
+		flow.RedirectURI = "http://127.0.0.1:8000/"
+		if _, err := flow.AuthorizationURL(); err != nil {
+			t.Fatal(err)
+		}
+		a, _ := flow.current()
+		state := a.state.Reveal()
+		query = strings.ReplaceAll(query, "{S}", state)
+		requests = 0
+		creds, err := flow.FetchTokenFromRedirect(t.Context(), "?"+query)
+		part, _, _ := strings.Cut(query, "#")
+		q, qerr := url.ParseQuery(part)
+		right := qerr == nil && len(q["state"]) == 1 && q.Get("state") == state
+		var e *Error
+		switch {
+		case (creds == nil) == (err == nil):
+			t.Fatal(creds, err)
+		case err == nil && (!right || len(q["code"]) != 1 || q.Has("error") || requests != 1):
+			t.Fatalf("completed by %q", query)
+		case err != nil && requests != 0:
+			t.Fatalf("%d token requests for %q", requests, query)
+		case errors.As(err, &e) && (!right || len(q["error"]) != 1 || q.Has("code")):
+			t.Fatalf("ended by %q", query)
+		case err != nil && (strings.Contains(err.Error(), state) || strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' })):
+			t.Fatalf("%q", err)
+		}
+	})
+}
+
+type flowRoundTripper func(*http.Request) (*http.Response, error)
+
+func (f flowRoundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -1,0 +1,965 @@
+package oauth2
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// appPipes is a listener without sockets, for a bubble.
+type appPipes struct {
+	backlog chan net.Conn
+	closed  chan struct{}
+	close   func()
+	fail    chan error // what Accept then fails with
+}
+
+func newAppPipes() *appPipes {
+	l := &appPipes{backlog: make(chan net.Conn, 1000), closed: make(chan struct{}), fail: make(chan error, 1)}
+	l.close = sync.OnceFunc(func() { close(l.closed) })
+	return l
+}
+
+func (l *appPipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.backlog:
+		return c, nil
+	case err := <-l.fail:
+		return nil, err
+	case <-l.closed:
+		for {
+			select {
+			case c := <-l.backlog:
+				c.Close()
+			default:
+				return nil, net.ErrClosed
+			}
+		}
+	}
+}
+
+func (l *appPipes) Close() error { l.close(); return nil }
+
+func (l *appPipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8000} }
+
+func (l *appPipes) dial(context.Context, string, string) (net.Conn, error) {
+	select {
+	case <-l.closed:
+		return nil, syscall.ECONNREFUSED
+	default:
+		here, there := net.Pipe()
+		l.backlog <- there
+		return here, nil
+	}
+}
+
+// raw sends bytes and returns all that comes back before the connection ends.
+func (l *appPipes) raw(request string) string {
+	c, err := l.dial(nil, "", "")
+	if err != nil {
+		return err.Error()
+	}
+	defer c.Close()
+	go io.WriteString(c, request)
+	answer, _ := io.ReadAll(c)
+	return string(answer)
+}
+
+// get is a browser that follows nothing.
+func (l *appPipes) get(target string) (status int, header http.Header, body string) {
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: l.dial},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := c.Get(target)
+	if err != nil {
+		return 0, nil, err.Error()
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, nil, err.Error()
+	}
+	return resp.StatusCode, resp.Header, string(b)
+}
+
+// An appRun is a sign-in that waits for the redirect, within a bubble.
+type appRun struct {
+	*appPipes
+	s          *TestServer
+	sent       url.Values
+	redirected string // the right one
+	state      string
+	done       chan struct{}
+	creds      *Credentials // set before done is closed
+	err        error
+}
+
+func appStart(ctx context.Context, t *testing.T, set func(*TestServer, *InstalledAppFlow)) *appRun {
+	t.Helper()
+	s := NewMemoryServer()
+	s.RedirectURIs = []string{"http://127.0.0.1/cb"}
+	f := NewInstalledAppFlow(flowClient(t, s, "installed"), "openid")
+	urls := make(chan string, 1)
+	f.Prompt, f.OpenBrowser = io.Discard, func(u string) error { urls <- u; return errors.New("no browser") } // UP4
+	if set != nil {
+		set(s, f)
+	}
+	r := &appRun{appPipes: newAppPipes(), s: s, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.creds, r.err = f.run(ctx, []net.Listener{r.appPipes}, &url.URL{Scheme: "http", Host: "127.0.0.1:8000", Path: "/cb"})
+	}()
+	authURL := <-urls
+	u, err := url.Parse(authURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.redirected, err = s.Authorize(authURL); err != nil {
+		t.Fatal(err)
+	}
+	r.sent, r.state = u.Query(), u.Query().Get("state")
+	return r
+}
+
+// waiting reports whether the flow is still open and no code has been sent.
+func (r *appRun) waiting() bool {
+	time.Sleep(100 * time.Millisecond) // in which the server shuts down
+	select {
+	case <-r.done:
+		return false
+	default:
+		return r.s.Count("/token") == 0
+	}
+}
+
+// appHeaders checks what every answer of the server must have, and must not have. L17, F25, L18
+func appHeaders(t *testing.T, name string, h http.Header) {
+	t.Helper()
+	for k, want := range map[string]string{
+		"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
+		"Cross-Origin-Opener-Policy": "same-origin", "Content-Type": "text/html; charset=utf-8",
+		"Location": "", "Access-Control-Allow-Origin": "", "Access-Control-Allow-Methods": "", "Set-Cookie": "", "Refresh": "",
+	} {
+		if got := h.Get(k); got != want {
+			t.Errorf("%s: %s is %q, want %q", name, k, got, want)
+		}
+	}
+	csp := h.Get("Content-Security-Policy")
+	if !strings.HasPrefix(csp, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src") || strings.Contains(csp, "unsafe") {
+		t.Errorf("%s: Content-Security-Policy is %q", name, csp)
+	}
+}
+
+// Whatever else reaches the port is answered with a constant, spends no code and ends nothing, five hundred times over.
+// {S} is the right state and {C} the right code: what is wrong is only what the row says. L8, L10, LB1, LB2, UP19; DESIGN
+// wins over L11: no number of requests ends the flow, and 256 bits of state are not guessed
+func TestLoopbackSurvives(t *testing.T) {
+	t.Parallel()
+	const own = "own" // net/http's own answer
+	get := func(target string) string { return "GET " + target + " HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n" }
+	with := func(header string) string {
+		return "GET /cb?code={C}&state={S} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n" + header + "\r\n\r\n"
+	}
+	host := func(h string) string { return "GET /cb?code={C}&state={S} HTTP/1.1\r\nHost: " + h + "\r\n\r\n" }
+	method := func(m string) string {
+		return m + " /cb?code={C}&state={S} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nContent-Length: 7\r\n\r\ncode={C}"
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := appStart(t.Context(), t, nil)
+		u, _ := url.Parse(r.redirected)
+		fill := strings.NewReplacer("{S}", r.state, "{C}", u.Query().Get("code"), "{S1}", r.state[:42])
+		rows := []struct {
+			name, request string
+			status        int // 0: any that is no success
+			body          string
+		}{
+			{"no state", get("/cb?code={C}"), 400, strayPage},                                                                    // F1
+			{"wrong state", get("/cb?code={C}&state=x"), 400, strayPage},                                                         // F2
+			{"state cut", get("/cb?code={C}&state={S1}"), 400, strayPage},                                                        // F2
+			{"no query", get("/cb"), 400, strayPage},                                                                             // L8
+			{"error without state", get("/cb?error=access_denied"), 400, strayPage},                                              // F19
+			{"error with wrong state", get("/cb?error=access_denied&state=x"), 400, strayPage},                                   // F19
+			{"code twice", get("/cb?code={C}&code=b&state={S}"), 400, strayPage},                                                 // F16
+			{"malformed query", get("/cb?code={C}&state={S}&a=%zz"), 400, strayPage},                                             // F17
+			{"semicolon", get("/cb?code={C};state={S}"), 400, strayPage},                                                         // F17
+			{"code and error", get("/cb?code={C}&error=e&state={S}"), 400, strayPage},                                            // F18
+			{"bad code", get("/cb?code=%0d%0a&state={S}"), 400, strayPage},                                                       // F21
+			{"implicit", get("/cb?access_token=evil&state={S}"), 400, strayPage},                                                 // F22
+			{"another issuer", get("/cb?code={C}&state={S}&iss=https://evil.example"), 400, strayPage},                           // F6
+			{"script", get("/cb?error=x&error_description=<script>alert(1)</script>"), 400, strayPage},                           // L16
+			{"image", get(`/cb?error="><img/src=x/onerror=alert(1)>&state=x`), 400, strayPage},                                   // L16
+			{"open redirect", get("/cb?next=//evil.example&redirect_uri=https://evil.example"), 400, strayPage},                  // F25
+			{"favicon", get("/favicon.ico"), 404, ""},                                                                            // L8, PY2
+			{"robots", get("/robots.txt"), 404, ""},                                                                              // L8
+			{"root", get("/?code={C}&state={S}"), 404, ""},                                                                       // L8
+			{"two slashes", get("//cb?code={C}&state={S}"), 404, ""},                                                             // L7
+			{"dots", get("/./cb?code={C}&state={S}"), 404, ""},                                                                   // L7
+			{"more dots", get("/cb/../cb?code={C}&state={S}"), 404, ""},                                                          // L7
+			{"encoded path", get("/%63b?code={C}&state={S}"), 404, ""},                                                           // L7
+			{"slash after", get("/cb/?code={C}&state={S}"), 404, ""},                                                             // L7
+			{"encoded slash", get("/cb%2f?code={C}&state={S}"), 404, ""},                                                         // L7
+			{"upper case path", get("/CB?code={C}&state={S}"), 404, ""},                                                          // L7
+			{"path parameter", get("/cb;a?code={C}&state={S}"), 404, ""},                                                         // L7
+			{"evil host", host("evil.example:8000"), 421, ""},                                                                    // L5, LB1
+			{"evil host without port", host("evil.example"), 421, ""},                                                            // L5
+			{"localhost", host("localhost:8000"), 421, ""},                                                                       // L5
+			{"no port", host("127.0.0.1"), 421, ""},                                                                              // L5
+			{"port 80", host("127.0.0.1:80"), 421, ""},                                                                           // L5
+			{"host with suffix", host("127.0.0.1:8000.evil"), 421, ""},                                                           // L5
+			{"IPv6", host("[::1]:8000"), 421, ""},                                                                                // L5
+			{"empty host", host(""), 421, ""},                                                                                    // L5
+			{"HTTP/1.0", "GET /cb?code={C}&state={S} HTTP/1.0\r\n\r\n", 421, ""},                                                 // L5
+			{"absolute form", "GET http://evil.example/cb?code={C}&state={S} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n", 421, ""}, // L5
+			{"no host", "GET /cb?code={C}&state={S} HTTP/1.1\r\n\r\n", 400, own},                                                 // L5
+			{"two hosts", with("Host: evil.example"), 400, own},                                                                  // L5
+			{"HEAD", method("HEAD"), 405, ""},                                                                                    // L6
+			{"POST", method("POST"), 405, ""},                                                                                    // L6, LB2
+			{"PUT", method("PUT"), 405, ""},                                                                                      // L6
+			{"OPTIONS", method("OPTIONS"), 405, ""},                                                                              // L6
+			{"lower case get", method("get"), 405, ""},                                                                           // L6
+			{"OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n", 200, own},                                        // L6
+			{"CONNECT", "CONNECT 127.0.0.1:8000 HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n", 404, ""},                              // L6
+			{"no-cors", with("Origin: https://evil.example\r\nSec-Fetch-Mode: no-cors"), 403, ""},                                // L18
+			{"cors", with("Origin: https://evil.example\r\nSec-Fetch-Mode: cors"), 403, ""},                                      // L18
+			{"preflight", "OPTIONS /cb HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: GET\r\n\r\n", 405, ""}, // L18
+			{"websocket", with("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-Fetch-Mode: websocket"), 403, ""},                                               // L18
+			{"huge header", with("X: " + strings.Repeat("x", 24<<10)), 431, own},                                                                                 // L13
+			{"huge query", get("/cb?code={C}&state={S}&x=" + strings.Repeat("x", 24<<10)), 431, own},                                                             // L13
+			{"many parameters", get("/cb?code={C}&state={S1}" + strings.Repeat("&a", 5000)), 400, strayPage},                                                     // L13
+			{"TLS", "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00\r\n\r\n", 400, own},                                                                                // L9
+			{"TLS without line end", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 0, own},                                                                     // L9
+			{"SSH", "SSH-2.0-x\r\n", 400, own},                     // L9
+			{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0, own}, // L9
+			{"NUL", "\x00\x00\x00\x00\r\n\r\n", 400, own},          // L9
+			{"nothing", "", 0, own},                                // L9
+			{"header never ends", "GET /cb?code={C}&state={S} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n", 0, own}, // L12
+		}
+		sent := 0
+		for round := range 9 {
+			for _, tt := range rows {
+				raw := r.raw(fill.Replace(tt.request))
+				if sent++; round > 0 {
+					continue
+				}
+				resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(raw)), &http.Request{Method: tt.request[:strings.IndexByte(tt.request+" ", ' ')]})
+				switch {
+				case tt.status == 0 && (err != nil || resp.StatusCode >= 400):
+					continue // closed, or refused by net/http
+				case err != nil || resp.StatusCode != tt.status:
+					t.Errorf("%s: %.200q, want %d", tt.name, raw, tt.status)
+					continue
+				}
+				body, _ := io.ReadAll(resp.Body)
+				if strings.Contains(raw, r.state) || strings.Contains(raw, "evil") || strings.Contains(raw, "alert") { // F5, L16, LB2
+					t.Errorf("%s: echoed in %q", tt.name, raw)
+				}
+				if tt.body == own {
+					continue
+				}
+				if appHeaders(t, tt.name, resp.Header); string(body) != tt.body || !resp.Close {
+					t.Errorf("%s: body %q, close %t", tt.name, body, resp.Close)
+				}
+				if allow := resp.Header.Get("Allow"); (allow == "GET") != (tt.status == 405) {
+					t.Errorf("%s: Allow %q", tt.name, allow)
+				}
+				if !r.waiting() {
+					t.Fatalf("%s: the flow has ended: %v", tt.name, r.err)
+				}
+			}
+		}
+		if sent < 500 || !r.waiting() {
+			t.Fatal(sent, r.err)
+		}
+		status, _, body := r.get(r.redirected)
+		if <-r.done; r.err != nil || status != 200 || body != successPage || r.s.Count("/token") != 1 || r.s.CodeReuses() != 0 {
+			t.Error(status, r.err, r.s.Count("/token"))
+		}
+		if _, err := r.creds.Token(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// 100 connections that send a byte a second, and as many that send nothing, delay the sign-in by one timeout, and its end
+// not by a second. What is left open is closed: the bubble ends only when every goroutine has. L12, L15
+func TestLoopbackSlowLoris(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := appStart(t.Context(), t, nil)
+		attack := func(data string) {
+			for range 100 {
+				c, err := r.dial(t.Context(), "", "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				go func() { io.Copy(io.Discard, c); c.Close() }() // until the server closes
+				go func() {
+					for i := 0; i < len(data); i++ {
+						if _, err := io.WriteString(c, data[i:i+1]); err != nil {
+							break
+						}
+						time.Sleep(time.Second)
+					}
+				}()
+			}
+		}
+		attack("GET /cb HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n")
+		synctest.Wait()
+		began := time.Now()
+		if status, _, _ := r.get(r.redirected); status != 200 || time.Since(began) > 6*time.Second {
+			t.Errorf("status %d after %v", status, time.Since(began))
+		}
+		<-r.done
+		if r.err != nil {
+			t.Error(r.err)
+		}
+
+		r = appStart(t.Context(), t, nil)
+		for range maxLoopbackConns / 2 {
+			c, _ := r.dial(t.Context(), "", "")
+			go func() { io.Copy(io.Discard, c); c.Close() }()
+		}
+		synctest.Wait()
+		began = time.Now()
+		status, _, _ := r.get(r.redirected)
+		<-r.done
+		if status != 200 || r.err != nil || time.Since(began) > time.Second {
+			t.Error(status, r.err, time.Since(began))
+		}
+		if _, err := r.dial(t.Context(), "", ""); err == nil { // UP9
+			t.Error("still listening")
+		}
+	})
+}
+
+// The page is sent after the exchange, however long it takes, and tells how that went. A second redirect, before or after, is
+// no second exchange. L14, L19, F3; UP20, PY2
+func TestLoopbackPageTellsTheTruth(t *testing.T) {
+	t.Parallel()
+	const custom = "<title>x</title><style>p{color:red}</style><style>b{}</style><p>done"
+	failed := func(s *TestServer, _ *InstalledAppFlow) {
+		s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path == "/token" {
+				asJSON(w, 400, map[string]any{"error": "invalid_grant", "error_description": "<script>alert(1)</script>"})
+			}
+			return r.URL.Path == "/token"
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		set    func(*TestServer, *InstalledAppFlow)
+		page   string
+		status int
+		took   time.Duration
+		code   string // of the *Error
+	}{
+		{"success", nil, successPage, 200, 0, ""},
+		{"slow success", func(s *TestServer, _ *InstalledAppFlow) { // longer than the timeouts of the server
+			s.Hook = func(_ http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == "/token" {
+					time.Sleep(20 * time.Second)
+				}
+				return false
+			}
+		}, successPage, 200, 20 * time.Second, ""},
+		{"custom success", func(_ *TestServer, f *InstalledAppFlow) { f.SuccessPage, f.FailurePage = custom, "no" }, custom, 200, 0, ""},
+		{"declined", func(s *TestServer, _ *InstalledAppFlow) { s.Deny = "access_denied" }, failurePage, 400, 0, "access_denied"}, // F19, UP7
+		{"exchange refused", failed, failurePage, 400, 0, "invalid_grant"},                                                        // L16
+		{"custom failure", func(s *TestServer, f *InstalledAppFlow) { failed(s, f); f.SuccessPage, f.FailurePage = "no", custom }, custom, 400, 0, "invalid_grant"},
+		{"ID token refused", func(s *TestServer, _ *InstalledAppFlow) {
+			s.IDTokenClaims = func(c map[string]any) { c["nonce"] = "x" }
+		}, failurePage, 400, 0, ""}, // F29
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := appStart(t.Context(), t, tt.set)
+				began, browsers, hook := time.Now(), 2, r.s.Hook
+				r.s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+					time.Sleep(time.Second) // time for the second redirect
+					return hook != nil && hook(w, r)
+				}
+				if r.s.Deny != "" { // no exchange, and so no time
+					browsers = 1
+				}
+				var both sync.WaitGroup
+				for range browsers {
+					both.Go(func() {
+						status, header, body := r.get(r.redirected)
+						if status != tt.status || body != tt.page || time.Since(began) < tt.took {
+							t.Errorf("status %d after %v: %s", status, time.Since(began), body)
+						}
+						appHeaders(t, tt.name, header)
+						for part := range strings.SplitSeq(body, "<style>") {
+							if style, _, ok := strings.Cut(part, "</style>"); ok {
+								sum := sha256.Sum256([]byte(style))
+								if !strings.Contains(header.Get("Content-Security-Policy"), " 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") {
+									t.Error("the page's own style is blocked")
+								}
+							}
+						}
+					})
+				}
+				both.Wait()
+				<-r.done
+				var e *Error
+				if errors.As(r.err, &e); (r.err == nil) != (tt.status == 200) || (r.creds == nil) != (r.err != nil) || tt.code != "" && (e == nil || e.Code != tt.code) {
+					t.Error(r.err)
+				}
+				if want := map[bool]int{true: 0, false: 1}[tt.code == "access_denied"]; r.s.Count("/token") != want {
+					t.Errorf("%d token requests", r.s.Count("/token"))
+				}
+				if status, _, _ := r.get(r.redirected); status != 0 { // the server is gone
+					t.Error(status)
+				}
+			})
+		})
+	}
+	for name, page := range map[string]string{"success": successPage, "failure": failurePage, "stray": strayPage} { // L16, L17
+		if regexp.MustCompile(`(?i)<script|javascript:|https?://|url\(|@import|src=|href=|style=| on\w+=`).MatchString(page) {
+			t.Errorf("the %s page refers to something outside, or runs something", name)
+		}
+		if !strings.HasPrefix(page, "<!DOCTYPE html>") || strings.Count(page, "<title>") != 1 || !strings.Contains(page, "prefers-color-scheme: dark") ||
+			!strings.Contains(page, "width=device-width") || !strings.Contains(page, `<html lang="en">`) {
+			t.Errorf("the %s page is incomplete", name)
+		}
+	}
+	if successPage == failurePage || successPage == strayPage {
+		t.Error("one page for two outcomes")
+	}
+}
+
+// The wait ends with its context, in each phase, and after five minutes without one: errors.Is tells which. It leaves nothing.
+// F27, UP1, UP6, UP7
+func TestRunEnds(t *testing.T) {
+	t.Parallel()
+	exchanging := func(s *TestServer, f *InstalledAppFlow) {
+		s.Hook = func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path == "/token" {
+				<-r.Context().Done()
+			}
+			return r.URL.Path == "/token"
+		}
+	}
+	for _, tt := range []struct {
+		name     string
+		timeout  time.Duration // of the context; 0: none
+		cancel   time.Duration // after which it is cancelled; 0: never
+		redirect bool          // the redirect comes, and the exchange hangs
+		err      error
+		took     time.Duration
+	}{
+		{"no deadline", 0, 0, false, context.DeadlineExceeded, 5 * time.Minute},
+		{"short deadline", time.Minute, 0, false, context.DeadlineExceeded, time.Minute},
+		{"long deadline", time.Hour, 0, false, context.DeadlineExceeded, time.Hour},
+		{"cancelled before", 0, -1, false, context.Canceled, 0},
+		{"cancelled while waiting", 0, time.Second, false, context.Canceled, time.Second},
+		{"deadline in the exchange", 10 * time.Second, 0, true, context.DeadlineExceeded, 10 * time.Second},
+		{"cancelled in the exchange", 0, 3 * time.Second, true, context.Canceled, 3 * time.Second},
+		{"exchange hangs", 0, 0, true, context.DeadlineExceeded, 30 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if tt.timeout > 0 {
+					ctx, cancel = context.WithTimeout(ctx, tt.timeout)
+					defer cancel()
+				}
+				if tt.cancel < 0 {
+					cancel()
+				}
+				began := time.Now()
+				r := appStart(ctx, t, exchanging)
+				page := make(chan string, 1)
+				if tt.redirect {
+					go func() { _, _, body := r.get(r.redirected); page <- body }()
+				}
+				if tt.cancel > 0 {
+					time.Sleep(tt.cancel)
+					cancel()
+				}
+				<-r.done
+				took := time.Since(began)
+				if !errors.Is(r.err, tt.err) || r.creds != nil || !strings.HasPrefix(r.err.Error(), "oauth2: ") || strings.Contains(r.err.Error(), r.state) {
+					t.Error(r.err)
+				}
+				if took < tt.took || took > tt.took+time.Second {
+					t.Errorf("took %v, want %v", took, tt.took)
+				}
+				if tt.redirect && <-page != failurePage {
+					t.Error("the browser was not told")
+				}
+				if _, err := r.dial(ctx, "", ""); err == nil {
+					t.Error("still listening")
+				}
+			})
+		})
+	}
+	t.Run("listener dies", func(t *testing.T) { // L10
+		synctest.Test(t, func(t *testing.T) {
+			r := appStart(t.Context(), t, nil)
+			r.fail <- syscall.ENOBUFS
+			<-r.done
+			if !errors.Is(r.err, syscall.ENOBUFS) || r.creds != nil {
+				t.Error(r.err)
+			}
+		})
+	})
+}
+
+// appFree returns a port that was free a moment ago on both loopback addresses.
+func appFree(t *testing.T) string {
+	t.Helper()
+	listeners, err := bindBoth("0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range listeners {
+		defer l.Close()
+	}
+	_, port, _ := net.SplitHostPort(listeners[0].Addr().String())
+	return port
+}
+
+func appIPv6() bool {
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err == nil {
+		l.Close()
+	}
+	return err == nil
+}
+
+// With real sockets: where it listens, which redirect URI it uses, to the letter in both requests, and that nothing is left.
+func TestRunLocalServer(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, kind string
+		registered []string // in the file
+		set        func(f *InstalledAppFlow)
+		want       string // the redirect URI, where {P} is a port
+		listens    string // hosts
+	}{
+		{"nothing registered", "installed", nil, nil, "http://127.0.0.1:{P}/", "127.0.0.1"},                                                            // L1, L2, CA21, UP8
+		{"Google's file", "installed", []string{"http://localhost"}, nil, "http://127.0.0.1:{P}", "127.0.0.1"},                                         // L2, UP10, UP11
+		{"a path", "installed", []string{"urn:ietf:wg:oauth:2.0:oob", "http://localhost:1/a/b?c=d"}, nil, "http://127.0.0.1:{P}/a/b?c=d", "127.0.0.1"}, // UP11
+		{"escaped path", "installed", []string{"http://127.0.0.1/a%2Fb"}, nil, "http://127.0.0.1:{P}/a%2Fb", "127.0.0.1"},
+		{"web", "web", []string{"https://app.example/cb", "http://localhost:{F}/cb"}, nil, "http://localhost:{F}/cb", "127.0.0.1 [::1]"},                                       // L2, UP10, UP12
+		{"web, literal", "web", []string{"http://127.0.0.1:{F}"}, nil, "http://127.0.0.1:{F}", "127.0.0.1"},                                                                    // UP12
+		{"RedirectURI", "web", []string{"http://localhost:1/"}, func(f *InstalledAppFlow) { f.RedirectURI = "http://127.0.0.1:0/x" }, "http://127.0.0.1:{P}/x", "127.0.0.1"},   // UP13
+		{"RedirectURI localhost", "installed", nil, func(f *InstalledAppFlow) { f.RedirectURI = "http://localhost:0/" }, "http://localhost:{P}/", "127.0.0.1 [::1]"},           // UP10
+		{"RedirectURI IPv6", "installed", nil, func(f *InstalledAppFlow) { f.RedirectURI = "http://[::1]:0/" }, "http://[::1]:{P}/", "[::1]"},                                  // L2, L3
+		{"ListenAddr", "installed", nil, func(f *InstalledAppFlow) { f.ListenAddr = "0.0.0.0" }, "http://127.0.0.1:{P}/", "127.0.0.1"},                                         // UP1
+		{"ListenAddr with port", "web", []string{"http://localhost:{F}/"}, func(f *InstalledAppFlow) { f.ListenAddr = "127.0.0.1:{F}" }, "http://localhost:{F}/", "127.0.0.1"}, // UP1, UP13
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if strings.Contains(tt.listens, "[::1]") && !appIPv6() {
+				t.Skip("no IPv6")
+			}
+			free := appFree(t)
+			fill := func(s string) string { return strings.ReplaceAll(s, "{F}", free) }
+			s := NewTestServer(t)
+			s.RedirectURIs = nil
+			for _, uri := range tt.registered {
+				s.RedirectURIs = append(s.RedirectURIs, fill(uri))
+			}
+			f := NewInstalledAppFlow(flowClient(t, s, tt.kind), "openid")
+			var prompt bytes.Buffer
+			f.Prompt = &prompt
+			if tt.set != nil {
+				tt.set(f)
+			}
+			f.ListenAddr = fill(f.ListenAddr)
+			var redirectURI string
+			f.OpenBrowser = func(authURL string) error {
+				if prompt.String() != "Open this URL in a browser to sign in:\n\n    "+authURL+"\n\n" { // UP4: printed first
+					t.Errorf("prompt %q", prompt.String())
+				}
+				u, err := url.Parse(authURL)
+				if err != nil {
+					t.Error(err)
+				}
+				redirectURI = u.Query().Get("redirect_uri")
+				want := "^" + strings.ReplaceAll(regexp.QuoteMeta(fill(tt.want)), `\{P\}`, "[1-9][0-9]*") + "$"
+				if !regexp.MustCompile(want).MatchString(redirectURI) {
+					t.Errorf("redirect URI %q, want %q", redirectURI, want)
+				}
+				r, _ := url.Parse(redirectURI)
+				for _, host := range []string{"127.0.0.1", "[::1]"} {
+					addr := host + ":" + r.Port()
+					if strings.Contains(tt.listens, host) {
+						if c, err := net.Dial("tcp", addr); err != nil {
+							t.Errorf("not listening on %s: %v", addr, err)
+						} else {
+							c.Close()
+						}
+						if l, err := net.Listen("tcp", addr); err == nil { // UP46: bound before the URL is known, and kept
+							l.Close()
+							t.Errorf("%s could be taken", addr)
+						}
+					}
+				}
+				if addrs, _ := net.InterfaceAddrs(); f.ListenAddr == "" { // L1
+					for _, a := range addrs {
+						if ip := a.(*net.IPNet).IP; !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+							if c, err := net.DialTimeout("tcp", net.JoinHostPort(ip.String(), r.Port()), time.Second); err == nil {
+								c.Close()
+								t.Errorf("%v is listened on", ip)
+							}
+						}
+					}
+				}
+				s.mu.Lock()
+				s.RedirectURIs = []string{redirectURI}
+				s.mu.Unlock()
+				return s.Browser(authURL)
+			}
+			creds, err := f.RunLocalServer(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status, _, body := s.Page(); status != 200 || body != successPage {
+				t.Error(status, body)
+			}
+			if got := flowExchange(t, s).Get("redirect_uri"); got != redirectURI { // L2: byte for byte
+				t.Errorf("exchanged with %q, not %q", got, redirectURI)
+			}
+			u, _ := url.Parse(redirectURI)
+			l, err := net.Listen("tcp", cmp.Or(u.Host, ":0")) // L15, UP9: the port is free at once
+			if err != nil {
+				t.Error(err)
+			} else {
+				l.Close()
+			}
+			// CA6: what came with the sign-in refreshes without the person.
+			if tok, err := creds.Refresh(t.Context()); err != nil || !tok.Valid() || s.Count("/authorize") != 1 {
+				t.Error(tok, err)
+			}
+		})
+	}
+}
+
+// What can't work is an error before any browser opens, and says what to do.
+func TestRunLocalServerRefuses(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() })
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	for _, tt := range []struct {
+		name, kind string
+		set        func(f *InstalledAppFlow)
+		err        string
+		is         error
+	}{
+		{"port taken", "installed", func(f *InstalledAppFlow) { f.RedirectURI = "http://127.0.0.1:" + port + "/" }, "listening for the redirect", syscall.EADDRINUSE},   // L4, UP8
+		{"web client's port taken", "web", func(f *InstalledAppFlow) { f.client.RedirectURIs = []string{"http://localhost:" + port} }, "listening", syscall.EADDRINUSE}, // L4
+		{"ListenAddr taken", "installed", func(f *InstalledAppFlow) { f.ListenAddr = taken.Addr().String() }, "listening", syscall.EADDRINUSE},                          // L4
+		{"web without loopback", "web", func(f *InstalledAppFlow) { f.client.RedirectURIs = []string{"https://app.example/cb"} }, `["https://app.example/cb"]`, nil},    // UP12
+		{"web without any", "web", func(f *InstalledAppFlow) { f.client.RedirectURIs = nil }, "http://localhost:8080/", nil},                                            // UP12
+		{"not this machine", "web", func(f *InstalledAppFlow) { f.RedirectURI = "https://app.example/cb" }, "ListenAddr", nil},                                          // L1
+		{"http on another machine", "installed", func(f *InstalledAppFlow) { f.RedirectURI = "http://192.0.2.1:1/" }, "https", nil},                                     // L1
+		{"reserved parameter", "installed", func(f *InstalledAppFlow) { f.Params = url.Values{"state": {"x"}} }, `"state"`, nil},                                        // F23
+		{"auth_uri", "installed", func(f *InstalledAppFlow) { f.client.AuthURI = "file:///bin/sh" }, "AuthURI", nil},                                                    // B1
+		{"no client", "installed", func(f *InstalledAppFlow) { f.Flow.client = nil }, "client", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := NewMemoryServer()
+			f := NewInstalledAppFlow(flowClient(t, s, tt.kind), "a")
+			f.Prompt, f.OpenBrowser = io.Discard, func(string) error { t.Error("opened"); return nil }
+			tt.set(f)
+			creds, err := f.RunLocalServer(t.Context())
+			if creds != nil || err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), tt.err) || tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("%v, want %q", err, tt.err)
+			}
+		})
+	}
+	if _, err := NewInstalledAppFlow(&ClientSecrets{}).RunLocalServer(nil); err != errNilContext { //lint:ignore SA1012 on purpose
+		t.Error(err)
+	}
+	if appIPv6() { // UP10: where another process has ::1, the redirect could go there
+		l, err := net.Listen("tcp6", "[::1]:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		if listeners, err := bindBoth(port); !errors.Is(err, syscall.EADDRINUSE) || listeners != nil {
+			t.Error(listeners, err)
+		}
+	}
+}
+
+// Which URLs are never given to a launcher. B1, B2, B3
+func TestOpenBrowserRefuses(t *testing.T) {
+	dir := t.TempDir()
+	appScript(t, filepath.Join(dir, "xdg-open"), "touch "+filepath.Join(dir, "ran"))
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	for name, target := range map[string]string{
+		"file": "file:///etc/passwd", "javascript": "javascript:alert(1)", "data": "data:text/html,x", "smb": "smb://evil.example/x", // B1
+		"search-ms": "search-ms:query=x", "ms-settings": "ms-settings:", "http": "http://as.example/", "ftp": "ftp://as.example/", // B1
+		"upper case": "FILE:///etc/passwd", "no scheme": "as.example/x", "UNC": `\\evil.example\share`, "path": "/bin/sh", "empty": "", // B1
+		"option": "--help", "option and URL": "-e https://as.example/", "leading space": " https://as.example/", // B2
+		"double quote": `https://as.example/"&calc&"`, "single quote": "https://as.example/'", "backtick": "https://as.example/`id`", // B3
+		"dollar": "https://as.example/$(id)", "backslash": `https://as.example\x`, "caret": "https://as.example/^", "pipe": "https://as.example/|id", // B3
+		"redirection": "https://as.example/>x", "less": "https://as.example/<x", "space": "https://as.example/ x", "line end": "https://as.example/\nid", // B3
+		"NUL": "https://as.example/\x00", "not ASCII": "https://as.example/\u202e", "user": "https://as.example@evil.example/",
+	} {
+		if err := OpenBrowser(target); err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || target != "" && strings.Contains(err.Error(), target) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "ran")); err == nil {
+		t.Error("the launcher was called")
+	}
+}
+
+func appScript(t *testing.T, name, script string) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("the launcher is xdg-open on Linux")
+	}
+	if err := os.WriteFile(name, []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// appLauncher puts an xdg-open in the PATH that says what it was called with, on called, and then waits for a minute. ended gets
+// something when it is gone.
+func appLauncher(t *testing.T) (called, ended <-chan string) {
+	t.Helper()
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "report")
+	appScript(t, filepath.Join(dir, "xdg-open"), `exec 3>"`+fifo+`"
+echo SENTINEL-OUT; echo SENTINEL-ERR >&2
+echo $# "$@" $(readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2) >&3
+exec sleep 60`)
+	if out, err := exec.Command("mkfifo", fifo).CombinedOutput(); err != nil {
+		t.Skip(string(out), err)
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	first, last := make(chan string, 1), make(chan string, 1)
+	go func() {
+		f, err := os.Open(fifo)
+		if err != nil {
+			first <- err.Error()
+			return
+		}
+		defer f.Close()
+		r := bufio.NewReader(f)
+		line, _ := r.ReadString('\n')
+		first <- line
+		rest, err := io.ReadAll(r)
+		last <- fmt.Sprint(string(rest), err)
+	}()
+	return first, last
+}
+
+// The launcher gets the URL as its only argument, and neither input nor output. One that blocks holds up neither the flow
+// nor its end, and is gone then. B3, B5, B6, UP4
+func TestOpenBrowserLauncher(t *testing.T) {
+	called, ended := appLauncher(t)
+	t.Setenv("DISPLAY", ":0") // there seems to be a browser
+	s := NewTestServer(t)
+	f := NewInstalledAppFlow(flowClient(t, s, "installed"), `a"&calc&"`, "$(id)")
+	s.GrantScopes = func([]string) []string { return []string{"a"} }
+	s.Hook = func(w http.ResponseWriter, r *http.Request) bool { // the strict server refuses such scopes
+		if q := r.URL.Query(); r.URL.Path == "/authorize" && q.Has("scope") {
+			q.Del("scope")
+			r.URL.RawQuery = q.Encode()
+		}
+		return false
+	}
+	var prompt bytes.Buffer
+	f.Prompt = &prompt
+	calls := make(chan string, 1)
+	go func() {
+		call := <-called
+		_, authURL, _ := strings.Cut(strings.TrimSpace(call), " ")
+		authURL, _, _ = strings.Cut(authURL, " ")
+		calls <- call
+		if err := s.Browser(authURL); err != nil { // the person's own doing: the launcher does nothing
+			t.Error(err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := f.RunLocalServer(ctx); err != nil {
+		t.Fatal(err)
+	}
+	authURL := strings.TrimSpace(strings.SplitN(prompt.String(), "\n", 3)[2])
+	if got, want := <-calls, "1 "+authURL+" /dev/null /dev/null /dev/null\n"; got != want {
+		t.Errorf("called with %q, want %q", got, want)
+	}
+	select {
+	case rest := <-ended:
+		if rest != "<nil>" {
+			t.Error(rest)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the launcher is still there")
+	}
+	if !strings.Contains(authURL, "scope=a%22%26calc%26%22+%24%28id%29") {
+		t.Error(authURL)
+	}
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); runtime.Gosched() { // the goroutine that waits for the launcher
+		buf := make([]byte, 1<<20)
+		if !bytes.Contains(buf[:runtime.Stack(buf, true)], []byte("oauth2.launch")) {
+			return
+		}
+	}
+	t.Error("a goroutine is left")
+}
+
+// A launcher in the current directory is not called, and one that is missing or fails ends nothing: the URL has been
+// printed. B4, B5, UP4, UP5
+func TestOpenBrowserMissing(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.Mkdir("bin", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	appScript(t, "xdg-open", "touch "+filepath.Join(dir, "ran"))
+	appScript(t, filepath.Join("bin", "xdg-open"), "touch "+filepath.Join(dir, "ran"))
+	for _, path := range []string{".", "." + string(os.PathListSeparator) + os.Getenv("PATH"), "", "bin", filepath.Join(dir, "nowhere")} {
+		t.Setenv("PATH", path)
+		if err := OpenBrowser("https://as.example/authorize?state=SENTINEL"); err == nil || strings.Contains(err.Error(), "SENTINEL") || !strings.Contains(err.Error(), "xdg-open") {
+			t.Errorf("PATH=%s: %v", path, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join("bin", "xdg-open"), []byte("no program SENTINEL"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", filepath.Join(dir, "bin"))
+	if err := OpenBrowser("https://as.example/authorize?state=SENTINEL"); !errors.Is(err, syscall.ENOEXEC) || strings.Contains(err.Error(), "SENTINEL") {
+		t.Error(err)
+	}
+	if _, err := os.Stat("ran"); err == nil {
+		t.Error("a launcher of the current directory was called")
+	}
+
+	t.Setenv("DISPLAY", ":0")
+	s := NewTestServer(t)
+	f := NewInstalledAppFlow(flowClient(t, s, "installed"), "a")
+	prompt, in := io.Pipe()
+	f.Prompt = in
+	go func() {
+		lines := bufio.NewScanner(prompt)
+		for lines.Scan() {
+			if u, ok := strings.CutPrefix(lines.Text(), "    "); ok {
+				s.Browser(u)
+			}
+		}
+	}()
+	if _, err := f.RunLocalServer(t.Context()); err != nil {
+		t.Error(err)
+	}
+	in.Close()
+}
+
+// A sign-in with stray requests logs nothing, and what it prints is the URL. L9, PY16, LB1
+func TestSignInLogsNothing(t *testing.T) {
+	var logged bytes.Buffer
+	defer func(l *slog.Logger, w io.Writer, flags int) {
+		slog.SetDefault(l)
+		log.SetOutput(w)
+		log.SetFlags(flags)
+	}(slog.Default(), log.Writer(), log.Flags())
+	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	log.SetOutput(&logged)
+	s := NewTestServer(t)
+	f := NewInstalledAppFlow(flowClient(t, s, "installed"), "openid")
+	var prompt bytes.Buffer
+	f.Prompt = &prompt
+	f.OpenBrowser = func(authURL string) error {
+		u, _ := url.Parse(authURL)
+		r, _ := url.Parse(u.Query().Get("redirect_uri"))
+		for _, request := range []string{"\x16\x03\x01\r\n\r\n", "SSH-2.0-x\r\n", "GET /favicon.ico HTTP/1.1\r\nHost: x\r\n\r\n"} {
+			c, err := net.Dial("tcp", r.Host)
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			io.WriteString(c, request)
+			io.Copy(io.Discard, c)
+			c.Close()
+		}
+		return s.Browser(authURL)
+	}
+	creds, err := f.RunLocalServer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := creds.Refresh(t.Context()); err != nil {
+		t.Error(err)
+	}
+	s.Page()
+	if logged.Len() > 0 {
+		t.Errorf("logged: %s", logged.String())
+	}
+	if n := strings.Count(prompt.String(), "\n"); n != 4 {
+		t.Errorf("printed: %s", prompt.String())
+	}
+}
+
+// FuzzLoopbackRequest shows that no bytes on a connection make the server panic, and none without the state, in a GET,
+// complete the sign-in, end it or send a code. "{S}" stands for the state, which no input can have. F1, L5, L6, L20
+func FuzzLoopbackRequest(f *testing.F) {
+	const line = " HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"
+	for _, seed := range []string{"", "GET /cb?code=c&state={S}" + line + "\r\n", "GET /cb?code=c&state=x" + line + "\r\n", "HEAD /cb?code=c&state={S}" + line + "\r\n",
+		"GET http://127.0.0.1:8000/cb?code=c&state={S} HTTP/1.1\r\n\r\n", "GET /cb?code=c&state={S} HTTP/1.0\r\n\r\n", "POST /cb" + line + "Content-Length: 3\r\n\r\nabc",
+		"GET /cb?error=access_denied&state={S}" + line + "\r\n", "GET /cb?error=access_denied" + line + "\r\n", "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /%63b?code=c&state={S}" + line + "\r\n", "GET /cb?code=c" + line + "\r\nGET /cb?code=c&state={S}" + line + "\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"GET /cb?code=c&state={S}" + line + "Sec-Fetch-Mode: no-cors\r\n\r\n", "\x16\x03\x01\x00\x05\x01\r\n\r\n", "GET /cb?a=%zz;b" + line + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, request []byte) {
+		synctest.Test(t, func(t *testing.T) {
+			r := appStart(t.Context(), t, nil)
+			sent := bytes.ReplaceAll(request, []byte("{S}"), []byte(r.state))
+			answer := r.raw(string(sent))
+			completes := bytes.Contains(sent, []byte(r.state)) && bytes.Contains(sent, []byte("GET "))
+			switch open := r.waiting(); {
+			case !open && !completes:
+				t.Errorf("%q ended the flow: %v", sent, r.err)
+			case strings.Contains(answer, r.state) || strings.Contains(answer, "\r\nLocation:"):
+				t.Errorf("%q answered %q", sent, answer)
+			case strings.HasPrefix(answer, "HTTP/1.1 200") && open && !bytes.Contains(sent, []byte("OPTIONS *")):
+				t.Errorf("%q answered %q", sent, answer)
+			case open:
+				if status, _, _ := r.get(r.redirected); status != 200 {
+					t.Errorf("after %q the redirect got %d", sent, status)
+				}
+			}
+			if <-r.done; r.s.Count("/token") > 1 {
+				t.Errorf("%d token requests", r.s.Count("/token"))
+			}
+		})
+	})
+}
