@@ -433,7 +433,7 @@ func TestCacheCallersLeave(t *testing.T) {
 						call = creds.Refresh
 					}
 					_, err := call(ctx)
-					if waited := time.Since(began); !errors.Is(err, tt.want) || waited != tt.wantAt || !strings.HasPrefix(err.Error(), "oauth2: ") {
+					if waited := time.Since(began); !errors.Is(err, tt.want) || waited != tt.wantAt || !strings.HasPrefix(fmt.Sprint(err), "oauth2: ") {
 						t.Errorf("the one who left got %v after %v", err, waited)
 					}
 				}
@@ -535,16 +535,20 @@ func TestCacheStuckRefresh(t *testing.T) {
 // C10 C11 C12
 func TestCacheClock(t *testing.T) {
 	t.Parallel()
+	tok, err := cacheCredentials(NewMemoryServer()).Token(t.Context()) // with the real clock, which has a monotonic one too
+	if err != nil || strings.Contains(tok.Expiry.String(), "m=") || time.Until(tok.Expiry).Round(time.Minute) != time.Hour {
+		t.Fatal("the expiry is not wall time in an hour", tok, err)
+	}
 	synctest.Test(t, func(t *testing.T) {
 		s := NewMemoryServer()
 		creds := cacheCredentials(s)
 		first, err := creds.Token(t.Context())
-		if err != nil || strings.Contains(first.Expiry.String(), "m=") || !first.Expiry.Equal(time.Now().Add(time.Hour)) {
-			t.Fatal("the expiry is not wall time in an hour", first, err)
+		if err != nil || !first.Expiry.Equal(time.Now().Add(time.Hour)) {
+			t.Fatal("the expiry is not in an hour", first, err)
 		}
 		time.Sleep(365 * 24 * time.Hour)
 		second, err := creds.Token(t.Context())
-		if err != nil || second == first || !second.Expiry.Equal(time.Now().Add(time.Hour)) {
+		if err != nil || second == nil || second == first || !second.Expiry.Equal(time.Now().Add(time.Hour)) {
 			t.Fatal("forward: the new expiry does not come from the new clock", err)
 		}
 		// Back by a year: all that the cache has is in the future.
@@ -753,7 +757,7 @@ func TestCacheForcedRefresh(t *testing.T) {
 		for range 100 {
 			wg.Go(func() {
 				tok, err := creds.Refresh(t.Context())
-				if err != nil || tok.AccessToken.Reveal() == first || tok.AccessToken.Reveal() != cacheGet(t.Context(), creds) {
+				if err != nil || tok == nil || tok.AccessToken.Reveal() == first || tok.AccessToken.Reveal() != cacheGet(t.Context(), creds) {
 					t.Error("not renewed", err)
 				}
 			})
@@ -902,8 +906,8 @@ func TestRefreshAnswers(t *testing.T) {
 					t.Errorf("afterwards %s", got)
 				}
 				creds.Refresh(t.Context())
-				if sent := s.Requests()[1].Form.Get("refresh_token"); sent != tt.refresh {
-					t.Errorf("sent next: %s", sent)
+				if all := s.Requests(); len(all) != 2 || all[1].Form.Get("refresh_token") != tt.refresh {
+					t.Errorf("sent next: %v", all)
 				}
 			})
 		})
@@ -929,8 +933,9 @@ func TestRefreshScopes(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 3 { // and no further sign-in
-			if tok, err := creds.Token(t.Context()); err != nil || fmt.Sprint(tok.Scopes) != "[a]" {
-				t.Fatal(tok.Scopes, err)
+			tok, err := creds.Token(t.Context())
+			if err != nil || fmt.Sprint(tok.Scopes) != "[a]" {
+				t.Fatal(tok, err)
 			}
 			time.Sleep(time.Hour)
 		}
@@ -948,8 +953,8 @@ func TestRefreshScopes(t *testing.T) {
 			s.Answer = func(_ string, answer map[string]any) { delete(answer, "scope") } // as asked for
 			tok, err := creds.Token(t.Context())
 			all := s.Requests()
-			if form := all[len(all)-1].Form; err != nil || fmt.Sprint(tok.Scopes) != fmt.Sprint(scopes) || form.Get("scope") != strings.Join(scopes, " ") {
-				t.Errorf("%q: %v, asked for %q: %v", scopes, tok.Scopes, form["scope"], err)
+			if form := all[len(all)-1].Form; err != nil || tok == nil || fmt.Sprint(tok.Scopes) != fmt.Sprint(scopes) || form.Get("scope") != strings.Join(scopes, " ") {
+				t.Errorf("%q: %v, asked for %q: %v", scopes, tok, form["scope"], err)
 			}
 		}
 	})
@@ -965,6 +970,7 @@ func TestRefreshRedirected(t *testing.T) {
 		s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Host != "as.example" {
 				other++
+				return true
 			}
 			http.Redirect(w, r, "https://other.example/token", status)
 			return true

@@ -46,7 +46,7 @@ type stored struct {
 	quota   string // the project that API calls are counted against
 	unknown object // members of the file that this package does not know
 	store   Store  // nil: none
-	unsaved bool   // the store does not have the current token
+	saved   *Token // what store has, as far as is known
 }
 
 func (c *Credentials) stored() stored {
@@ -69,24 +69,16 @@ func NewCredentials(client *ClientSecrets, refreshToken Secret, scopes ...string
 // signedIn returns the Credentials of a completed sign-in. It checks the claims of an ID token, which
 // came straight from the token endpoint over TLS, and so needs no signature (OpenID
 // Connect Core, Section 3.1.3.7).
-func (client *ClientSecrets) signedIn(tok *Token, scopes []string, nonce string) (*Credentials, error) {
-	if !tok.IDToken.empty() && client.Issuer != "" {
-		_, payload, _, err := splitJWT(tok.IDToken.Reveal())
-		var claims *IDToken
-		if err == nil {
-			claims, err = parseClaims(payload)
-		}
-		if err == nil {
-			err = claims.check(client.Issuer, client.ClientID, nonce, defaultLeeway, time.Now())
-		}
-		if err != nil {
+func (c *ClientSecrets) signedIn(tok *Token, scopes []string, nonce string) (*Credentials, error) {
+	if !tok.IDToken.empty() && c.Issuer != "" {
+		if _, err := checkedClaims(tok.IDToken.Reveal(), expected{c.Issuer, c.ClientID, nonce, defaultLeeway}); err != nil {
 			return nil, fmt.Errorf("oauth2: the ID token that came with the sign-in %w", err)
 		}
 	}
-	c := &Credentials{client: client, scope: joinScopes(scopes)}
-	c.rest.Store(&stored{granted: true})
-	c.cache.keep(tok)
-	return c, nil
+	creds := &Credentials{client: c, scope: joinScopes(scopes)}
+	creds.rest.Store(&stored{granted: true})
+	creds.cache.keep(tok)
+	return creds, nil
 }
 
 // Token returns an access token that has not expired; it implements [TokenSource]. A
@@ -98,7 +90,7 @@ func (c *Credentials) Token(ctx context.Context) (*Token, error) { return c.cach
 // Refresh obtains a new access token though the current one may still be good. Its errors are
 // those of Token, and where the new token could not be saved, it returns both: the token, which
 // is in use, and the error. The save is tried again.
-func (c *Credentials) Refresh(ctx context.Context) (*Token, error) { return c.cache.refresh(ctx, c) }
+func (c *Credentials) Refresh(ctx context.Context) (*Token, error) { return c.cache.renew(ctx, c, nil) }
 
 func (c *Credentials) renew(ctx context.Context, rejected *Token) (*Token, error) {
 	return c.cache.renew(ctx, c, rejected)
@@ -106,74 +98,99 @@ func (c *Credentials) renew(ctx context.Context, rejected *Token) (*Token, error
 
 func (c *Credentials) quotaProject() string { return c.stored().quota }
 
-func (c *Credentials) fetch(ctx context.Context, old *Token) (tok *Token, err error) {
-	rest := c.rest.Load()
-	if rest == nil || rest.store == nil {
-		return c.exchange(ctx, old)
+func (c *Credentials) fetch(ctx context.Context, old *Token) (*Token, error) {
+	if c.stored().store == nil {
+		tok, err := c.exchange(ctx, old)
+		if tok == nil || c.stored().store == nil {
+			return tok, err
+		}
+		old = tok // and save it in the store that has come meanwhile
 	}
+	tok, used, err := c.fetchStored(ctx, old)
+	if errors.Is(err, ErrLoginRequired) {
+		// A program that does not lock may have replaced the refresh token since it was read.
+		data, loadErr := c.stored().store.Load(ctx)
+		if now, _, parseErr := c.storedToken(data, old); loadErr == nil && parseErr == nil && now.RefreshToken.Reveal() != used {
+			tok, _, err = c.fetchStored(ctx, old)
+		}
+	}
+	return tok, err
+}
+
+// fetchStored refreshes the token under the store's lock, or adopts what another process has stored. It also
+// returns the refresh token that it used.
+func (c *Credentials) fetchStored(ctx context.Context, old *Token) (tok *Token, used string, err error) {
 	var failed error // to refresh; err is of the store
+	rest := c.rest.Load()
+	unsaved := !rest.saved.same(old)
 	err = rest.store.Update(ctx, func(data []byte) ([]byte, error) {
-		now, unknown, err := storedToken(data, old)
+		now, unknown, err := c.storedToken(data, old)
 		switch {
 		case err != nil:
 			return nil, err
 		case time.Now().UnixNano() < now.freshUntil && now.AccessToken.Reveal() != old.AccessToken.Reveal() && !now.Expiry.Before(old.Expiry):
-			tok = now // of another process
+			tok = now
 			return data, nil
-		case rest.unsaved && old.Valid():
+		case unsaved && old.Valid():
 			tok = old
 			return c.marshal(tok, unknown)
-		case rest.unsaved:
+		case unsaved:
 			now.RefreshToken = old.RefreshToken
 		}
-		if tok, failed = c.exchange(ctx, now); errors.Is(failed, ErrLoginRequired) {
-			// A program that does not lock may have replaced the refresh token since it was read.
-			if data, err := rest.store.Load(ctx); err == nil {
-				if again, _, err := storedToken(data, old); err == nil && again.RefreshToken.Reveal() != now.RefreshToken.Reveal() {
-					tok, failed = c.exchange(ctx, again)
-				}
-			}
-		}
-		if tok == nil {
+		used = now.RefreshToken.Reveal()
+		if tok, failed = c.exchange(ctx, now); tok == nil {
 			return nil, failed
 		}
 		return c.marshal(tok, unknown)
 	})
 	if tok == nil {
-		return nil, err
+		return nil, used, err
+	}
+	if err != nil {
+		return tok, used, fmt.Errorf("oauth2: the new token is in use, but could not be saved: %w", err)
 	}
 	next := *rest
-	if next.unsaved = err != nil; next.unsaved {
-		failed = fmt.Errorf("oauth2: the new token is in use, but could not be saved: %w", err)
-	}
+	next.saved = tok
 	c.rest.CompareAndSwap(rest, &next)
-	return tok, failed
+	return tok, used, failed
+}
+
+// same reports whether t and u would be stored alike.
+func (t *Token) same(u *Token) bool {
+	return t != nil && t.AccessToken.Reveal() == u.AccessToken.Reveal() && t.RefreshToken.Reveal() == u.RefreshToken.Reveal()
 }
 
 // storedToken returns the token in a file, with what it lacks from old, and the file's members that
-// this package does not know. If nothing is stored, it returns old.
-func storedToken(data []byte, old *Token) (*Token, object, error) {
+// this package does not know. If nothing is stored, it returns old. Another client's file is refused: its refresh
+// token would be sent to this one's server.
+func (c *Credentials) storedToken(data []byte, old *Token) (*Token, object, error) {
 	t := *old
 	if data == nil {
 		return &t, nil, nil
 	}
-	c, err := ParseCredentials(data)
+	file, err := ParseCredentials(data)
 	if err != nil {
 		return nil, nil, err
 	}
-	t = *c.cache.current.Load()
+	if file.client.ClientID != c.client.ClientID || file.client.TokenURI != c.client.TokenURI {
+		return nil, nil, errors.New("oauth2: the store has the credentials of another client by now")
+	}
+	t = *file.cache.current.Load()
 	if t.Scopes == nil {
 		t.Scopes = old.Scopes
+	}
+	if t.IDToken.empty() {
+		t.IDToken = old.IDToken
 	}
 	if t.RefreshToken.empty() {
 		t.RefreshToken = old.RefreshToken
 	}
-	return &t, c.stored().unknown, nil
+	return &t, file.stored().unknown, nil
 }
 
 // exchange refreshes the token (RFC 6749, Section 6).
 func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) {
-	if c.client == nil {
+	if c.client == nil || old == nil {
 		return nil, errNoClient
 	}
 	if old.RefreshToken.empty() {
@@ -226,12 +243,11 @@ func (c *Credentials) Revoke(ctx context.Context) error {
 		return errors.New("oauth2: the client has no RevocationURI")
 	}
 	revoke := func(data []byte) ([]byte, error) {
-		t, _, err := storedToken(data, c.cache.current.Load()) // another process may have replaced the token
-		if err != nil {
+		t := c.cache.current.Load()
+		if now, _, err := c.storedToken(data, t); err != nil {
 			return nil, err
-		}
-		if c.stored().unsaved {
-			t = c.cache.current.Load()
+		} else if c.stored().saved.same(t) { // and another process may have replaced it
+			t = now
 		}
 		form := url.Values{"token": {t.RefreshToken.Reveal()}, "token_type_hint": {"refresh_token"}}
 		if t.RefreshToken.empty() {
@@ -316,8 +332,11 @@ func (c *Credentials) MarshalAuthorizedUser() ([]byte, error) {
 }
 
 func (c *Credentials) marshal(t *Token, unknown object) ([]byte, error) {
-	if c.client == nil {
+	if c.client == nil || t == nil {
 		return nil, errNoClient
+	}
+	if t.RefreshToken.empty() && t.AccessToken.empty() {
+		return nil, loginRequired("the credentials have no token to keep")
 	}
 	file := map[string]any{}
 	for name, text := range unknown {
@@ -363,16 +382,25 @@ type Store interface {
 // Save stores the credentials, and makes them use store from then on. It replaces other credentials
 // of a person that are stored there, but nothing else: a file that is not understood is an error.
 func (c *Credentials) Save(ctx context.Context, store Store) error {
-	err := store.Update(ctx, func(data []byte) ([]byte, error) {
-		if _, _, err := storedToken(data, &Token{}); err != nil {
-			return nil, err
+	for {
+		t := c.cache.current.Load()
+		err := store.Update(ctx, func(data []byte) ([]byte, error) {
+			if data != nil {
+				if _, err := ParseCredentials(data); err != nil {
+					return nil, err
+				}
+			}
+			return c.marshal(t, c.stored().unknown)
+		})
+		next := c.stored()
+		if next.store = store; err == nil {
+			next.saved = t
 		}
-		return c.MarshalAuthorizedUser()
-	})
-	next := c.stored()
-	next.store, next.unsaved = store, err != nil
-	c.rest.Store(&next)
-	return err
+		c.rest.Store(&next)
+		if err != nil || c.cache.current.Load() == t { // else a refresh has come between
+			return err
+		}
+	}
 }
 
 // LoadCredentials returns the credentials in store. If there are none, errors.Is finds the error to be
@@ -389,14 +417,15 @@ func LoadCredentials(ctx context.Context, store Store) (*Credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.rest.Load().store = store
+	c.rest.Load().store, c.rest.Load().saved = store, c.cache.current.Load()
 	return c, nil
 }
 
 // How a lock of a FileStore is waited for, and found abandoned where its process can't be looked at.
 const (
-	lockRetry = 20 * time.Millisecond
-	lockStale = flightTimeout + time.Minute
+	lockRetry  = 20 * time.Millisecond
+	lockStale  = flightTimeout + time.Minute
+	lockReused = time.Hour
 )
 
 // FileStore returns a Store that is the file called name, which only the user who runs the
@@ -463,7 +492,8 @@ func replaceFile(name string, data []byte) error {
 	dir, prefix := filepath.Dir(name), "."+filepath.Base(name)+"."
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries { // of processes that were killed
-		if strings.HasPrefix(e.Name(), prefix) && strings.HasSuffix(e.Name(), ".tmp") {
+		random, ours := strings.CutPrefix(strings.TrimSuffix(e.Name(), ".tmp"), prefix)
+		if ours && strings.HasSuffix(e.Name(), ".tmp") && strings.Trim(random, "0123456789") == "" {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
@@ -496,18 +526,20 @@ func lockFile(ctx context.Context, name string) (lock string, err error) {
 		return "", errors.New("oauth2: the FileStore has no file name")
 	}
 	dir, parent := name+".lock", filepath.Dir(name)
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return "", fmt.Errorf("oauth2: %w", err)
+	}
+	if info, err := os.Stat(parent); err == nil && runtime.GOOS != "windows" && info.Mode()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
+		return "", fmt.Errorf("oauth2: others can replace files in the folder %q; make it yours alone (chmod go-w)", parent)
+	}
 	lock = filepath.Join(dir, fmt.Sprintf("%s.%d.%s", machineID(), os.Getpid(), randomSecret().Reveal()))
 	for {
-		err := os.MkdirAll(dir, 0o700)
-		if info, statErr := os.Stat(parent); statErr == nil && runtime.GOOS != "windows" && info.Mode()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
-			return "", fmt.Errorf("oauth2: others can replace files in the folder %q; make it yours alone (chmod go-w)", parent)
-		}
-		if err == nil {
-			err = os.WriteFile(lock, nil, 0o600)
-		}
 		alone := false
-		if err == nil {
-			alone, err = aloneIn(dir, filepath.Base(lock))
+		err := os.Mkdir(dir, 0o700)
+		if info, statErr := os.Lstat(dir); statErr == nil && info.IsDir() { // not a link that somebody has put there
+			if err = os.WriteFile(lock, nil, 0o600); err == nil {
+				alone, err = aloneIn(dir, filepath.Base(lock))
+			}
 		}
 		if alone {
 			return lock, nil
@@ -524,19 +556,23 @@ func lockFile(ctx context.Context, name string) (lock string, err error) {
 }
 
 // aloneIn reports whether nobody but mine is in a lock folder, after removing the dead: processes of this
-// machine that are gone, and files that are older than any update takes.
+// machine that are gone, and files that are older than any update takes. A file that is old though there is a
+// process with its ID may be that of a process that slept with its machine; much later, of another process.
 func aloneIn(dir, mine string) (alone bool, err error) {
 	entries, err := os.ReadDir(dir)
 	alone = err == nil
 	for _, e := range entries {
 		info, err := e.Info()
 		parts := strings.Split(e.Name(), ".")
-		switch {
-		case e.Name() == mine || err != nil:
-		case time.Since(info.ModTime()) > lockStale, len(parts) == 3 && parts[0] == machineID() && processGone(parts[1]):
+		if e.Name() == mine || err != nil || len(parts) != 3 {
+			continue
+		}
+		age, limit, gone := time.Since(info.ModTime()), lockStale, false
+		if parts[0] == machineID() {
+			limit, gone = lockReused, processGone(parts[1])
+		}
+		if alone = alone && (gone || age > limit); gone || age > limit {
 			os.Remove(filepath.Join(dir, e.Name()))
-		default:
-			alone = false
 		}
 	}
 	return alone, err
@@ -576,7 +612,8 @@ type ComputeCredentials struct {
 	// X-Goog-User-Project. If empty, that is the account's own.
 	QuotaProject string
 
-	audience string // of an ID token
+	idToken  bool // in place of access tokens, for audience
+	audience string
 	cache    tokenCache
 }
 
@@ -586,17 +623,17 @@ func (c *ComputeCredentials) Token(ctx context.Context) (*Token, error) { return
 // IDTokenSource returns a source of ID tokens for audience, such as the URL of a Cloud Run service,
 // in place of access tokens.
 func (c *ComputeCredentials) IDTokenSource(audience string) TokenSource {
-	return &ComputeCredentials{Account: c.Account, QuotaProject: c.QuotaProject, audience: audience}
+	return &ComputeCredentials{Account: c.Account, QuotaProject: c.QuotaProject, idToken: true, audience: audience}
 }
 
 // ProjectID returns the project of the machine.
 func (c *ComputeCredentials) ProjectID(ctx context.Context) (string, error) {
-	return metadataText(ctx, "project/project-id", validProject)
+	return metadataText(ctx, "project/project-id", metadata, validProject)
 }
 
 // Email returns the e-mail address of the service account.
 func (c *ComputeCredentials) Email(ctx context.Context) (string, error) {
-	return metadataText(ctx, c.path("email"), validText)
+	return metadataText(ctx, "email", c.get, validText)
 }
 
 func (c *ComputeCredentials) renew(ctx context.Context, rejected *Token) (*Token, error) {
@@ -605,30 +642,37 @@ func (c *ComputeCredentials) renew(ctx context.Context, rejected *Token) (*Token
 
 func (c *ComputeCredentials) quotaProject() string { return c.QuotaProject }
 
-func (c *ComputeCredentials) path(leaf string) string {
-	return "instance/service-accounts/" + url.PathEscape(cmp.Or(c.Account, "default")) + "/" + leaf
+// get asks for something of the account.
+func (c *ComputeCredentials) get(ctx context.Context, leaf string) (*answer, error) {
+	account := cmp.Or(c.Account, "default")
+	if strings.Trim(account, letters+"@._-") != "" || strings.HasPrefix(account, ".") { // it goes into a path
+		return nil, fmt.Errorf("oauth2: %q is not the address of a service account", printable(account, 256))
+	}
+	return metadata(ctx, "instance/service-accounts/"+account+"/"+leaf)
 }
 
 func (c *ComputeCredentials) fetch(ctx context.Context, _ *Token) (*Token, error) {
-	if strings.Trim(c.Account, letters+"@._-") != "" || strings.HasPrefix(c.Account, ".") { // it goes into a path
-		return nil, fmt.Errorf("oauth2: %q is not the address of a service account", printable(c.Account, 256))
+	leaf := "token"
+	switch {
+	case c.idToken && c.audience == "":
+		return nil, errNoAudience
+	case c.idToken:
+		leaf = "identity?format=full&audience=" + url.QueryEscape(c.audience)
+	case len(c.Scopes) > 0:
+		leaf += "?scopes=" + url.QueryEscape(strings.Join(c.Scopes, ","))
 	}
-	if c.audience != "" {
-		ans, err := metadata(ctx, c.path("identity?format=full&audience="+url.QueryEscape(c.audience)))
-		if err != nil {
-			return nil, err
-		}
-		return ans.idToken(strings.TrimSpace(string(ans.body)))
-	}
-	path := c.path("token")
-	if len(c.Scopes) > 0 {
-		path += "?scopes=" + url.QueryEscape(strings.Join(c.Scopes, ","))
-	}
-	ans, err := metadata(ctx, path)
+	ans, err := c.get(ctx, leaf)
 	if err != nil {
 		return nil, err
 	}
-	return ans.token(joinScopes(c.Scopes))
+	if c.idToken {
+		return ans.idToken(strings.TrimSpace(string(ans.body)))
+	}
+	t, err := ans.token(joinScopes(c.Scopes))
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -653,8 +697,8 @@ func metadata(ctx context.Context, path string) (*answer, error) {
 	return r.do(ctx)
 }
 
-func metadataText(ctx context.Context, path string, valid func(string) bool) (string, error) {
-	ans, err := metadata(ctx, path)
+func metadataText(ctx context.Context, path string, get func(context.Context, string) (*answer, error), valid func(string) bool) (string, error) {
+	ans, err := get(ctx, path)
 	if err != nil {
 		return "", err
 	}
@@ -678,6 +722,9 @@ func metadataText(ctx context.Context, path string, valid func(string) bool) (st
 // used is an error, and nothing else is tried. GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_QUOTA_PROJECT take
 // precedence over what a file says. Nothing is remembered from one call to the next.
 func DefaultCredentials(ctx context.Context, scopes ...string) (src TokenSource, projectID string, err error) {
+	if ctx == nil {
+		return nil, "", errNilContext
+	}
 	scopes = scopeList(scopes...)
 	quota := os.Getenv("GOOGLE_CLOUD_QUOTA_PROJECT")
 	if quota != "" && !validProject(quota) {

@@ -2,17 +2,11 @@ package oauth2_test
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
-	"net/http/cookiejar"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"time"
@@ -52,92 +46,6 @@ func ExampleInstalledAppFlow() {
 	}
 	fmt.Println("signed in as", person.Email)
 	// Output: signed in as person@example.com
-}
-
-// A web application signs a person in with two handlers. Between them the attempt is in a cookie that only the
-// application can read.
-func ExampleFlow() {
-	provider := oauth2.NewTestServer(nil) // in place of Google
-	defer provider.Close()
-	app := httptest.NewUnstartedServer(nil)
-	app.StartTLS()
-	defer app.Close()
-	provider.RedirectURIs = []string{app.URL + "/callback"}
-
-	client := &oauth2.ClientSecrets{
-		Type:         "web",
-		ClientID:     provider.ClientID,
-		ClientSecret: oauth2.NewSecret(provider.ClientSecret),
-		AuthMethod:   "client_secret_post",
-	}
-	if err := client.Discover(context.Background(), provider.URL); err != nil {
-		log.Fatal(err)
-	}
-
-	const cookie = "__Host-sign-in"
-	seal, open := exampleSealer()
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
-		flow := oauth2.NewFlow(client, "openid", "email")
-		flow.RedirectURI = app.URL + "/callback"
-		authURL, err := flow.AuthorizationURL()
-		if err != nil {
-			log.Print(err)
-			http.Error(w, "Signing in is not possible now.", http.StatusInternalServerError)
-			return
-		}
-		attempt, err := flow.Marshal()
-		if err != nil {
-			log.Print(err)
-			http.Error(w, "Signing in is not possible now.", http.StatusInternalServerError)
-			return
-		}
-		// Lax, since the person comes back from another site.
-		http.SetCookie(w, &http.Cookie{Name: cookie, Value: seal(attempt), Path: "/", MaxAge: 600, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
-		http.Redirect(w, r, authURL, http.StatusFound)
-	})
-	mux.HandleFunc("GET /callback", func(w http.ResponseWriter, r *http.Request) {
-		http.SetCookie(w, &http.Cookie{Name: cookie, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}) // an attempt is resumed once
-		sealed, err := r.Cookie(cookie)
-		if err != nil {
-			http.Error(w, "Begin at /login, in this browser.", http.StatusBadRequest)
-			return
-		}
-		attempt, err := open(sealed.Value)
-		if err != nil {
-			http.Error(w, "Begin again at /login.", http.StatusBadRequest)
-			return
-		}
-		flow, err := oauth2.ResumeFlow(client, attempt)
-		if err != nil {
-			http.Error(w, "Begin again at /login.", http.StatusBadRequest)
-			return
-		}
-		creds, err := flow.FetchTokenFromRedirect(r.Context(), r.URL.String())
-		if err != nil {
-			log.Print(err)
-			http.Error(w, "You are not signed in. Begin again at /login.", http.StatusForbidden)
-			return
-		}
-		token, err := creds.Token(r.Context()) // and here the session begins; creds.Save keeps the credentials
-		if err != nil {
-			log.Print(err)
-			http.Error(w, "You are not signed in. Begin again at /login.", http.StatusForbidden)
-			return
-		}
-		fmt.Fprintln(w, "signed in, granted", token.Scopes)
-	})
-	app.Config.Handler = mux
-
-	browser := app.Client()
-	browser.Jar, _ = cookiejar.New(nil)
-	resp, err := browser.Get(app.URL + "/login")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer resp.Body.Close()
-	io.Copy(os.Stdout, resp.Body)
-	// Output: signed in, granted [openid email]
 }
 
 // A program that keeps refresh tokens itself, one a user, calls an API for one of them.
@@ -208,28 +116,4 @@ func exampleFolder(provider *oauth2.TestServer) string {
 		log.Fatal(err)
 	}
 	return dir
-}
-
-// exampleSealer encrypts and authenticates the values of cookies. The key of an application that has several machines, or
-// outlives its restarts, is stored.
-func exampleSealer() (seal func([]byte) string, open func(string) ([]byte, error)) {
-	key := make([]byte, 32)
-	rand.Read(key)
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		log.Fatal(err)
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		log.Fatal(err)
-	}
-	seal = func(data []byte) string { return base64.RawURLEncoding.EncodeToString(aead.Seal(nil, nil, data, nil)) }
-	open = func(s string) ([]byte, error) {
-		data, err := base64.RawURLEncoding.DecodeString(s)
-		if err != nil {
-			return nil, err
-		}
-		return aead.Open(nil, nil, data, nil)
-	}
-	return seal, open
 }

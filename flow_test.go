@@ -883,6 +883,37 @@ func TestAttemptEnds(t *testing.T) {
 	})
 }
 
+// flowStatic is a source of one's own that renews nothing.
+type flowStatic func() *Token
+
+func (f flowStatic) Token(context.Context) (*Token, error) { return f(), nil }
+
+// Who wants no refresh gives a source that has none: the server's 401 is then the caller's. UP23
+func TestStaticTokenSource(t *testing.T) {
+	t.Parallel()
+	s := NewMemoryServer()
+	f, _, redirected := flowBegin(t, s, "a")
+	creds, err := f.FetchTokenFromRedirect(t.Context(), redirected)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := creds.Token(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := &http.Client{Transport: &Transport{Source: flowStatic(func() *Token { return tok }), Base: s.Transport()}}
+	for _, want := range []int{200, 401, 401} {
+		resp, err := api.Get(s.URL + "/userinfo")
+		if err != nil || resp.StatusCode != want {
+			t.Error(resp, err)
+		}
+		s.ExpireAccessTokens()
+	}
+	if s.TokenRequests("refresh_token") != 0 {
+		t.Error("refreshed")
+	}
+}
+
 // FuzzRedirect shows that no query panics or completes an attempt without its state. The state is of 43 characters of
 // random, which no input has unless the target puts it in for "{S}".
 func FuzzRedirect(f *testing.F) {

@@ -570,7 +570,7 @@ func TestRunLocalServer(t *testing.T) {
 		{"web, literal", "web", []string{"http://127.0.0.1:{F}"}, nil, "http://127.0.0.1:{F}", "127.0.0.1"},                                                                    // UP12
 		{"RedirectURI", "web", []string{"http://localhost:1/"}, func(f *InstalledAppFlow) { f.RedirectURI = "http://127.0.0.1:0/x" }, "http://127.0.0.1:{P}/x", "127.0.0.1"},   // UP13
 		{"RedirectURI localhost", "installed", nil, func(f *InstalledAppFlow) { f.RedirectURI = "http://localhost:0/" }, "http://localhost:{P}/", "127.0.0.1 [::1]"},           // UP10
-		{"RedirectURI IPv6", "installed", nil, func(f *InstalledAppFlow) { f.RedirectURI = "http://[::1]:0/" }, "http://[::1]:{P}/", "[::1]"},                                  // L2, L3
+		{"RedirectURI IPv6", "installed", nil, func(f *InstalledAppFlow) { f.RedirectURI = "http://[::1]:0/" }, "http://[::1]:{P}/", "[::1]"},                                  // L2
 		{"ListenAddr", "installed", nil, func(f *InstalledAppFlow) { f.ListenAddr = "0.0.0.0" }, "http://127.0.0.1:{P}/", "127.0.0.1"},                                         // UP1
 		{"ListenAddr with port", "web", []string{"http://localhost:{F}/"}, func(f *InstalledAppFlow) { f.ListenAddr = "127.0.0.1:{F}" }, "http://localhost:{F}/", "127.0.0.1"}, // UP1, UP13
 	} {
@@ -659,6 +659,38 @@ func TestRunLocalServer(t *testing.T) {
 				t.Error(tok, err)
 			}
 		})
+	}
+}
+
+// Where there is no 127.0.0.1, it listens on ::1, at one port. A network without it takes privileges: the test is skipped where
+// there are none. L3
+func TestRunLocalServerIPv6Only(t *testing.T) {
+	const child = "OAUTH2_TEST_IPV6_ONLY"
+	if os.Getenv(child) == "" {
+		probe := "ip link set lo up && ip addr del 127.0.0.1/8 dev lo"
+		if out, err := exec.Command("unshare", "-rn", "sh", "-c", probe).CombinedOutput(); err != nil {
+			t.Skip("no network of its own:", string(out), err)
+		}
+		t.Setenv(child, "1")
+		out, err := exec.Command("unshare", "-rn", "sh", "-c", probe+` && exec "$0" -test.v -test.run "^TestRunLocalServerIPv6Only$"`, os.Args[0]).CombinedOutput()
+		if err != nil || !bytes.Contains(out, []byte("--- PASS")) {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	s := NewTestServer(t)
+	f := NewInstalledAppFlow(flowClient(t, s, "installed"), "a")
+	f.Prompt, f.OpenBrowser = io.Discard, s.Browser
+	if _, err := f.RunLocalServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if form := flowExchange(t, s); !strings.HasPrefix(form.Get("redirect_uri"), "http://[::1]:") {
+		t.Error(form.Get("redirect_uri"))
+	}
+	f = NewInstalledAppFlow(flowClient(t, s, "installed"), "a") // an address of one's own choice has no fallback: L4
+	f.Prompt, f.RedirectURI, f.OpenBrowser = io.Discard, "http://127.0.0.1:0/", func(string) error { t.Error("opened"); return nil }
+	if _, err := f.RunLocalServer(t.Context()); !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		t.Error(err)
 	}
 }
 
@@ -927,6 +959,154 @@ func TestSignInLogsNothing(t *testing.T) {
 		t.Errorf("printed: %s", prompt.String())
 	}
 }
+
+// appText is a Prompt that may be read meanwhile.
+type appText struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (p *appText) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.Write(b)
+}
+
+// take returns what was written since the last call.
+func (p *appText) take() string {
+	synctest.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.text.String()
+	p.text.Reset()
+	return s
+}
+
+// Where the browser can't reach the program, the person pastes where it ended, or the code: under the same checks, and with
+// another try after what is not it. What comes first completes the sign-in, once. UP2, UP3
+func TestPastedRedirect(t *testing.T) {
+	t.Parallel()
+	const again, neither, state = "Paste the whole address", "neither an address with a code nor a code", "its state is not the one sent"
+	for _, tt := range []struct {
+		name   string
+		lines  []string // {R} the whole redirect, {Q} its query, {C} the code
+		wants  []string // what is printed after each; empty: nothing
+		end    string   // "": signed in; "redirect": the browser comes after all; else the code of the error
+		closed bool     // the input ends
+	}{
+		{"whole address", []string{"{R}"}, []string{""}, "", false},
+		{"address and spaces", []string{"  {R} \r"}, []string{""}, "", false},
+		{"query", []string{"?{Q}"}, []string{""}, "", false},
+		{"code", []string{"{C}"}, []string{""}, "", false},
+		{"second try", []string{"yes", "", "{R}"}, []string{neither, neither, ""}, "", false},
+		{"wrong state", []string{"?code={C}&state=x", "?code={C}", "?{Q}&code=b", "{R}"}, []string{state, state, "twice", ""}, "", false}, // F1, F2, F16
+		{"another issuer", []string{"?{Q2}&iss=https://evil.example", "{R}"}, []string{"from the issuer", ""}, "", false},                 // F6
+		{"declined elsewhere", []string{"?error=access_denied", "{R}"}, []string{state, ""}, "", false},                                   // F19
+		{"declined", []string{"?error=access_denied&{S}"}, []string{""}, "access_denied", false},                                          // UP7
+		{"redirect after all", []string{"what?", "no"}, []string{neither, neither}, "redirect", false},
+		{"end of input", []string{"no"}, []string{neither}, "redirect", true},
+		{"too long", []string{strings.Repeat("c", maxRedirect+9)}, []string{neither}, "redirect", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				here, there := net.Pipe()
+				defer there.Close()
+				prompt := new(appText)
+				r := appStart(t.Context(), t, func(_ *TestServer, f *InstalledAppFlow) { f.Input, f.Prompt = there, prompt })
+				if text := prompt.take(); strings.Count(text, r.state) != 1 || !strings.HasSuffix(text, "paste the address it ends at here:\n") {
+					t.Errorf("prompt %q", text)
+				}
+				u, _ := url.Parse(r.redirected)
+				q := u.Query()
+				fill := strings.NewReplacer("{R}", r.redirected, "{Q}", u.RawQuery, "{C}", q.Get("code"), "{S}", "state="+r.state, "{Q2}", url.Values{"code": q["code"], "state": q["state"]}.Encode())
+				for i, line := range tt.lines {
+					if !r.waiting() {
+						t.Fatalf("ended before line %d: %v", i, r.err)
+					}
+					io.WriteString(here, fill.Replace(line)+"\n")
+					text := prompt.take()
+					if (tt.wants[i] == "") != (text == "") || !strings.Contains(text, tt.wants[i]) || text != "" && !strings.Contains(text, again) ||
+						strings.Contains(text, r.state) || strings.Contains(text, q.Get("code")) { // F5
+						t.Errorf("line %d: %q, want %q", i, text, tt.wants[i])
+					}
+				}
+				if tt.closed {
+					here.Close()
+				}
+				if tt.end == "redirect" {
+					if status, _, _ := r.get(r.redirected); status != 200 {
+						t.Error(status)
+					}
+				}
+				<-r.done
+				var e *Error
+				if errors.As(r.err, &e); tt.end == "access_denied" && (e == nil || e.Code != tt.end) || tt.end != "access_denied" && (r.err != nil || r.s.TokenRequests("authorization_code") != 1) {
+					t.Error(r.err)
+				}
+				if tt.closed {
+					return
+				}
+				go io.WriteString(here, "for the program\n") // what is typed next
+				if line, err := readLine(there); err != nil || line != "for the program" {
+					t.Error(line, err)
+				}
+			})
+		})
+	}
+}
+
+// Whether there is a browser at all is plain from the environment; where there is none, none is started, and the prompt says how
+// one elsewhere reaches the program. UP1, UP2, UP4
+func TestNoBrowser(t *testing.T) {
+	dir := t.TempDir()
+	appScript(t, filepath.Join(dir, "xdg-open"), "touch "+filepath.Join(dir, "ran"))
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	t.Setenv("USER", "ann")
+	for _, tt := range []struct{ name, display, wayland, ssh, want string }{
+		{"X11", ":0", "", "", ""},
+		{"Wayland", "", "wayland-0", "", ""},
+		{"X11 over SSH", "localhost:10.0", "", "192.0.2.1 50000 192.0.2.2 22", ""},
+		{"no display", "", "", "", "    ssh -L 8000:127.0.0.1:8000 USER@THIS-MACHINE\n"},
+		{"SSH", "", "", "192.0.2.1 50000 192.0.2.2 22", "    ssh -L 8000:127.0.0.1:8000 ann@192.0.2.2\n"},
+		{"odd SSH", "", "", "x", "USER@THIS-MACHINE"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("DISPLAY", tt.display)
+			t.Setenv("WAYLAND_DISPLAY", tt.wayland)
+			t.Setenv("SSH_CONNECTION", tt.ssh)
+			if got := noBrowser(); got != (tt.want != "") {
+				t.Fatalf("noBrowser is %t", got)
+			}
+			if tt.want == "" {
+				return
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			s, prompt := NewMemoryServer(), new(appPrompted)
+			prompt.enough = cancel
+			f := NewInstalledAppFlow(flowClient(t, s, "installed"), "a")
+			f.Prompt = prompt
+			_, err := f.run(ctx, []net.Listener{newAppPipes()}, &url.URL{Scheme: "http", Host: "127.0.0.1:8000", Path: "/"})
+			if !errors.Is(err, context.Canceled) || !strings.Contains(prompt.String(), tt.want) || !strings.Contains(prompt.String(), "    "+s.URL+"/authorize?") {
+				t.Errorf("%v: %s", err, prompt.String())
+			}
+		})
+	}
+	if got := forwarding(&url.URL{Scheme: "http", Host: "[::1]"}); !strings.Contains(got, "ssh -L 80:[::1]:80 ") {
+		t.Error(got)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "ran")); err == nil {
+		t.Error("a browser was started")
+	}
+}
+
+// appPrompted calls enough once something has been printed.
+type appPrompted struct {
+	bytes.Buffer
+	enough func()
+}
+
+func (p *appPrompted) Write(b []byte) (int, error) { defer p.enough(); return p.Buffer.Write(b) }
 
 // FuzzLoopbackRequest shows that no bytes on a connection make the server panic, and none without the state, in a GET,
 // complete the sign-in, end it or send a code. "{S}" stands for the state, which no input can have. F1, L5, L6, L20

@@ -38,6 +38,7 @@ const (
 	minKeysAge    = 5 * time.Minute
 	maxKeysAge    = 24 * time.Hour
 	keysGrace     = 24 * time.Hour   // in which old keys serve while new ones can't be fetched
+	keysPatience  = 3 * time.Second  // to wait for new keys where an old one serves
 	keysInterval  = 30 * time.Second // between fetches that unknown key IDs cause
 )
 
@@ -69,6 +70,9 @@ type IDTokenVerifier struct {
 // checked. The keys are fetched when needed, once for all callers, and never for a token that
 // could not pass. No error comes with an IDToken.
 func (v *IDTokenVerifier) Verify(ctx context.Context, raw, nonce string) (*IDToken, error) {
+	if ctx == nil {
+		return nil, errNilContext
+	}
 	t, err := v.verify(ctx, raw, nonce)
 	if err != nil {
 		return nil, fmt.Errorf("oauth2: the ID token %w", err)
@@ -77,49 +81,31 @@ func (v *IDTokenVerifier) Verify(ctx context.Context, raw, nonce string) (*IDTok
 }
 
 func (v *IDTokenVerifier) verify(ctx context.Context, raw, nonce string) (*IDToken, error) {
-	issuer, keysURI := cmp.Or(v.Issuer, googleIssuer), v.KeysURI
-	if keysURI == "" && issuer == googleIssuer {
+	want := expected{cmp.Or(v.Issuer, googleIssuer), v.Audience, nonce, cmp.Or(v.Leeway, defaultLeeway)}
+	keysURI := v.KeysURI
+	if keysURI == "" && want.issuer == googleIssuer {
 		keysURI = googleKeysURI
 	}
-	if v.Audience == "" || v.Leeway < 0 || v.Leeway > maxLeeway {
-		return nil, errors.New("can't be verified: the verifier needs an Audience, and a Leeway of 5 minutes at most")
+	if v.Leeway < 0 || v.Leeway > maxLeeway {
+		return nil, errors.New("can't be verified: the verifier has a Leeway of more than 5 minutes")
 	}
-	header, payload, signature, err := splitJWT(raw)
+	kid, signed, signature, err := parseJWT(raw)
 	if err != nil {
 		return nil, err
-	}
-	kid, err := parseHeader(header)
-	if err != nil {
-		return nil, err
-	}
-	sig, err := decodePart(signature)
-	if err != nil {
-		return nil, err
-	}
-	claims := func() (*IDToken, error) {
-		t, err := parseClaims(payload)
-		if err != nil {
-			return nil, err
-		}
-		return t, t.check(issuer, v.Audience, nonce, cmp.Or(v.Leeway, defaultLeeway), time.Now())
 	}
 	key := v.keys.get(kid)
 	if key == nil {
-		if _, err := claims(); err != nil { // junk must not cause a fetch
+		if _, err := checkedClaims(raw, want); err != nil { // junk must not cause a fetch
 			return nil, err
 		}
 		if key, err = v.keys.fetch(ctx, kid, &request{op: "fetching the issuer's keys", url: keysURI, client: v.HTTPClient}); err != nil {
 			return nil, fmt.Errorf("can't be verified: %w", err)
 		}
 	}
-	if err := verifyRS256(key, raw[:len(header)+1+len(payload)], sig); err != nil {
+	if err := verifyRS256(key, signed, signature); err != nil {
 		return nil, err
 	}
-	t, err := claims()
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
+	return checkedClaims(raw, want)
 }
 
 // An IDToken is what an ID token says of a person (OpenID Connect Core, Section 2).
@@ -159,12 +145,13 @@ func (t *IDToken) Claim(name string, v any) error {
 // splitJWT returns the parts of a compact JWS (RFC 7515, Section 3.1). It looks at the
 // length first: what follows must not depend on how much junk somebody sends.
 func splitJWT(raw string) (header, payload, signature string, err error) {
-	header, rest, _ := strings.Cut(raw, ".")
-	payload, signature, ok := strings.Cut(rest, ".")
-	if len(raw) > maxJWT || !ok || strings.Contains(signature, ".") {
-		return "", "", "", errors.New("is not a signed JWT of three parts")
+	if len(raw) <= maxJWT {
+		parts := strings.SplitN(raw, ".", 4)
+		if len(parts) == 3 {
+			return parts[0], parts[1], parts[2], nil
+		}
 	}
-	return header, payload, signature, nil
+	return "", "", "", errors.New("is not a signed JWT of three parts")
 }
 
 // decodePart decodes base64url without padding, and only in its one canonical form, so
@@ -177,30 +164,30 @@ func decodePart(part string) ([]byte, error) {
 	return data, nil
 }
 
-// parseHeader checks a header, which nobody has vouched for: it can name a key, and nothing
-// else. The algorithm is not its choice, and the keys and URLs that it may hold
-// (jwk, jku, x5c, x5u) are not looked at. It returns the key ID, or "".
-func parseHeader(header string) (kid string, err error) {
+// parseJWT returns what a signature is checked with: the ID of the key, the bytes that were signed, and the
+// signature. Nobody has vouched for the header: it can name a key, and nothing else. The algorithm is not its
+// choice, and the keys and URLs that it may hold (jwk, jku, x5c, x5u) are not looked at.
+func parseJWT(raw string) (kid, signed string, signature []byte, err error) {
+	header, payload, sig, err := splitJWT(raw)
+	if err != nil {
+		return "", "", nil, err
+	}
 	data, err := decodePart(header)
 	if err != nil {
-		return "", err
+		return "", "", nil, err
 	}
 	f := parseFields(data)
 	alg, typ, kid := f.str("alg"), f.str("typ"), f.str("kid")
 	_, critical := f.object["crit"]
-	switch {
-	case f.err != nil:
-		return "", fmt.Errorf("has a header that %w", f.err)
-	case alg != "RS256":
-		return "", fmt.Errorf("is signed with %q; only RS256 is accepted", printable(alg, 32))
-	case typ != "" && !strings.EqualFold(typ, "JWT"): // an access or logout token (RFC 8725, Section 3.11)
-		return "", fmt.Errorf("is a token of another type, %q", printable(typ, 32))
-	case critical:
-		return "", errors.New("has critical header parameters, of which none is supported (RFC 7515, Section 4.1.11)")
-	case len(kid) > maxKeyID:
-		return "", errors.New("has a key ID of more than 256 bytes")
+	f.require(alg == "RS256", "says that it is signed with %q; only RS256 is accepted", printable(alg, 32))
+	f.require(typ == "" || strings.EqualFold(typ, "JWT"), "says that it is of another type, %q", printable(typ, 32)) // an access or logout token (RFC 8725, Section 3.11)
+	f.require(!critical, "has critical parameters, of which none is supported (RFC 7515, Section 4.1.11)")
+	f.require(len(kid) <= maxKeyID, "has a key ID of more than 256 bytes")
+	if f.err != nil {
+		return "", "", nil, fmt.Errorf("has a header that %w", f.err)
 	}
-	return kid, nil
+	signature, err = decodePart(sig)
+	return kid, raw[:len(header)+1+len(payload)], signature, err
 }
 
 // verifyRS256 checks the signature of exactly the bytes that were received.
@@ -219,20 +206,37 @@ type signer struct {
 }
 
 func newSigner(key *rsa.PrivateKey, keyID string) (*signer, error) {
-	header, err := json.Marshal(struct {
-		Alg string `json:"alg"`
-		Typ string `json:"typ"`
-		Kid string `json:"kid,omitempty"`
-	}{"RS256", "JWT", keyID})
-	if err != nil {
-		return nil, err
+	h := map[string]string{"alg": "RS256", "typ": "JWT"}
+	if keyID != "" {
+		h["kid"] = keyID
 	}
-	return &signer{key, base64.RawURLEncoding.EncodeToString(header)}, checkPrivateKey(key)
+	header, err := json.Marshal(h)
+	return &signer{key, base64.RawURLEncoding.EncodeToString(header)}, cmp.Or(err, checkPrivateKey(key))
 }
 
-// sign returns the JWT of claims.
-func (s *signer) sign(claims any) (string, error) {
-	payload, err := json.Marshal(claims)
+// jwtClaims are those of an assertion (RFC 7523, Section 3). Empty ones are left out.
+type jwtClaims struct {
+	Issuer         string `json:"iss"`
+	Subject        string `json:"sub,omitempty"`
+	Audience       string `json:"aud,omitempty"`
+	IssuedAt       int64  `json:"iat"`
+	Expiry         int64  `json:"exp"`
+	ID             string `json:"jti,omitempty"`
+	Scope          string `json:"scope,omitempty"`
+	TargetAudience string `json:"target_audience,omitempty"`
+}
+
+var reservedClaims = []string{"iss", "sub", "aud", "iat", "exp", "scope", "target_audience"}
+
+// sign returns the JWT of claims and more, which must have other names.
+func (s *signer) sign(c *jwtClaims, more map[string]any) (string, error) {
+	payload, err := json.Marshal(c)
+	if err == nil && len(more) > 0 {
+		var rest []byte
+		if rest, err = json.Marshal(more); err == nil {
+			payload = append(append(payload[:len(payload)-1], ','), rest[1:]...)
+		}
+	}
 	if err != nil {
 		return "", errors.New("oauth2: the claims can't be written as JSON")
 	}
@@ -253,28 +257,25 @@ func (s *signer) sign(claims any) (string, error) {
 func parsePrivateKey(text string) (*rsa.PrivateKey, error) {
 	block, rest := pem.Decode([]byte(text))
 	switch {
-	case block == nil && strings.Contains(text, `\\n`):
+	case block == nil && strings.Contains(text, `\n`):
 		return nil, errors.New("the private key has \\n in place of line ends: it was escaped twice")
 	case block == nil || !strings.HasPrefix(strings.TrimSpace(text), "-----BEGIN ") || len(bytes.TrimSpace(rest)) > 0:
 		return nil, errors.New("the private key is not one block of PEM")
 	case block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["Proc-Type"] != "":
 		return nil, errors.New("the private key is encrypted, which is not supported")
 	}
-	var parsed any
-	var err error
-	switch block.Type {
-	case "PRIVATE KEY":
-		parsed, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-	case "RSA PRIVATE KEY":
-		parsed, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-	default:
+	parse := map[string]func([]byte) (any, error){
+		"PRIVATE KEY":     x509.ParsePKCS8PrivateKey,
+		"RSA PRIVATE KEY": func(der []byte) (any, error) { return x509.ParsePKCS1PrivateKey(der) },
+	}[block.Type]
+	if parse == nil {
 		return nil, fmt.Errorf("there is a PEM block of type %q in place of a private key", printable(block.Type, 64))
 	}
-	key, ok := parsed.(*rsa.PrivateKey)
-	if err != nil || !ok {
-		return nil, errors.New("the private key is broken, or not an RSA key")
+	parsed, err := parse(block.Bytes)
+	if key, ok := parsed.(*rsa.PrivateKey); ok && err == nil {
+		return key, nil
 	}
-	return key, nil
+	return nil, errors.New("the private key is broken, or not an RSA key")
 }
 
 // checkPrivateKey refuses a key that is weak or does not work, which is better known now than at the
@@ -322,11 +323,15 @@ func (s *keySet) get(kid string) *rsa.PublicKey {
 }
 
 func (s *keySet) find(kid string) *rsa.PublicKey {
-	if kid == "" && len(s.current) == 1 { // the only one there is
-		for kid = range s.current {
+	if kid != "" {
+		return s.current[kid]
+	}
+	if len(s.current) == 1 { // the only one there is
+		for _, key := range s.current {
+			return key
 		}
 	}
-	return s.current[kid]
+	return nil
 }
 
 // fetch returns the key kid from a set that was fetched for this or another caller.
@@ -335,10 +340,15 @@ func (s *keySet) fetch(ctx context.Context, kid string, r *request) (*rsa.Public
 	if s.flight == nil && !time.Now().Before(s.next) {
 		s.flight = fly(func(ctx context.Context) (keys, error) { return fetchKeys(ctx, r) }, s.land)
 	}
-	f := s.flight
+	f, wait := s.flight, ctx
+	if s.find(kid) != nil && time.Now().Before(s.expires.Add(keysGrace)) { // an old key serves if new ones don't come soon
+		var cancel context.CancelFunc
+		wait, cancel = context.WithTimeout(ctx, keysPatience)
+		defer cancel()
+	}
 	s.mu.Unlock()
 	if f != nil {
-		if _, err := f.wait(ctx); err != nil && ctx.Err() != nil {
+		if _, err := f.wait(wait); err != nil && ctx.Err() != nil {
 			return nil, err
 		}
 	}
@@ -422,7 +432,7 @@ func parseKeys(set object) map[string]*rsa.PublicKey {
 // parseJWK returns an RSA key that is for checking RS256 signatures (RFC 7517, RFC 7518, Section 6.3.1), or
 // nil.
 func parseJWK(f *fields) *rsa.PublicKey {
-	_, private := f.object["d"]
+	private := slices.ContainsFunc([]string{"d", "p", "q", "dp", "dq", "qi", "oth"}, func(m string) bool { return f.has(m) })
 	ops := f.strs("key_ops")
 	if f.str("kty") != "RSA" || private || ops != nil && !slices.Contains(ops, "verify") ||
 		f.has("alg") && f.str("alg") != "RS256" || f.has("use") && f.str("use") != "sig" {
@@ -449,10 +459,11 @@ func parseCertificate(text string) *rsa.PublicKey {
 	return key
 }
 
-// parseClaims parses the payload of an ID token.
-func parseClaims(payload string) (*IDToken, error) {
-	data, err := decodePart(payload)
-	if err != nil {
+// parseClaims parses the claims of an ID token whose signature nobody has checked yet, or need check.
+func parseClaims(raw string) (*IDToken, error) {
+	_, payload, _, err := splitJWT(raw)
+	data, decodeErr := decodePart(payload)
+	if err = cmp.Or(err, decodeErr); err != nil {
 		return nil, err
 	}
 	f := parseFields(data)
@@ -483,29 +494,48 @@ func (f *fields) date(name string) time.Time {
 	return time.Unix(int64(n), 0)
 }
 
-// check checks the claims against what the client expects (OpenID Connect Core, Section
-// 3.1.3.7). An empty nonce is not checked.
-func (t *IDToken) check(issuer, audience, nonce string, leeway time.Duration, now time.Time) error {
-	issuers := []string{issuer}
-	if issuer == googleIssuer {
+// expected is what an ID token must say. An empty nonce is not checked.
+type expected struct {
+	issuer, audience, nonce string
+	leeway                  time.Duration
+}
+
+// checkedClaims returns the claims of an ID token if they are what is expected (OpenID Connect Core, Section
+// 3.1.3.7).
+func checkedClaims(raw string, want expected) (*IDToken, error) {
+	t, err := parseClaims(raw)
+	if err == nil {
+		err = t.check(want, time.Now())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *IDToken) check(want expected, now time.Time) error {
+	issuers := []string{want.issuer}
+	if want.issuer == googleIssuer {
 		issuers = append(issuers, "accounts.google.com") // as Google also writes it
 	}
 	switch {
+	case want.audience == "":
+		return errors.New("can't be verified: the verifier needs an Audience") // it would pass for any application
 	case !slices.Contains(issuers, t.Issuer):
-		return fmt.Errorf("was issued by %q, not by %q", printable(t.Issuer, maxErrorText), issuer)
-	case audience == "" || !slices.Contains(t.Audience, audience) || slices.Contains(t.Audience, ""):
-		return fmt.Errorf("is not for the audience %q", audience)
-	case t.authorizedParty != "" && t.authorizedParty != audience, len(t.Audience) > 1 && t.authorizedParty == "":
-		return fmt.Errorf("was issued to another party than %q", audience)
+		return fmt.Errorf("was issued by %q, not by %q", printable(t.Issuer, maxErrorText), want.issuer)
+	case !slices.Contains(t.Audience, want.audience) || slices.Contains(t.Audience, ""):
+		return fmt.Errorf("is not for the audience %q", want.audience)
+	case t.authorizedParty != "" && t.authorizedParty != want.audience, len(t.Audience) > 1 && t.authorizedParty == "":
+		return fmt.Errorf("was issued to another party than %q", want.audience)
 	case t.Subject == "" || len(t.Subject) > 255:
 		return errors.New("has no usable subject (sub)")
 	case t.Expiry.IsZero() || t.IssuedAt.IsZero():
 		return errors.New("lacks a time of issue or expiry (iat, exp)")
-	case !now.Before(t.Expiry.Add(leeway)):
+	case !now.Before(t.Expiry.Add(want.leeway)):
 		return fmt.Errorf("expired at %v; if that is not past, check this machine's clock", t.Expiry.UTC())
-	case now.Add(leeway).Before(t.IssuedAt) || now.Add(leeway).Before(t.notBefore):
+	case now.Add(want.leeway).Before(t.IssuedAt) || now.Add(want.leeway).Before(t.notBefore):
 		return fmt.Errorf("was issued at %v, which is in the future; check this machine's clock", t.IssuedAt.UTC())
-	case nonce != "" && subtle.ConstantTimeCompare([]byte(t.nonce), []byte(nonce)) != 1:
+	case want.nonce != "" && subtle.ConstantTimeCompare([]byte(t.nonce), []byte(want.nonce)) != 1:
 		return errors.New("belongs to another sign-in: its nonce is not the one sent") // replay, or code injection
 	}
 	return nil

@@ -228,7 +228,10 @@ func (e *Error) As(target any) bool { return e.cause != nil && errors.As(e.cause
 // and error_uri, as get has them, without what clean takes out.
 func serverError(op string, get func(name string) string, clean *strings.Replacer) *Error {
 	text := func(name string, max int) string { return printable(clean.Replace(get(name)), max) }
-	e := &Error{Code: text("error", maxErrorCode), Description: text("error_description", maxErrorText), URI: text("error_uri", maxErrorText)}
+	e := &Error{Code: printable(get("error"), maxErrorCode), Description: text("error_description", maxErrorText), URI: text("error_uri", maxErrorText)}
+	if strings.Trim(e.Code, "abcdefghijklmnopqrstuvwxyz_") != "" { // else it is a code, even if a weak secret is part of it
+		e.Code = text("error", maxErrorCode)
+	}
 	overloaded := []string{"server_error", "temporarily_unavailable", "internal_failure"}
 	e.temporary = slices.Contains(overloaded, e.Code) || slices.Contains(overloaded, e.Description)
 	e.text = op + ": the server answered " + e.Code
@@ -276,6 +279,19 @@ type answer struct {
 	sent    time.Time
 }
 
+// token sends r to a token endpoint and reads its answer.
+func (r *request) token(ctx context.Context, requested []string) (*Token, error) {
+	ans, err := r.do(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := ans.token(joinScopes(requested))
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
 // do sends r, again after a passing fault, and returns the answer, or an *Error.
 func (r *request) do(ctx context.Context) (*answer, error) {
 	if ctx == nil {
@@ -295,8 +311,18 @@ func (r *request) do(ctx context.Context) (*answer, error) {
 			r, _ := rand.Int(rand.Reader, big.NewInt(int64(500*time.Millisecond)<<(n-1)))
 			wait = time.Duration(r.Int64())
 		}
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait || sleep(ctx, wait) != nil {
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
 			return nil, err
+		}
+		if sleep(ctx, wait) != nil {
+			fault := e.cause
+			e.cause = func() error {
+				if fault == nil {
+					return context.Cause(ctx)
+				}
+				return errors.Join(context.Cause(ctx), fault())
+			}
+			return nil, e
 		}
 	}
 }
@@ -448,13 +474,9 @@ func newCleaner(form url.Values, header http.Header) *strings.Replacer {
 		secrets = append(secrets, form.Get(k))
 	}
 	var pairs []string
-	for _, s := range secrets {
+	for _, s := range slices.DeleteFunc(secrets, func(s string) bool { return s == "" }) {
 		quoted := strconv.Quote(s) // as net/http quotes what is not HTTP
-		for _, s := range []string{s, url.QueryEscape(s), quoted[1 : len(quoted)-1]} {
-			if s != "" {
-				pairs = append(pairs, s, "[redacted]")
-			}
-		}
+		pairs = append(pairs, s, "[redacted]", url.QueryEscape(s), "[redacted]", quoted[1:len(quoted)-1], "[redacted]")
 	}
 	return strings.NewReplacer(pairs...)
 }
@@ -638,34 +660,26 @@ func (c *tokenCache) token(ctx context.Context, src fetcher) (*Token, error) {
 	return t, nil
 }
 
-// refresh fetches a token though the current one may be fresh. Unlike token it
-// reports the error that came with a token.
-func (c *tokenCache) refresh(ctx context.Context, src fetcher) (*Token, error) {
-	c.mu.Lock()
-	f, err := c.join(src, true)
-	c.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	return f.wait(ctx)
-}
-
+// renew fetches a token in place of one that a resource server rejected, or, if that is nil, of the current one
+// though it may be fresh. Unlike token it reports the error that came with a token.
 func (c *tokenCache) renew(ctx context.Context, src fetcher, rejected *Token) (*Token, error) {
 	c.mu.Lock()
-	if c.current.Load() != rejected { // renewed meanwhile
+	if rejected != nil && c.current.Load() != rejected { // renewed meanwhile
 		c.mu.Unlock()
 		return c.token(ctx, src)
 	}
-	if c.trouble == nil {
-		c.trouble = new(trouble)
+	if rejected != nil && c.flight == nil {
+		if c.trouble == nil {
+			c.trouble = new(trouble)
+		}
+		// A server that refuses every token must not cause a refresh at every request.
+		if last := c.trouble.rejectedAt; !last.IsZero() && time.Since(last) < rejectInterval {
+			c.mu.Unlock()
+			return rejected, nil
+		}
+		c.trouble.rejectedAt = time.Now()
 	}
-	// A server that refuses every token must not cause a refresh at every request.
-	if c.flight == nil && !c.trouble.rejectedAt.IsZero() && time.Since(c.trouble.rejectedAt) < rejectInterval {
-		c.mu.Unlock()
-		return rejected, nil
-	}
-	c.trouble.rejectedAt = time.Now()
-	f, err := c.join(src, false)
+	f, err := c.join(src, rejected == nil)
 	c.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -692,10 +706,11 @@ func (c *tokenCache) land(f *flight[*Token]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.flight = nil
-	if c.trouble == nil {
-		c.trouble = new(trouble)
+	tr, old := c.trouble, c.current.Load()
+	if tr == nil {
+		tr = new(trouble) // garbage, where all is well
 	}
-	switch tr, old := c.trouble, c.current.Load(); {
+	switch {
 	case tr.ended:
 		f.value, f.err = nil, tr.err
 		return
@@ -712,7 +727,7 @@ func (c *tokenCache) land(f *flight[*Token]) {
 		if e := (*Error)(nil); errors.As(f.err, &e) {
 			pause = max(pause, e.RetryAfter)
 		}
-		tr.err, tr.retryAt, tr.failures = f.err, time.Now().Add(pause), tr.failures+1
+		tr.err, tr.retryAt, tr.failures, c.trouble = f.err, time.Now().Add(pause), tr.failures+1, tr
 	default:
 		tr.err, tr.failures = nil, 0
 	}

@@ -2,18 +2,42 @@ package oauth2
 
 import (
 	"bytes"
+	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/gob"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"encoding/xml"
+	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"reflect"
+	"regexp"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
 )
 
 // noSecret fails t if v shows one of secrets, by whatever a program may print, log or encode v with: alone, behind a
@@ -144,3 +168,1226 @@ type noSecretProbe struct {
 }
 
 func (p *noSecretProbe) Errorf(string, ...any) { p.failed = true }
+
+// A wireTrip is a transport in memory.
+type wireTrip func(*http.Request) (*http.Response, error)
+
+func (f wireTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// wireAnswer answers every request. header is "Name: value".
+func wireAnswer(status int, header, body string) wireTrip {
+	return func(req *http.Request) (*http.Response, error) {
+		if req.Body != nil {
+			io.Copy(io.Discard, req.Body)
+		}
+		name, value, _ := strings.Cut(header, ": ")
+		return &http.Response{StatusCode: status, Header: http.Header{http.CanonicalHeaderKey(name): {value}}, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
+	}
+}
+
+// wireRecorder keeps what was sent.
+type wireRecorder struct {
+	wireTrip
+	reqs   []*http.Request
+	bodies []string
+}
+
+func (r *wireRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	r.reqs, r.bodies = append(r.reqs, req), append(r.bodies, string(body))
+	return r.wireTrip(req)
+}
+
+func wireClient(rt http.RoundTripper) *ClientSecrets {
+	return &ClientSecrets{ClientID: "client", ClientSecret: NewSecret(faultSecret), AuthURI: "https://as.example/auth",
+		TokenURI: "https://as.example/token", AuthMethod: "client_secret_post", HTTPClient: &http.Client{Transport: rt}}
+}
+
+func wireFlow(t testing.TB, client *ClientSecrets) *Flow {
+	f := NewFlow(client)
+	f.RedirectURI = "http://127.0.0.1/"
+	if _, err := f.AuthorizationURL(); err != nil {
+		t.Fatal(err)
+	}
+	f.attempt.Load().verifier = NewSecret(faultVerifier)
+	return f
+}
+
+// Answers of a token endpoint: what is kept of them. // XO19 XO20 XO27 XO28 CA9 CA10 LB3 PY6 PY12
+func TestTokenResponse(t *testing.T) {
+	t.Parallel()
+	const unset, bad = -1, -2 // of expires
+	rows := []struct {
+		name, body      string
+		access, refresh string
+		expires         int // seconds
+		err             string
+	}{
+		{"R1 no access token", `{"refresh_token":"rt-2"}`, "", faultRT, bad, "no access_token"},
+		{"R1 empty object", `{}`, "", faultRT, bad, "no access_token"},
+		{"R1 empty", `{"access_token":"","refresh_token":"rt-2"}`, "", faultRT, bad, "no access_token"},
+		{"R1 null", `{"access_token":null,"refresh_token":"rt-2"}`, "", faultRT, bad, "no access_token"},
+		{"R1 number", `{"access_token":123,"refresh_token":"rt-2"}`, "", faultRT, bad, "access_token that is not a string"},
+		{"R1 document is null", `null`, "", faultRT, bad, "not a JSON object"},
+		{"R1 document is a list", `["x"]`, "", faultRT, bad, "not a JSON object"},
+		{"R1 document is a string", `"x"`, "", faultRT, bad, "not a JSON object"},
+		{"R2 upper case", `{"access_token":"a","token_type":"BEARER"}`, "a", faultRT, unset, ""},
+		{"R2 lower case", `{"access_token":"a","token_type":"bearer"}`, "a", faultRT, unset, ""},
+		{"R2 absent", `{"access_token":"a"}`, "a", faultRT, unset, ""},
+		{"R2 mac", `{"access_token":"a","token_type":"mac"}`, "", faultRT, bad, "only Bearer"},
+		{"R2 DPoP", `{"access_token":"a","token_type":"DPoP"}`, "", faultRT, bad, "only Bearer"},
+		{"R2 N_A", `{"access_token":"a","token_type":"N_A"}`, "", faultRT, bad, "only Bearer"},
+		{"R2 number", `{"access_token":"a","token_type":5}`, "", faultRT, bad, "token_type"},
+		{"R3 header injection", `{"access_token":"a\r\nX: y"}`, "", faultRT, bad, "access_token that is longer"},
+		{"R3 NUL", `{"access_token":"a\u0000b"}`, "", faultRT, bad, "access_token"},
+		{"R3 tab", `{"access_token":"a\tb"}`, "", faultRT, bad, "access_token"},
+		{"R3 letter", `{"access_token":"é"}`, "", faultRT, bad, "access_token"},
+		{"R3 space", `{"access_token":"a b"}`, "", faultRT, bad, "access_token"},
+		{"R3 space first", `{"access_token":" a"}`, "", faultRT, bad, "access_token"},
+		{"R3 space last", `{"access_token":"a "}`, "", faultRT, bad, "access_token"},
+		{"R3 DEL", `{"access_token":"a\u007f"}`, "", faultRT, bad, "access_token"},
+		{"R3 refresh token", `{"access_token":"a","refresh_token":"b\n"}`, "", faultRT, bad, "refresh_token"},
+		{"R4 twice", `{"access_token":"a","access_token":"b"}`, "", faultRT, bad, "twice"},
+		{"R4 twice, escaped", `{"access_token":"a","access\u005ftoken":"b"}`, "", faultRT, bad, "twice"},
+		{"R4 twice, inside", `{"access_token":"a","x":[{"y":1,"y":2}]}`, "", faultRT, bad, "twice"},
+		{"R5 other case", `{"access_token":"a","ACCESS_TOKEN":"c","Expires_In":5}`, "a", faultRT, unset, ""},
+		{"R5 only in other case", `{"Access_Token":"a"}`, "", faultRT, bad, "no access_token"},
+		{"R6 two documents", `{"access_token":"a"}{}`, "", faultRT, bad, "not valid JSON"},
+		{"R6 trailing text", `{"access_token":"a"} x`, "", faultRT, bad, "not valid JSON"},
+		{"R6 byte order mark", "\ufeff" + `{"access_token":"a"}`, "", faultRT, bad, "not a JSON object"},
+		{"R7 invalid UTF-8", `{"access_token":"a","x":"` + "\xff" + `"}`, "", faultRT, bad, "not valid UTF-8"},
+		{"R7 lone surrogate", `{"access_token":"a\ud800"}`, "", faultRT, bad, "access_token"},
+		{"R8 deep", `{"access_token":"a","x":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`, "", faultRT, bad, "nested too deeply"},
+		{"R8 just not too deep", `{"access_token":"a","x":` + strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1) + `}`, "a", faultRT, unset, ""},
+		{"R9 number", `{"access_token":"a","expires_in":3600}`, "a", faultRT, 3600, ""},
+		{"R9 string", `{"access_token":"a","expires_in":"3600"}`, "a", faultRT, 3600, ""},
+		{"R9 point", `{"access_token":"a","expires_in":3600.0}`, "a", faultRT, 3600, ""},
+		{"R9 exponent", `{"access_token":"a","expires_in":3.6e3}`, "a", faultRT, 3600, ""},
+		{"R9 fraction", `{"access_token":"a","expires_in":3599.5}`, "a", faultRT, 3599, ""},
+		{"R9 fraction in a string", `{"access_token":"a","expires_in":"3600.5"}`, "a", faultRT, 3600, ""},
+		{"R9 empty", `{"access_token":"a","expires_in":""}`, "a", faultRT, unset, ""},
+		{"R9 null", `{"access_token":"a","expires_in":null}`, "a", faultRT, unset, ""},
+		{"R9 word", `{"access_token":"a","expires_in":"abc"}`, "", faultRT, bad, "expires_in"},
+		{"R9 true", `{"access_token":"a","expires_in":true}`, "", faultRT, bad, "expires_in"},
+		{"R9 list", `{"access_token":"a","expires_in":[]}`, "", faultRT, bad, "expires_in"},
+		{"R9 object", `{"access_token":"a","expires_in":{}}`, "", faultRT, bad, "expires_in"},
+		{"R9 NaN", `{"access_token":"a","expires_in":"NaN"}`, "", faultRT, bad, "expires_in"},
+		{"R9 infinity", `{"access_token":"a","expires_in":"inf"}`, "", faultRT, bad, "expires_in"},
+		{"R9 hexadecimal", `{"access_token":"a","expires_in":"0x1p4"}`, "", faultRT, bad, "expires_in"},
+		{"R9 spaces", `{"access_token":"a","expires_in":" 60"}`, "", faultRT, bad, "expires_in"},
+		{"R10 negative", `{"access_token":"a","expires_in":-1}`, "", faultRT, bad, "expires_in"},
+		{"R10 very negative", `{"access_token":"a","expires_in":-99999999999}`, "", faultRT, bad, "expires_in"},
+		{"R10 zero", `{"access_token":"a","expires_in":0}`, "a", faultRT, unset, ""},
+		{"R10 ten years", `{"access_token":"a","expires_in":315360000}`, "a", faultRT, 315360000, ""},
+		{"R10 more", `{"access_token":"a","expires_in":315360001}`, "a", faultRT, 315360000, ""},
+		{"R10 largest duration", `{"access_token":"a","expires_in":9223372036}`, "a", faultRT, 315360000, ""},
+		{"R10 beyond a duration X3", `{"access_token":"a","expires_in":9223372037}`, "a", faultRT, 315360000, ""},
+		{"R10 large in a string", `{"access_token":"a","expires_in":"9999999999999"}`, "a", faultRT, 315360000, ""},
+		{"R10 beyond int64", `{"access_token":"a","expires_in":99999999999999999999}`, "a", faultRT, 315360000, ""},
+		{"R10 1e30", `{"access_token":"a","expires_in":1e30}`, "a", faultRT, 315360000, ""},
+		{"R10 beyond float64", `{"access_token":"a","expires_in":1e400}`, "a", faultRT, 315360000, ""},
+		{"R10 new refresh token with a bad lifetime", `{"access_token":"a","refresh_token":"rt-2","expires_in":-1}`, "", "rt-2", bad, "expires_in"},
+		{"R11 no lifetime", `{"access_token":"a"}`, "a", faultRT, unset, ""},
+		{"R17 refresh token is an object", `{"access_token":"a","refresh_token":{}}`, "", faultRT, bad, "refresh_token that is not a string"},
+		{"R17 id token is a number", `{"access_token":"a","id_token":5}`, "", faultRT, bad, "id_token"},
+		{"R17 scope is a list", `{"access_token":"a","scope":["x"]}`, "", faultRT, bad, "scope"},
+		{"R17 empty refresh token", `{"access_token":"a","refresh_token":""}`, "a", faultRT, unset, ""},
+		{"R19 unknown members", `{"access_token":"a","x":[1,2],"y":{"access_token":"b"},"z":null}`, "a", faultRT, unset, ""},
+		{"M50 new refresh token", `{"access_token":"a","refresh_token":"rt-2"}`, "a", "rt-2", unset, ""},
+		{"limit access", `{"access_token":"` + strings.Repeat("a", maxToken) + `"}`, strings.Repeat("a", maxToken), faultRT, unset, ""},
+		{"limit access + 1", `{"access_token":"` + strings.Repeat("a", maxToken+1) + `"}`, "", faultRT, bad, "longer than 16 KiB"},
+		{"limit refresh", `{"access_token":"a","refresh_token":"` + strings.Repeat("a", maxToken) + `"}`, "a", strings.Repeat("a", maxToken), unset, ""},
+		{"limit refresh + 1", `{"access_token":"a","refresh_token":"` + strings.Repeat("a", maxToken+1) + `"}`, "", faultRT, bad, "longer than 16 KiB"},
+		{"limit id token + 1", `{"access_token":"a","id_token":"` + strings.Repeat("a", maxToken+1) + `"}`, "", faultRT, bad, "longer than 16 KiB"},
+		{"limit body", strings.Repeat(" ", maxBody-len(`{"access_token":"a"}`)) + `{"access_token":"a"}`, "a", faultRT, unset, ""},
+		{"limit body + 1", strings.Repeat(" ", maxBody-len(`{"access_token":"a"}`)+1) + `{"access_token":"a"}`, "", faultRT, bad, "larger than 1 MiB"},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for _, row := range rows {
+			creds := NewCredentials(wireClient(wireAnswer(200, "Content-Type: text/plain", row.body)), NewSecret(faultRT)) // R13: any type will do for JSON
+			tok, err := creds.Refresh(t.Context())
+			kept := creds.cache.current.Load()
+			if got := kept.RefreshToken.Reveal(); got != row.refresh {
+				t.Errorf("%s: refresh token %.40q, want %.40q", row.name, got, row.refresh)
+			}
+			if row.err != "" {
+				var e *Error
+				if !errors.As(err, &e) || e.StatusCode != 200 || e.Temporary() || !strings.Contains(err.Error(), row.err) || kept.Valid() {
+					t.Errorf("%s: got %v, kept %+v", row.name, err, kept)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s: %v", row.name, err)
+				continue
+			}
+			want := time.Time{}
+			if row.expires > 0 {
+				want = time.Now().Add(time.Duration(row.expires) * time.Second).Round(0)
+			}
+			if tok.AccessToken.Reveal() != row.access || tok.Type != "Bearer" || !tok.Expiry.Equal(want) || !tok.Valid() {
+				t.Errorf("%s: got %+v, want %q until %v", row.name, tok, row.access, want)
+			}
+			file, err := creds.MarshalAuthorizedUser() // R12: whatever the lifetime, and without a made-up date
+			if err != nil || bytes.Contains(file, []byte(`"expiry"`)) == want.IsZero() {
+				t.Errorf("%s: %s %v", row.name, file, err)
+			} else if _, err := ParseCredentials(file); err != nil {
+				t.Errorf("%s: %v", row.name, err)
+			}
+		}
+	})
+	var tok Token // XO20: a Token is not what a server sends
+	if err := json.Unmarshal([]byte(`{"access_token":"a","expires_in":1}`), &tok); err == nil && tok.Valid() {
+		t.Error("XO20: a Token was decoded from a server's JSON")
+	}
+}
+
+// Answers that are refusals. // R13 R14 R15 R16 R18 S5 S9 XO25 XO26 XO27 LB3
+func TestTokenRefusal(t *testing.T) {
+	t.Parallel()
+	hostile := "a\x1b[31m\n\x00\u202e\u009b\x7fé"
+	quoted, _ := json.Marshal(hostile)
+	rows := []struct {
+		name         string
+		status       int
+		header, body string
+		code, desc   string
+		text         string
+	}{
+		{"R13 portal", 200, "Content-Type: text/html", "<html>" + faultRT, "", "", "captive portal"},
+		{"R13 form", 200, "Content-Type: application/x-www-form-urlencoded", "access_token=" + faultRT, "", "", "not a JSON object"},
+		{"R13 type is not JSON's", 200, "Content-Type: text/html", `{"error":"x"}`, "x", "", "x"},
+		{"R14 error wins", 200, "", `{"error":"invalid_scope","access_token":"` + "x" + `"}`, "invalid_scope", "", "invalid_scope"},
+		{"R15 no JSON", 500, "Content-Type: text/plain", "no: " + faultRT, "", "", "no OAuth error"},
+		{"R15 HTML", 403, "Content-Type: Text/HTML", "<b>" + faultSecret, "", "", "HTML page"},
+		{"R16 echo", 400, "", `{"error":"x","error_description":"bad token SENTINEL-RT/+%&<\"\\ of SENTINEL-SECRET/+%&<\"\\."}`, "x", "bad token [redacted] of [redacted].", "x"},
+		{"R16 echo, encoded", 400, "", `{"error":"x","error_description":"bad token SENTINEL-RT%2F%2B%25%26%3C%22%5C"}`, "x", "bad token [redacted]", "x"},
+		{"R16 echo as the code", 400, "", `{"error":"SENTINEL-RT/+%&<\"\\"}`, "[redacted]", "", "[redacted]"},
+		{"R16 echo as the URI", 400, "", `{"error":"x","error_uri":"https://as.example/SENTINEL-RT/+%&<\"\\"}`, "x", "", "x"},
+		{"R16 echo beyond the cut", 400, "", `{"error":"x","error_description":"` + strings.Repeat("y", maxErrorText-9) + `SENTINEL-RT/+%&<\"\\"}`, "x", strings.Repeat("y", maxErrorText-9) + "[redacted", "x"},
+		{"R18 no content", 204, "", "", "", "", "empty"},
+		{"R18 empty", 200, "", "", "", "", "empty"},
+		{"S5 literal in a string", 200, "", `{"access_token":"a","expires_in":"SENTINEL-RT/"}`, "", "", "expires_in"},
+		{"S5 literal number", 200, "", `{"access_token":"a","refresh_token":12345678901234567890123}`, "", "", "refresh_token"},
+		{"S9 hostile text", 400, "", `{"error":` + string(quoted) + `,"error_description":` + string(quoted) + `}`, "a?[31m??????", "a?[31m??????", "a?[31m"},
+		{"S9 hostile type", 200, "", `{"access_token":"a","token_type":` + string(quoted) + `}`, "", "", "a?[31m??????"},
+		{"S9 hostile header", 200, "Content-Type: text/html;\x1b[31m", "", "", "", "HTML"},
+		{"XO26 error is an object", 400, "", `{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"no"}}`, "INVALID_ARGUMENT", "no", "INVALID_ARGUMENT"},
+		{"XO26 error is a list", 400, "", `{"error":["x"]}`, "", "", "no OAuth error"},
+		{"XO26 error is a number", 200, "", `{"error":5,"access_token":"a"}`, "", "", "no OAuth error"},
+		{"limit code", 400, "", `{"error":"` + strings.Repeat("c", maxErrorCode) + `"}`, strings.Repeat("c", maxErrorCode), "", "ccc"},
+		{"limit code + 1", 400, "", `{"error":"` + strings.Repeat("c", maxErrorCode) + `d"}`, strings.Repeat("c", maxErrorCode), "", "ccc"},
+		{"limit description", 400, "", `{"error":"x","error_description":"` + strings.Repeat("c", maxErrorText) + `"}`, "x", strings.Repeat("c", maxErrorText), "ccc"},
+		{"limit description + 1", 400, "", `{"error":"x","error_description":"` + strings.Repeat("c", maxErrorText) + `d"}`, "x", strings.Repeat("c", maxErrorText), "ccc"},
+		{"limit body + 1", 400, "", `{"error":"x"}` + strings.Repeat(" ", maxBody), "", "", "larger than 1 MiB"},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for _, row := range rows {
+			creds := NewCredentials(wireClient(wireAnswer(row.status, row.header, row.body)), NewSecret(faultRT))
+			_, err := creds.Refresh(t.Context())
+			var e *Error
+			if !errors.As(err, &e) || e.StatusCode != row.status || e.Code != row.code || e.Description != row.desc || !strings.Contains(err.Error(), row.text) {
+				t.Errorf("%s: got %#v: %v", row.name, e, err)
+				continue
+			}
+			for _, s := range []string{e.Error(), e.Code, e.Description, e.URI} {
+				if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+					t.Errorf("%s: not printable: %q", row.name, s)
+				}
+			}
+			noSecret(t, err, append(faultSecrets, "SENTINEL-RT", "12345678901234567890123")...)
+		}
+	})
+}
+
+// Whatever a server repeats of a request is cut out of the error, however the client authenticates. // R16 XO25
+func TestErrorsRedactEcho(t *testing.T) {
+	t.Parallel()
+	key := asKey()
+	basic, post, assertion := wireClient(nil), wireClient(nil), wireClient(nil)
+	basic.AuthMethod, assertion.AuthMethod, assertion.Key = "client_secret_basic", "private_key_jwt", key
+	sa := &ServiceAccountCredentials{Email: "sa@example.com", TokenURI: "https://as.example/token"}
+	var err error
+	if sa.signer, err = newSigner(key, ""); err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range map[string]func(ctx context.Context, c *http.Client) error{
+		"basic": func(ctx context.Context, c *http.Client) error {
+			basic.HTTPClient = c
+			return wireErr(NewCredentials(basic, NewSecret(faultRT)).Refresh(ctx))
+		},
+		"post": func(ctx context.Context, c *http.Client) error {
+			post.HTTPClient = c
+			return wireErr(NewCredentials(post, NewSecret(faultRT)).Refresh(ctx))
+		},
+		"assertion": func(ctx context.Context, c *http.Client) error {
+			assertion.HTTPClient = c
+			return wireErr(NewCredentials(assertion, NewSecret(faultRT)).Refresh(ctx))
+		},
+		"client": func(ctx context.Context, c *http.Client) error {
+			basic.HTTPClient = c
+			return wireErr(basic.TokenSource("x").Token(ctx))
+		},
+		"account": func(ctx context.Context, c *http.Client) error { sa.HTTPClient = c; return wireErr(sa.Token(ctx)) },
+		"bearer": func(ctx context.Context, c *http.Client) error {
+			r := &request{op: "testing", url: "https://as.example/", json: []byte("{}"), client: c, header: http.Header{"Authorization": {"Bearer " + faultAT}}}
+			return wireErr(r.do(ctx))
+		},
+		"code": func(ctx context.Context, c *http.Client) error {
+			client := *basic
+			client.HTTPClient = c
+			return wireErr(wireFlow(t, &client).FetchToken(ctx, faultCode))
+		},
+	} {
+		secrets := slices.Clone(faultSecrets)
+		rt := wireTrip(func(req *http.Request) (*http.Response, error) {
+			body, _ := io.ReadAll(req.Body)
+			form, _ := url.ParseQuery(string(body))
+			echo := []string{string(body), req.Header.Get("Authorization")}
+			if id, secret, ok := req.BasicAuth(); ok {
+				plain, _ := url.QueryUnescape(secret)
+				echo = append(echo, id, secret, plain)
+				secrets = append(secrets, strings.TrimPrefix(req.Header.Get("Authorization"), "Basic "))
+			}
+			for k, v := range form {
+				if strings.Contains(k, "assertion") && k != "client_assertion_type" {
+					secrets = append(secrets, v[0])
+				}
+				echo = append(echo, v[0])
+			}
+			answer, _ := json.Marshal(map[string]string{"error": "invalid_client", "error_description": strings.Join(echo, " "), "error_uri": strings.Join(echo, "&")})
+			return wireAnswer(401, "", string(answer))(req)
+		})
+		err := call(t.Context(), &http.Client{Transport: rt})
+		if e := (*Error)(nil); !errors.As(err, &e) || e.Code != "invalid_client" || !strings.Contains(e.Description, "[redacted]") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		noSecret(t, err, secrets...)
+	}
+}
+
+// What programs go by is not cut, however weak the secret.
+func TestCodeSurvives(t *testing.T) {
+	t.Parallel()
+	c := wireClient(wireAnswer(400, "", `{"error":"invalid_grant"}`))
+	c.ClientSecret = NewSecret("grant")
+	_, err := NewCredentials(c, NewSecret("i")).Refresh(t.Context())
+	if e := (*Error)(nil); !errors.As(err, &e) || e.Code != "invalid_grant" || !errors.Is(err, ErrLoginRequired) {
+		t.Error(err)
+	}
+}
+
+func wireErr(_ any, err error) error { return err }
+
+type wireSource struct{ tok *Token }
+
+func (s wireSource) Token(context.Context) (*Token, error) { return s.tok, nil }
+
+// X4
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now().UTC()
+		for s, want := range map[string]time.Duration{
+			"": 0, "0": 0, "1": time.Second, "299": 299 * time.Second, "300": maxRetryAfter, "301": maxRetryAfter, "1000000000": maxRetryAfter,
+			"9223372037": 0, "99999999999999999999": 0, "-1": 0, "1.5": 0, "1e9": 0, "0x10": 0, " 5": 0, "soon": 0, "5, 6": 0,
+			now.Add(time.Minute).Format(http.TimeFormat): time.Minute, now.Add(-time.Minute).Format(http.TimeFormat): 0,
+			now.Add(time.Hour).Format(http.TimeFormat): maxRetryAfter, "Fri, 31 Dec 9999 23:59:59 GMT": maxRetryAfter, "Mon, 01 Jan 0001 00:00:00 GMT": 0,
+		} {
+			if got := retryAfter(http.Header{"Retry-After": {s}}); got != want {
+				t.Errorf("%q: %v, want %v", s, got, want)
+			}
+		}
+	})
+}
+
+// What is sent, to the byte: RFC 6749, Sections 4.1.3, 4.4.2 and 6, and what Google's tools send. // T4 T5 T7 T9 CA7 UP42
+func TestTokenRequest(t *testing.T) {
+	t.Parallel()
+	const form, verifier = "application/x-www-form-urlencoded", "&code_verifier=" + faultVerifier
+	refresh := func(token string, scopes ...string) func(c *ClientSecrets) error {
+		return func(c *ClientSecrets) error {
+			return wireErr(NewCredentials(c, NewSecret(token), scopes...).Refresh(t.Context()))
+		}
+	}
+	exchange := func(redirect, code string, params url.Values) func(c *ClientSecrets) error {
+		return func(c *ClientSecrets) error {
+			f := NewFlow(c)
+			f.RedirectURI, f.Params = redirect, params
+			if _, err := f.AuthorizationURL(); err != nil {
+				return err
+			}
+			f.attempt.Load().verifier = NewSecret(faultVerifier)
+			return wireErr(f.FetchToken(t.Context(), code))
+		}
+	}
+	for _, row := range []struct {
+		name, method, id, secret string
+		call                     func(c *ClientSecrets) error
+		auth, body               string
+	}{
+		{"RFC 6749, 4.1.3", "", "s6BhdRkqt3", "gX1fBat3bV", exchange("https://client.example.com/cb", "SplxlOBeZQQYbYS6WxSbIA", nil),
+			"Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW", "code=SplxlOBeZQQYbYS6WxSbIA" + verifier + "&grant_type=authorization_code&redirect_uri=https%3A%2F%2Fclient.example.com%2Fcb"},
+		{"RFC 6749, 6", "", "s6BhdRkqt3", "gX1fBat3bV", refresh("tGzv3JOkF0XG5Qx2TlKWIA"),
+			"Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW", "grant_type=refresh_token&refresh_token=tGzv3JOkF0XG5Qx2TlKWIA"},
+		{"RFC 6749, 4.4.2", "client_secret_basic", "s6BhdRkqt3", "gX1fBat3bV", func(c *ClientSecrets) error { return wireErr(c.TokenSource().Token(t.Context())) },
+			"Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW", "grant_type=client_credentials"},
+		{"Google, code", "client_secret_post", "cid", "s3:cr/et", exchange("http://localhost:8080/", "4/abc", url.Values{"audience": {"aud1"}}), "",
+			"audience=aud1&client_id=cid&client_secret=s3%3Acr%2Fet&code=4%2Fabc" + verifier + "&grant_type=authorization_code&redirect_uri=http%3A%2F%2Flocalhost%3A8080%2F"},
+		{"Google, refresh", "client_secret_post", "cid", "s3:cr/et", refresh("1//rt", "a", "b"), "",
+			"client_id=cid&client_secret=s3%3Acr%2Fet&grant_type=refresh_token&refresh_token=1%2F%2Frt&scope=a+b"},
+		{"public, code", "", "cid", "", exchange("http://127.0.0.1/", "c", nil), "",
+			"client_id=cid&code=c" + verifier + "&grant_type=authorization_code&redirect_uri=http%3A%2F%2F127.0.0.1%2F"},
+		{"public, refresh", "none", "cid", "", refresh("rt"), "", "client_id=cid&grant_type=refresh_token&refresh_token=rt"},
+		{"basic is encoded first", "client_secret_basic", "a:b", "p%+ ü", refresh("rt"), "Basic YSUzQWI6cCUyNSUyQislQzMlQkM=", "grant_type=refresh_token&refresh_token=rt"},
+		{"basic is encoded first, as Google does not", "", "cid", "s3:cr/et", refresh("rt"), "Basic Y2lkOnMzJTNBY3IlMkZldA==", "grant_type=refresh_token&refresh_token=rt"},
+		{"not after all", "none", "cid", "secret", refresh("rt"), "", "client_id=cid&grant_type=refresh_token&refresh_token=rt"},
+	} {
+		rec := &wireRecorder{wireTrip: wireAnswer(200, "", faultTokens)}
+		c := wireClient(rec)
+		c.AuthMethod, c.ClientID, c.ClientSecret = row.method, row.id, NewSecret(row.secret)
+		if err := row.call(c); err != nil || len(rec.reqs) != 1 {
+			t.Errorf("%s: %d requests, %v", row.name, len(rec.reqs), err)
+			continue
+		}
+		req, want := rec.reqs[0], http.Header{"Accept": {"application/json"}, "Content-Type": {form}}
+		if row.auth != "" {
+			want.Set("Authorization", row.auth)
+		}
+		if req.Method != "POST" || req.URL.String() != "https://as.example/token" || rec.bodies[0] != row.body || !reflect.DeepEqual(req.Header, want) ||
+			req.ContentLength != int64(len(row.body)) || req.GetBody != nil {
+			t.Errorf("%s: %s %s %v %d\n%s\nwant\n%s %v", row.name, req.Method, req.URL, req.Header, req.ContentLength, rec.bodies[0], row.body, want)
+		}
+		noSecret(t, req.URL.String()+req.Referer(), faultVerifier)
+	}
+
+	rec := &wireRecorder{wireTrip: wireAnswer(503, "Retry-After: 0", "")}
+	c := wireClient(rec)
+	c.AuthMethod, c.Key, c.KeyID = "private_key_jwt", asKey(), "kid-1"
+	synctest.Test(t, func(t *testing.T) {
+		if _, err := c.TokenSource("x").Token(t.Context()); err == nil || len(rec.bodies) != maxAttempts {
+			t.Errorf("%d requests, %v", len(rec.bodies), err)
+		}
+		ids := map[any]bool{}
+		for _, body := range rec.bodies {
+			form, _ := url.ParseQuery(body)
+			header, claims, err := asVerify(form.Get("client_assertion"), &asKey().PublicKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			iat, exp, now := claims["iat"].(float64), claims["exp"].(float64), float64(time.Now().Unix())
+			if claims["aud"] != "https://as.example/token" || claims["iss"] != "client" || claims["sub"] != "client" || header["kid"] != "kid-1" ||
+				exp-iat > 600 || iat > now || iat < now-12 || len(claims["jti"].(string)) < 22 || form.Get("client_secret") != "" {
+				t.Errorf("assertion %v %v", header, claims)
+			}
+			ids[claims["jti"]] = true
+		}
+		if len(ids) != maxAttempts {
+			t.Errorf("%d different assertions in %d requests", len(ids), maxAttempts)
+		}
+	})
+}
+
+// The caller's client is used as it is but for redirects and cookies, and left as it is. // T1 T2 T3 XO8 XO38 LB3
+func TestCallersClient(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		endpoint := &url.URL{Scheme: "https", Host: "as.example", Path: "/token"}
+		jar, _ := cookiejar.New(nil)
+		jar.SetCookies(endpoint, []*http.Cookie{{Name: "mine", Value: "1", Path: "/"}})
+		rec := &wireRecorder{wireTrip: wireAnswer(200, "Set-Cookie: trap=1; Path=/", faultTokens)}
+		followed := 0
+		client := &http.Client{Transport: rec, Jar: jar, Timeout: 7 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { followed++; return nil }}
+		before := *client
+		creds := NewCredentials(wireClient(nil), NewSecret(faultRT))
+		creds.client.HTTPClient = client
+		if _, err := creds.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if rec.reqs[0].Header.Get("Cookie") != "" || len(jar.Cookies(endpoint)) != 1 {
+			t.Error("cookies were sent or kept")
+		}
+		rec.wireTrip = wireAnswer(307, "Location: https://evil.example/", "")
+		if _, err := creds.Refresh(t.Context()); err == nil || len(rec.reqs) != 2 || followed != 0 {
+			t.Errorf("%v after %d requests", err, len(rec.reqs))
+		} else if strings.Contains(err.Error(), "evil") {
+			t.Errorf("the message has the Location: %v", err)
+		}
+		rec.wireTrip = func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, req.Context().Err()
+		}
+		start := time.Now()
+		_, err := creds.Refresh(t.Context())
+		if took := time.Since(start); err == nil || took < 21*time.Second || took > 23*time.Second {
+			t.Errorf("%v after %v, want 3 times the client's timeout", err, took)
+		}
+		if client.Jar != before.Jar || client.Timeout != before.Timeout || reflect.ValueOf(client.CheckRedirect).Pointer() != reflect.ValueOf(before.CheckRedirect).Pointer() {
+			t.Error("the client was changed")
+		}
+		// A client that authorizes with the tokens that it is to fetch does not wait for itself.
+		rec.wireTrip = wireAnswer(200, "", faultTokens)
+		creds = NewCredentials(wireClient(nil), NewSecret(faultRT))
+		creds.client.HTTPClient = &http.Client{Transport: &Transport{Source: creds, Base: rec}}
+		if tok, err := creds.Token(t.Context()); err != nil || !tok.Valid() || rec.reqs[len(rec.reqs)-1].Header.Get("Authorization") != "" {
+			t.Errorf("recursion: %v, %v", tok, err)
+		}
+	})
+}
+
+// A body that never ends is left after 1 MiB, and every body is closed. // T11 T12 R8
+func TestBodiesBounded(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 204, 302, 400, 503} {
+		body := &wireBody{}
+		c := wireClient(wireTrip(func(req *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: status, Header: http.Header{}, Body: body, Request: req}, nil
+		}))
+		if _, err := NewCredentials(c, NewSecret(faultRT)).Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "larger than 1 MiB") {
+			t.Errorf("%d: %v", status, err)
+		}
+		if body.read > maxBody+1 || body.closed == 0 {
+			t.Errorf("%d: read %d bytes, closed %d times", status, body.read, body.closed)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		var closed atomic.Int32
+		for n := range 1000 { // as many as there may be open files
+			c := wireClient(wireTrip(func(req *http.Request) (*http.Response, error) {
+				resp, err := wireAnswer([]int{200, 301, 400, 401, 500}[n%5], "", "x")(req)
+				resp.Body = &wireBody{r: resp.Body, count: &closed}
+				return resp, err
+			}))
+			NewCredentials(c, NewSecret(faultRT)).Refresh(t.Context())
+		}
+		if closed.Load() != 4*200+200*maxAttempts {
+			t.Errorf("%d bodies closed", closed.Load())
+		}
+	})
+}
+
+type wireBody struct {
+	r            io.Reader // nil: endless
+	read, closed int
+	count        *atomic.Int32
+}
+
+func (b *wireBody) Read(p []byte) (n int, err error) {
+	if b.r != nil {
+		return b.r.Read(p)
+	}
+	n, err = faultSpaces{}.Read(p)
+	b.read += n
+	return n, err
+}
+
+func (b *wireBody) Close() error {
+	b.closed++
+	if b.count != nil {
+		b.count.Add(1)
+	}
+	return nil
+}
+
+// Not parallel, since it looks at the whole program's memory. // T10
+func TestBombMemory(t *testing.T) {
+	bomb := faultGzip(64 << 20)
+	s := &faultServer{fault: faultAnswer(200, "Content-Encoding: gzip", bomb)}
+	transport := &http.Transport{DialContext: s.dialContext}
+	defer s.running.Wait()
+	defer transport.CloseIdleConnections()
+	c := wireClient(transport)
+	c.TokenURI = "http://127.0.0.1/token"
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := NewCredentials(c, NewSecret(faultRT)).Refresh(t.Context())
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; err == nil || grown > 16<<20 {
+		t.Errorf("%v after allocating %d KiB", err, grown>>10)
+	}
+}
+
+// A proxy sees where a request goes, and nothing of it. // T8 M9
+func TestProxySeesNothing(t *testing.T) {
+	t.Parallel()
+	shared := defaultClient.Transport.(*http.Transport)
+	if reflect.ValueOf(shared.Proxy).Pointer() != reflect.ValueOf(http.ProxyFromEnvironment).Pointer() { // which never sends loopback to a proxy
+		t.Error("the default client does not use ProxyFromEnvironment")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		var seen bytes.Buffer
+		done := make(chan bool)
+		go func() {
+			defer close(done)
+			io.Copy(&seen, far)
+		}()
+		transport := shared.Clone()
+		faultProxy(transport)
+		transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return near, nil }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := wireFlow(t, wireClient(transport)).FetchToken(ctx, faultCode)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		far.Close()
+		<-done
+		if !strings.HasPrefix(seen.String(), "CONNECT as.example:443 HTTP/1.1\r\n") || strings.Count(seen.String(), "\r\n\r\n") != 1 || !strings.HasSuffix(seen.String(), "\r\n\r\n") {
+			t.Errorf("the proxy saw %q", seen.String())
+		}
+		noSecret(t, seen.String(), faultCode, faultSecret, faultVerifier)
+		noSecret(t, err, faultAT)
+	})
+}
+
+// Nothing but an error comes of nothing. // T14
+func TestNothing(t *testing.T) {
+	t.Parallel()
+	client := wireClient(wireAnswer(200, "", faultTokens))
+	get := httptest.NewRequest("GET", "https://api.example/", nil)
+	var none context.Context
+	for name, call := range map[string]func() error{
+		"Refresh, nil context":     func() error { return wireErr(NewCredentials(client, NewSecret("x")).Refresh(none)) },
+		"Token, nil context":       func() error { return wireErr(NewCredentials(client, NewSecret("x")).Token(none)) },
+		"FetchToken, nil context":  func() error { return wireErr(wireFlow(t, client).FetchToken(none, "c")) },
+		"TokenSource, nil context": func() error { return wireErr(client.TokenSource().Token(none)) },
+		"Credentials, nil client":  func() error { return wireErr(NewCredentials(nil, NewSecret("x")).Token(t.Context())) },
+		"Credentials, no client":   func() error { return wireErr(NewCredentials(&ClientSecrets{}, NewSecret("x")).Token(t.Context())) },
+		"Credentials, no token":    func() error { return wireErr(NewCredentials(client, Secret{}).Token(t.Context())) },
+		"Credentials, zero":        func() error { return wireErr(new(Credentials).Token(t.Context())) },
+		"Credentials, zero, saved": func() error { return wireErr(new(Credentials).MarshalAuthorizedUser()) },
+		"ClientSecrets, zero":      func() error { return wireErr(new(ClientSecrets).TokenSource().Token(t.Context())) },
+		"ClientSecrets, no ID": func() error {
+			c := *client
+			c.ClientID = ""
+			return wireErr(NewCredentials(&c, NewSecret("x")).Token(t.Context()))
+		},
+		"ClientSecrets, no data": func() error { return wireErr(ParseClientSecrets(nil)) },
+		"Flow, zero":             func() error { return wireErr(new(Flow).AuthorizationURL()) },
+		"Flow, zero, code":       func() error { return wireErr(new(Flow).FetchToken(t.Context(), "c")) },
+		"Flow, nil client":       func() error { return wireErr(NewFlow(nil).AuthorizationURL()) },
+		"Flow, not begun": func() error {
+			return wireErr(NewFlow(client).FetchTokenFromRedirect(t.Context(), "http://127.0.0.1/?code=c&state="))
+		},
+		"Flow, not begun, stored":   func() error { return wireErr(NewFlow(client).Marshal()) },
+		"ResumeFlow, nothing":       func() error { return wireErr(ResumeFlow(client, nil)) },
+		"ResumeFlow, nil client":    func() error { b, _ := wireFlow(t, client).Marshal(); return wireErr(ResumeFlow(nil, b)) },
+		"RunLocalServer, nil":       func() error { return wireErr(NewInstalledAppFlow(client).RunLocalServer(none)) },
+		"RunLocalServer, no client": func() error { return wireErr(NewInstalledAppFlow(nil).RunLocalServer(t.Context())) },
+		"Transport, zero":           func() error { return wireErr(new(Transport).RoundTrip(get)) },
+		"NewClient, nil":            func() error { return wireErr(NewClient(nil).Transport.RoundTrip(get)) },
+		"CachedTokenSource, nil":    func() error { return wireErr(CachedTokenSource(nil).Token(t.Context())) },
+		"CachedTokenSource, empty":  func() error { return wireErr(CachedTokenSource(wireSource{}).Token(t.Context())) },
+		"ServiceAccount, zero":      func() error { return wireErr(new(ServiceAccountCredentials).Token(t.Context())) },
+		"ServiceAccount, no data":   func() error { return wireErr(ParseServiceAccount(nil)) },
+		"ParseCredentials, no data": func() error { return wireErr(ParseCredentials(nil)) },
+		"IDTokenVerifier, zero":     func() error { return wireErr(new(IDTokenVerifier).Verify(t.Context(), "", "")) },
+		"OpenBrowser, nothing":      func() error { return OpenBrowser("") },
+		"Token, nil":                func() error { return (*Token)(nil).check() },
+	} {
+		if err := call(); err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if (*Token)(nil).Valid() || new(Token).Valid() || (Secret{}).Reveal() != "" || NewSecret("").Reveal() != "" {
+		t.Error("something came of nothing")
+	}
+}
+
+// What is planted for the canary test.
+const (
+	canaryState = "SENTINEL-STATE-012345678901234567890123456"
+	canaryNonce = "SENTINEL-NONCE-012345678901234567890123456"
+	canaryIDT   = "SENTINEL-IDT.AAAA.BBBB"
+)
+
+func canarySecrets() []string {
+	key := asKey()
+	return append(slices.Clone(faultSecrets), canaryState, canaryNonce, canaryIDT, key.D.String(), string(key.D.Bytes()))
+}
+
+func canaryServiceAccount(t testing.TB) []byte {
+	der, err := x509.MarshalPKCS8PrivateKey(asKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := json.Marshal(map[string]string{"type": "service_account", "client_email": "sa@example.com", "private_key_id": "kid",
+		"token_uri": "https://as.example/token", "private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// Every exported type, whatever prints or encodes it, keeps its secrets. A new type needs a value here. // S1 S2 XO25 CA9
+func TestCanaryTypes(t *testing.T) {
+	t.Parallel()
+	tok := &Token{AccessToken: NewSecret(faultAT), RefreshToken: NewSecret(faultRT), IDToken: NewSecret(canaryIDT), Expiry: time.Now().Add(time.Hour), Scopes: []string{"x"}}
+	client := wireClient(wireAnswer(200, "", `{"access_token":"SENTINEL-AT/+%&<\"\\","refresh_token":"SENTINEL-RT/+%&<\"\\","id_token":"SENTINEL-IDT.AAAA.BBBB"}`))
+	client.Key = asKey()
+	flow := wireFlow(t, client)
+	flow.attempt.Load().state, flow.attempt.Load().nonce = NewSecret(canaryState), NewSecret(canaryNonce)
+	installed := NewInstalledAppFlow(client)
+	installed.Flow = flow
+	creds, err := flow.FetchToken(t.Context(), faultCode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := ParseCredentials([]byte(`{"client_id":"c","refresh_token":"SENTINEL-RT/+%&<\"\\","token":"SENTINEL-AT/+%&<\"\\","client_secret":"SENTINEL-SECRET/+%&<\"\\","id_token":"SENTINEL-IDT.AAAA.BBBB","own":"x"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sa, err := ParseServiceAccount(canaryServiceAccount(t), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier := &IDTokenVerifier{Audience: "client"}
+	cached := CachedTokenSource(wireSource{tok})
+	transport := &Transport{Source: cached, Base: wireAnswer(200, "", "")}
+	for _, src := range []TokenSource{cached, sa.WithAudience("https://api.example/")} {
+		if _, err := src.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := transport.RoundTrip(httptest.NewRequest("GET", "https://api.example/", nil)); err != nil {
+		t.Fatal(err)
+	}
+	self, _ := sa.WithAudience("https://api.example/").Token(t.Context())
+	values := map[string][]any{
+		"Secret":                    {NewSecret(faultSecret), []Secret{NewSecret(faultSecret)}, map[string]Secret{"k": NewSecret(faultSecret)}, struct{ s *Secret }{}},
+		"Token":                     {tok, *tok, []*Token{tok}, self},
+		"Error":                     {&Error{Code: "x", Description: "y"}},
+		"Transport":                 {transport, NewClient(cached), &http.Client{Transport: transport}},
+		"ClientSecrets":             {client, *client},
+		"Flow":                      {flow},
+		"InstalledAppFlow":          {installed},
+		"Credentials":               {creds, loaded, NewCredentials(client, NewSecret(faultRT))},
+		"ServiceAccountCredentials": {sa, sa.WithSubject("x"), sa.WithAudience("y"), sa.IDTokenSource("z")},
+		"ComputeCredentials":        {&ComputeCredentials{}},
+		"IDTokenVerifier":           {verifier},
+		"IDToken":                   {&IDToken{Subject: "x"}},
+		"TokenSource":               {cached, client.TokenSource("x"), impersonate(cached, "https://iam.example/", nil, nil, "")},
+		"Store":                     {FileStore(filepath.Join(t.TempDir(), "x"))},
+	}
+	for _, name := range wireCode(t).exportedTypes() {
+		if len(values[name]) == 0 {
+			t.Errorf("type %s has no value here", name)
+		}
+	}
+	for name, all := range values {
+		for _, v := range all {
+			noSecret(t, v, append(canarySecrets(), self.AccessToken.Reveal())...)
+		}
+		_ = name
+	}
+	for _, v := range []any{tok, *tok, client, NewSecret(faultSecret)} { // loudly, and not with something in its place
+		if b, err := json.Marshal(v); err == nil || b != nil {
+			t.Errorf("%T was marshaled: %s", v, b)
+		}
+	}
+	if s := NewSecret(faultSecret); fmt.Sprint(s, &s)+fmt.Sprintf("%x%d%q%#v", s, s, s, s) != strings.Repeat("[secret]", 2)+"" && s.Reveal() != faultSecret {
+		t.Error("a Secret is printed as something else")
+	}
+	if b, err := NewSecret(faultSecret).MarshalText(); err == nil || b != nil {
+		t.Errorf("a Secret was marshaled as text: %s", b)
+	}
+}
+
+// Every error that can be caused from outside keeps its secrets. // S3 S4 S5 S7 S9 B5 B7 T2
+func TestCanaryErrors(t *testing.T) {
+	t.Parallel()
+	client := wireClient(wireAnswer(200, "", `{"access_token":"a","id_token":"`+canaryIDT+`"}`))
+	client.Issuer = "https://as.example"
+	with := func(change func(c *ClientSecrets)) *ClientSecrets {
+		c := *client
+		change(&c)
+		return &c
+	}
+	redirect := func(format string, args ...any) func() error {
+		return func() error {
+			f := wireFlow(t, client)
+			f.attempt.Load().state, f.attempt.Load().nonce = NewSecret(canaryState), NewSecret(canaryNonce)
+			return wireErr(f.FetchTokenFromRedirect(t.Context(), "http://127.0.0.1/?"+fmt.Sprintf(format, args...)))
+		}
+	}
+	authorize := func(change func(c *ClientSecrets), params url.Values) func() error {
+		return func() error {
+			f := NewFlow(with(change))
+			f.RedirectURI, f.Params = "http://127.0.0.1/", params
+			return wireErr(f.AuthorizationURL())
+		}
+	}
+	trip := func(method, target string, tr *Transport) func() error {
+		return func() error {
+			return wireErr(tr.RoundTrip(httptest.NewRequestWithContext(t.Context(), method, target, nil)))
+		}
+	}
+	code := url.QueryEscape(faultCode)
+	source := wireSource{&Token{AccessToken: NewSecret(faultAT + "\n")}}
+	rows := map[string]func() error{
+		"S3 endpoint with a query": func() error {
+			c := with(func(c *ClientSecrets) {
+				c.TokenURI, c.HTTPClient = "https://as.example/token?k="+url.QueryEscape(faultAT), &http.Client{Transport: wireTrip(func(*http.Request) (*http.Response, error) { return nil, io.ErrNoProgress })}
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+			defer cancel()
+			_, err := wireFlow(t, c).FetchToken(ctx, faultCode)
+			return err
+		},
+		"S4 endpoint is no URL":     authorize(func(c *ClientSecrets) { c.TokenURI = "https://as.example/?k=SENTINEL-SECRET/+%&<\"\\\x7f" }, nil),
+		"endpoint with a password":  authorize(func(c *ClientSecrets) { c.TokenURI = "https://u:" + url.QueryEscape(faultSecret) + "@as.example/" }, nil),
+		"endpoint over http":        authorize(func(c *ClientSecrets) { c.AuthURI = "http://as.example/?k=" + url.QueryEscape(faultSecret) }, nil),
+		"endpoint with a parameter": authorize(func(c *ClientSecrets) { c.AuthURI = "https://as.example/?client_id=" + url.QueryEscape(faultSecret) }, nil),
+		"endpoint with a bad query": authorize(func(c *ClientSecrets) { c.AuthURI = "https://as.example/?a=%zz&k=" + url.QueryEscape(faultSecret) }, nil),
+		"reserved parameter":        authorize(func(*ClientSecrets) {}, url.Values{"client_secret": {faultSecret}}),
+		"no such method": func() error {
+			return wireErr(NewCredentials(with(func(c *ClientSecrets) { c.AuthMethod = "x" }), NewSecret(faultRT)).Refresh(t.Context()))
+		},
+		"redirect, no query":       func() error { return wireErr(wireFlow(t, client).FetchTokenFromRedirect(t.Context(), faultCode)) },
+		"redirect, no state":       redirect("code=%s", code),
+		"redirect, other state":    redirect("code=%s&state=%s", code, canaryNonce),
+		"redirect, state twice":    redirect("code=%s&state=%s&state=%s", code, canaryState, canaryNonce),
+		"redirect, code twice":     redirect("code=%s&code=%s&state=%s", code, code, canaryState),
+		"redirect, malformed":      redirect("code=%%zz%s&state=%s", code, canaryState),
+		"redirect, bad code":       redirect("code=%s%%00&state=%s", code, canaryState),
+		"redirect, other issuer":   redirect("code=%s&state=%s&iss=https://evil/%s", code, canaryState, canaryState),
+		"redirect, code and error": redirect("code=%s&error=x&state=%s", code, canaryState),
+		"redirect, error":          redirect("error=%s&error_description=%s&error_uri=%s&state=%s&iss=https://as.example", canaryState, canaryState, canaryState, canaryState),
+		"redirect, bad ID token":   redirect("code=%s&state=%s&iss=https://as.example", code, canaryState),
+		"code, malformed":          func() error { return wireErr(wireFlow(t, client).FetchToken(t.Context(), faultCode+"\n")) },
+		"stored, other client": func() error {
+			b, _ := wireFlow(t, client).Marshal()
+			return wireErr(ResumeFlow(wireClientNamed("other"), b))
+		},
+		"stored, malformed": func() error {
+			return wireErr(ResumeFlow(client, []byte(`{"code_verifier":"`+faultVerifier+`","state":5}`)))
+		},
+		"stored, cut": func() error { b, _ := wireFlow(t, client).Marshal(); return wireErr(ResumeFlow(client, b[:len(b)-1])) },
+		"client file, cut": func() error {
+			return wireErr(ParseClientSecrets([]byte(`{"installed":{"client_secret":"SENTINEL-SECRET/`)))
+		},
+		"client file, kind of secret": func() error {
+			return wireErr(ParseClientSecrets([]byte(`{"installed":{"client_id":"c","client_secret":["SENTINEL-SECRET/"]}}`)))
+		},
+		"client file, twice": func() error {
+			return wireErr(ParseClientSecrets([]byte(`{"installed":{"SENTINEL-SECRET/":1,"SENTINEL-SECRET/":2}}`)))
+		},
+		"client file, endpoint": func() error {
+			return wireErr(ParseClientSecrets([]byte(`{"installed":{"client_id":"c","auth_uri":"http://h/?SENTINEL-SECRET/"}}`)))
+		},
+		"credentials, kind of token": func() error { return wireErr(ParseCredentials([]byte(`{"refresh_token":{"a":"SENTINEL-SECRET/"}}`))) },
+		"credentials, malformed token": func() error {
+			return wireErr(ParseCredentials([]byte(`{"client_id":"c","refresh_token":"SENTINEL-SECRET/\n"}`)))
+		},
+		"credentials, expiry": func() error {
+			return wireErr(ParseCredentials([]byte(`{"client_id":"c","refresh_token":"r","expiry":"SENTINEL-SECRET/"}`)))
+		},
+		"credentials, endpoint": func() error {
+			return wireErr(ParseCredentials([]byte(`{"client_id":"c","refresh_token":"r","token_uri":"http://SENTINEL-SECRET:x@h/"}`)))
+		},
+		"credentials, no client": func() error { return wireErr(ParseCredentials([]byte(`{"refresh_token":"SENTINEL-SECRET/"}`))) },
+		"service account, key": func() error {
+			return wireErr(ParseServiceAccount(bytes.Replace(canaryServiceAccount(t), []byte("MII"), []byte("MJJ"), 1)))
+		},
+		"service account, key is short": func() error {
+			return wireErr(ParseServiceAccount([]byte(`{"type":"service_account","client_email":"a","token_uri":"https://h/","private_key":"SENTINEL-SECRET/"}`)))
+		},
+		"service account, kind of key": func() error {
+			return wireErr(ParseServiceAccount([]byte(`{"type":"service_account","private_key":["SENTINEL-SECRET/"]}`)))
+		},
+		"default, source": func() error {
+			return wireErr(defaultFile([]byte(`{"type":"impersonated_service_account","source_credentials":{"type":"authorized_user","refresh_token":["SENTINEL-SECRET/"]}}`), "", nil))
+		},
+		"ID token": func() error {
+			return wireErr((&IDTokenVerifier{Audience: "c"}).Verify(t.Context(), canaryIDT, canaryNonce))
+		},
+		"source, malformed token": func() error { return wireErr(CachedTokenSource(source).Token(t.Context())) },
+		"API, malformed token":    trip("GET", "https://api.example/", &Transport{Source: source}),
+		"API over http":           trip("GET", "http://api.example/?access_token="+faultVerifier, &Transport{Source: source}),
+		"API, other host":         trip("GET", "https://u:SENTINEL-SECRET@api.example/?k="+faultVerifier, &Transport{Source: source, Hosts: []string{"x"}}),
+		"API, no source":          trip("GET", "https://api.example/?k="+faultVerifier, &Transport{}),
+		"browser, scheme":         func() error { return OpenBrowser("file:///?state=" + canaryState) },
+		"browser, metacharacters": func() error { return OpenBrowser("https://as.example/?state=" + canaryState + "$(x)") },
+		"browser, no URL":         func() error { return OpenBrowser("https://as.example/?state=" + canaryState + "\x7f") },
+		"listening": func() error {
+			return wireErr((&InstalledAppFlow{Flow: wireFlow(t, client), ListenAddr: "256.0.0.1:0"}).RunLocalServer(t.Context()))
+		},
+	}
+	for name, call := range rows {
+		err := call()
+		if err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("%s: not printable: %q", name, err)
+		}
+		noSecret(t, err, append(canarySecrets(), "SENTINEL-SECRET")...)
+		faultWalk(t, reflect.ValueOf(err), map[any]bool{})
+	}
+}
+
+func wireClientNamed(id string) *ClientSecrets {
+	c := wireClient(nil)
+	c.ClientID = id
+	return c
+}
+
+// What a sign-in leaves outside of the program: a page, its header, the terminal, the arguments and the environment
+// of the launcher. // S11 S8 B4
+func TestCanaryOutside(t *testing.T) {
+	as := NewTestServer(t)
+	as.ClientSecret = "SENTINEL-SECRET-0123456789"
+	client, err := ParseClientSecrets(as.ClientSecretsJSON("installed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, deny := range []string{"", "access_denied"} {
+		as.Deny = deny
+		var prompt bytes.Buffer
+		flow := NewInstalledAppFlow(client, "openid")
+		var secrets []string
+		flow.Prompt, flow.OpenBrowser = &prompt, func(target string) error {
+			u, _ := url.Parse(target)
+			secrets = []string{as.ClientSecret, u.Query().Get("state"), u.Query().Get("nonce"), u.Query().Get("code_challenge")}
+			return as.Browser(target)
+		}
+		creds, err := flow.RunLocalServer(t.Context())
+		if (err != nil) != (deny != "") {
+			t.Fatal(err)
+		}
+		status, header, page := as.Page()
+		requests := as.Requests()
+		form := requests[len(requests)-1].Form
+		if deny == "" {
+			tok, _ := creds.Token(t.Context())
+			secrets = append(secrets, form.Get("code"), form.Get("code_verifier"), tok.AccessToken.Reveal(), tok.RefreshToken.Reveal(), tok.IDToken.Reveal())
+		}
+		if status == 0 || len(secrets) < 4 {
+			t.Fatal(status, page)
+		}
+		noSecret(t, page, secrets...)
+		noSecret(t, header, secrets...)
+		noSecret(t, prompt.String(), secrets[0]) // the URL with the state is what it is for
+		if deny == "" {
+			noSecret(t, prompt.String(), secrets[4:]...)
+		}
+	}
+	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
+		return // the launcher can't be replaced
+	}
+	// The launcher is a script that says what it was given.
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if out, err := exec.Command("mkfifo", pipe).CombinedOutput(); err != nil {
+		t.Skipf("%s %v", out, err)
+	}
+	script := "#!/bin/sh\n{ echo \"$#\"; for a in \"$@\"; do echo \"$a\"; done; env; echo END; } > '" + pipe + "'\n"
+	if err := os.WriteFile(filepath.Join(dir, "xdg-open"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	said, err := os.OpenFile(pipe, os.O_RDWR, 0) // both ends, so that opening does not wait
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close()
+	said.SetReadDeadline(time.Now().Add(10 * time.Second))
+	flow := wireFlow(t, wireClient(nil))
+	target, err := flow.AuthorizationURL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := OpenBrowser(target); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for b, line := make([]byte, 1), ""; len(lines) == 0 || lines[len(lines)-1] != "END"; {
+		if _, err := said.Read(b); err != nil {
+			t.Fatal(err, lines)
+		}
+		if line += string(b); b[0] == '\n' {
+			lines, line = append(lines, strings.TrimSuffix(line, "\n")), ""
+		}
+	}
+	if lines[0] != "1" || lines[1] != target {
+		t.Errorf("arguments: %q", lines[:2])
+	}
+	noSecret(t, strings.Join(lines, "\n"), faultSecret, flow.attempt.Load().verifier.Reveal())
+	for _, v := range lines[2 : len(lines)-1] {
+		if name, _, _ := strings.Cut(v, "="); !slices.Contains([]string{"PWD", "OLDPWD", "SHLVL", "_"}, name) && !slices.Contains(os.Environ(), v) && !strings.Contains(strings.Join(os.Environ(), "\n"), v) {
+			t.Errorf("the launcher has another environment: %q", v)
+		}
+	}
+	noSecret(t, strings.Join(lines[2:], "\n"), flow.attempt.Load().state.Reveal())
+}
+
+// The package's own source, but for tests.
+type wireSources struct {
+	fset  *token.FileSet
+	files []*ast.File
+	text  map[string]string
+	info  *types.Info
+}
+
+var wireParse = sync.OnceValues(func() (*wireSources, error) {
+	s := &wireSources{fset: token.NewFileSet(), text: map[string]string{}, info: &types.Info{Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}}
+	names, err := filepath.Glob("*.go")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		f, err := parser.ParseFile(s.fset, name, data, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return nil, err
+		}
+		s.files, s.text[name] = append(s.files, f), string(data)
+	}
+	conf := types.Config{Error: func(error) {}} // imports are not resolved, which is enough for names
+	conf.Check("oauth2", s.fset, s.files, s.info)
+	return s, nil
+})
+
+func wireCode(t testing.TB) *wireSources {
+	s, err := wireParse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *wireSources) exportedTypes() (names []string) {
+	for id, obj := range s.info.Defs {
+		if _, ok := obj.(*types.TypeName); ok && id.IsExported() && obj.Parent() == obj.Pkg().Scope() {
+			names = append(names, id.Name)
+		}
+	}
+	return names
+}
+
+// What the source must not have. // X3 X6 X7 S8 S12 S13 B9 PY16 CA8 XO38
+func TestSource(t *testing.T) {
+	t.Parallel()
+	s := wireCode(t)
+	if len(s.files) < 5 {
+		t.Fatal("the source was not found")
+	}
+	mod, err := os.ReadFile("go.mod")
+	if err != nil || regexp.MustCompile(`(?m)^(require|replace|toolchain|tool)\b`).Match(mod) {
+		t.Errorf("X7: go.mod: %v\n%s", err, mod)
+	}
+	slogAllowed := []string{"Value", "StringValue", "NewLogLogger", "DiscardHandler", "LevelError"}
+	secretName := regexp.MustCompile(`(?i)(^|\.|\()(state|nonce|verifier|secret|at_?hash|signature|sig)\b`)
+	constant := regexp.MustCompile(`^("[^"]*"|nil|[0-9]+|http\.\w+)$`)
+	for _, f := range s.files {
+		name := s.fset.Position(f.Pos()).Filename
+		for pattern, id := range map[string]string{`//go:(build|linkname|embed|generate)`: "X6", `// \+build`: "X6", `InsecureSkipVerify`: "B9", `tls\.Config\b`: "B9"} {
+			if regexp.MustCompile(pattern).MatchString(s.text[name]) {
+				t.Errorf("%s: %s has %s", id, name, pattern)
+			}
+		}
+		for _, imp := range f.Imports {
+			path, _ := strconv.Unquote(imp.Path.Value)
+			if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") || imp.Name != nil {
+				t.Errorf("X7: %s imports %s", name, imp.Path.Value)
+			}
+			if slices.Contains([]string{"unsafe", "C", "reflect", "log", "math/rand", "math/rand/v2", "plugin", "encoding/gob", "html/template", "text/template", "expvar", "net/http/pprof"}, path) {
+				t.Errorf("X6 S8 S13: %s imports %s", name, path)
+			}
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			at := func(id, what string) { t.Helper(); t.Errorf("%s: %s: %s", id, s.fset.Position(n.Pos()), what) }
+			root := func(e ast.Expr) types.Object {
+				for {
+					switch x := e.(type) {
+					case *ast.IndexExpr:
+						e = x.X
+					case *ast.SelectorExpr:
+						e = x.X
+					case *ast.StarExpr:
+						e = x.X
+					case *ast.ParenExpr:
+						e = x.X
+					case *ast.Ident:
+						return s.info.Uses[x]
+					default:
+						return nil
+					}
+				}
+			}
+			global := func(e ast.Expr) bool {
+				v, ok := root(e).(*types.Var)
+				return ok && !v.IsField() && v.Pkg() != nil && v.Parent() == v.Pkg().Scope()
+			}
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				if n.Recv == nil && (n.Name.Name == "init" || n.Name.Name == "main") {
+					at("X6", "func "+n.Name.Name)
+				}
+			case *ast.AssignStmt:
+				if slices.ContainsFunc(n.Lhs, global) {
+					at("X6", "a variable of the package is written")
+				}
+			case *ast.IncDecStmt:
+				if global(n.X) {
+					at("X6", "a variable of the package is written")
+				}
+			case *ast.SelectorExpr:
+				pkg, _ := n.X.(*ast.Ident)
+				if pkg == nil || s.info.Uses[pkg] == nil {
+					break
+				}
+				if _, ok := s.info.Uses[pkg].(*types.PkgName); !ok {
+					break
+				}
+				switch full := pkg.Name + "." + n.Sel.Name; {
+				case pkg.Name == "slog" && !slices.Contains(slogAllowed, n.Sel.Name), strings.HasPrefix(full, "fmt.Print"), full == "os.Stdout":
+					at("S8", full)
+				case full == "fmt.Sscan", full == "fmt.Sscanf": // which stop at what they can't read
+					at("X3", full)
+				case full == "http.DefaultClient", full == "http.Get", full == "http.PostForm", full == "http.Post":
+					at("T13", full)
+				}
+			case *ast.CallExpr:
+				if id, ok := n.Fun.(*ast.Ident); ok && (id.Name == "print" || id.Name == "println") && s.info.Uses[id] != nil && s.info.Uses[id].Pkg() == nil {
+					at("S8", id.Name)
+				}
+			case *ast.BinaryExpr:
+				x, y := types.ExprString(n.X), types.ExprString(n.Y)
+				if (n.Op == token.EQL || n.Op == token.NEQ) && (secretName.MatchString(x) && !constant.MatchString(y) || secretName.MatchString(y) && !constant.MatchString(x)) {
+					at("S12", x+" "+n.Op.String()+" "+y)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// FuzzTokenResponse: whatever a token endpoint answers, there is a token or an error, and the error does not have what was sent.
+func FuzzTokenResponse(f *testing.F) {
+	for _, body := range []string{faultTokens, `{"error":"invalid_grant","error_description":"bad ` + faultVerifier + `"}`, `{"access_token":"a","expires_in":"3600.5","scope":"a b"}`,
+		`{"access_token":"a","refresh_token":"b","expires_in":-1}`, `{"error":{"status":"` + faultVerifier + `","message":"x"}}`, `{"access_token":"a","x":[{"y":1e400}]}`,
+		`<html>`, ``, `null`, `[]`, `{`, `"\ud800"`, `{"access_token":"\u0061","access\u005ftoken":"b"}`, `{"error":"` + faultVerifier[:20] + faultVerifier + `"}`} {
+		f.Add(200, "", body)
+		f.Add(400, "Content-Type: text/html", body)
+		f.Add(503, "Retry-After: 7", body)
+	}
+	f.Fuzz(func(t *testing.T, status int, header, body string) {
+		if status < 100 || status > 999 {
+			return
+		}
+		c := wireClient(wireAnswer(status, header, body))
+		form := url.Values{"refresh_token": {faultVerifier}}
+		ans, err := c.post(t.Context(), "testing", c.TokenURI, form, true)
+		if (ans == nil) != (err != nil) {
+			t.Fatalf("an answer, or an error: %v %v", ans, err)
+		}
+		var tok *Token
+		if err == nil {
+			if status/100 != 2 {
+				t.Fatalf("status %d is a success", status)
+			}
+			tok, err = ans.token("x")
+		}
+		if err == nil && (!tok.Valid() || tok.check() != nil || !tok.RefreshToken.empty() && !validToken(tok.RefreshToken.Reveal()) || tok.Expiry.After(time.Now().Add(maxLifetime+time.Hour))) {
+			t.Fatalf("unusable token %+v", tok)
+		}
+		if err == nil {
+			return
+		}
+		var e *Error
+		if !errors.As(err, &e) || e.StatusCode != status || len(e.Description) > maxErrorText || len(e.Code) > maxErrorCode || e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter {
+			t.Fatalf("unusable error %#v", err)
+		}
+		for _, s := range []string{err.Error(), e.Code, e.Description, e.URI} {
+			if strings.Contains(s, faultVerifier) || strings.Contains(s, "SENTINEL-SECRET/+%&<") || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+				t.Fatalf("error %q", s)
+			}
+		}
+	})
+}
+
+// FuzzObject: parseObject sees what encoding/json sees, and refuses what has two meanings.
+func FuzzObject(f *testing.F) {
+	for _, s := range []string{`{}`, `{"a":1,"b":[{"c":null}],"d":"\"}"}`, ` { "a" : { "b" : [ 1 , 2e-5 , true ] } , "" : "" } `, `{"a":1,"\u0061":2}`, `{"a":{"x":1,"x":2}}`, `[]`, `5`,
+		`{"a":"\ud800","\\":"\/"}`, "{\"\xff\":1}", `{"a":1}{}`, "\ufeff{}", `{"a":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, `{"a":1,"A":2}`, "{\"k\":\t1}\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := parseObject(data)
+		if (got == nil) != (err != nil) {
+			t.Fatalf("an object, or an error: %v %v", got, err)
+		}
+		refused := len(data) > maxBody || !utf8.Valid(data) || !json.Valid(data) || !strings.HasPrefix(strings.TrimLeft(string(data), " \t\r\n"), "{")
+		if !refused {
+			refused = wireAmbiguous(json.NewDecoder(bytes.NewReader(data)))
+		}
+		if refused != (err != nil) {
+			t.Fatalf("%q: refused %v, got %v", data, refused, err)
+		}
+		if err != nil {
+			return
+		}
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(data, &want); err != nil || len(want) != len(got) {
+			t.Fatalf("%q: %v, want %v, %v", data, got, want, err)
+		}
+		for name, raw := range want {
+			if got[name] != string(raw) {
+				t.Fatalf("%q: member %q is %q, want %q", data, name, got[name], raw)
+			}
+			var s string
+			if raw[0] == '"' && (json.Unmarshal(raw, &s) != nil || unquote(got[name]) != s) {
+				t.Fatalf("%q: %q reads %q, want %q", data, name, unquote(got[name]), s)
+			}
+		}
+	})
+}
+
+// wireAmbiguous reports whether valid JSON has a name twice in an object, or is nested too deeply.
+func wireAmbiguous(d *json.Decoder) bool {
+	type level struct {
+		names map[string]bool // nil for an array
+		key   bool            // a name is next
+	}
+	var stack []level
+	d.UseNumber()
+	for {
+		tok, err := d.Token()
+		if err != nil {
+			return false
+		}
+		if top := len(stack) - 1; top >= 0 && stack[top].names != nil && tok != json.Delim('}') {
+			if name, ok := tok.(string); stack[top].key && ok {
+				if stack[top].names[name] {
+					return true
+				}
+				stack[top].names[name], stack[top].key = true, false
+				continue
+			}
+			stack[top].key = true
+		}
+		switch tok {
+		case json.Delim('{'):
+			stack = append(stack, level{names: map[string]bool{}, key: true})
+		case json.Delim('['):
+			stack = append(stack, level{})
+		case json.Delim('}'), json.Delim(']'):
+			stack = stack[:len(stack)-1]
+		}
+		if len(stack) > maxDepth {
+			return true
+		}
+	}
+}

@@ -177,7 +177,10 @@ func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
 	if err != nil {
 		return fmt.Errorf("oauth2: the issuer %w", err)
 	}
-	path := strings.TrimSuffix(u.Path, "/")
+	if u.RawQuery != "" || u.ForceQuery {
+		return errors.New("oauth2: the issuer has a query (RFC 8414, Section 2)")
+	}
+	path := strings.TrimSuffix(u.EscapedPath(), "/")
 	r := &request{op: "discovering the authorization server", client: c.HTTPClient, url: u.Scheme + "://" + u.Host + path + "/.well-known/openid-configuration"}
 	ans, err := r.do(ctx)
 	if e := (*Error)(nil); errors.As(err, &e) && e.StatusCode == http.StatusNotFound { // a server without OpenID
@@ -271,18 +274,18 @@ func (c *ClientSecrets) TokenSource(scopes ...string) TokenSource {
 		if len(scopes) > 0 {
 			form.Set("scope", strings.Join(scopes, " "))
 		}
-		ans, err := c.post(ctx, "signing the client in", c.TokenURI, form, false)
-		if err != nil {
-			return nil, err
-		}
-		return ans.token(joinScopes(scopes))
+		return c.request("signing the client in", c.TokenURI, form).token(ctx, scopes)
 	}}
 }
 
-// post sends form, with client authentication, to the endpoint uri, which errors call by its
-// name.
+// request returns a request of form, with client authentication, to the endpoint uri.
+func (c *ClientSecrets) request(op, uri string, form url.Values) *request {
+	return &request{op: op, url: uri, form: form, authenticate: c.authenticate, client: c.HTTPClient}
+}
+
 func (c *ClientSecrets) post(ctx context.Context, op, uri string, form url.Values, once bool) (*answer, error) {
-	r := &request{op: op, url: uri, form: form, authenticate: c.authenticate, client: c.HTTPClient, once: once}
+	r := c.request(op, uri, form)
+	r.once = once
 	return r.do(ctx)
 }
 
@@ -321,8 +324,8 @@ func (c *ClientSecrets) authenticate(form url.Values, header http.Header) error 
 			return fmt.Errorf("oauth2: the client's Key: %w", err)
 		}
 		issued := time.Now().Add(-backdate).Unix()
-		assertion, err := signer.sign(map[string]any{"iss": c.ClientID, "sub": c.ClientID, "aud": c.TokenURI,
-			"jti": randomSecret().Reveal(), "iat": issued, "exp": issued + int64(clientLifetime/time.Second)})
+		assertion, err := signer.sign(&jwtClaims{Issuer: c.ClientID, Subject: c.ClientID, Audience: c.TokenURI, ID: randomSecret().Reveal(),
+			IssuedAt: issued, Expiry: issued + int64(clientLifetime/time.Second)}, nil)
 		if err != nil {
 			return err
 		}

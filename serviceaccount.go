@@ -143,28 +143,26 @@ func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ *Token) (*Token
 	}
 	r := &request{op: "signing in as " + printable(s.Email, 256), url: s.TokenURI, client: s.HTTPClient, form: url.Values{
 		"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {assertion}}}
+	if !s.idToken {
+		return r.token(ctx, s.Scopes)
+	}
 	ans, err := r.do(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if !s.idToken {
-		return ans.token(joinScopes(s.Scopes))
 	}
 	return ans.idToken(ans.fields().str("id_token"))
 }
 
 // idToken returns an ID token that is to be used as an access token.
 func (a *answer) idToken(raw string) (*Token, error) {
-	_, payload, _, err := splitJWT(raw)
-	var claims *IDToken
-	if err == nil {
-		claims, err = parseClaims(payload)
-	}
+	claims, err := parseClaims(raw)
 	if err != nil || !validToken(raw) || claims.Expiry.IsZero() {
 		return nil, a.bad("has no usable ID token")
 	}
 	return &Token{AccessToken: NewSecret(strings.Clone(raw)), Type: "Bearer", Expiry: claims.Expiry}, nil
 }
+
+var errNoAudience = errors.New("oauth2: an ID token needs an audience")
 
 // assertion returns a JWT that the account signs: for the token endpoint (RFC 7523, Section 3), or as
 // an access token of its own.
@@ -172,30 +170,27 @@ func (s *ServiceAccountCredentials) assertion(now time.Time) (string, error) {
 	if s.signer == nil {
 		return "", errors.New("oauth2: the service account has no key; make it with ParseServiceAccount")
 	}
-	issued := now.Add(-backdate).Unix()
-	claims := map[string]any{"iss": s.Email, "iat": issued, "exp": issued + int64(assertionLifetime/time.Second)}
+	c := jwtClaims{Issuer: s.Email, Subject: s.Subject, Audience: s.TokenURI, IssuedAt: now.Add(-backdate).Unix()}
+	c.Expiry = c.IssuedAt + int64(assertionLifetime/time.Second)
 	switch {
 	case s.selfSigned && s.Subject != "":
 		return "", errors.New("oauth2: a self-signed token can't act for a Subject; use WithSubject without WithAudience")
-	case s.selfSigned && s.audience == "":
-		claims["sub"], claims["scope"] = s.Email, strings.Join(s.Scopes, " ")
+	case s.idToken && s.audience == "":
+		return "", errNoAudience
 	case s.selfSigned:
-		claims["sub"], claims["aud"] = s.Email, s.audience
+		c.Subject, c.Audience = s.Email, s.audience
 	case s.idToken:
-		claims["aud"], claims["target_audience"] = s.TokenURI, s.audience
-	default:
-		claims["aud"], claims["scope"] = s.TokenURI, strings.Join(s.Scopes, " ")
+		c.TargetAudience = s.audience
 	}
-	if s.Subject != "" {
-		claims["sub"] = s.Subject
+	if c.Audience == "" || !s.selfSigned && !s.idToken {
+		c.Scope = strings.Join(s.Scopes, " ")
 	}
-	for name, v := range s.Claims {
-		if slices.Contains([]string{"iss", "sub", "aud", "iat", "exp", "scope", "target_audience"}, name) {
+	for _, name := range reservedClaims {
+		if _, ok := s.Claims[name]; ok {
 			return "", fmt.Errorf("oauth2: Claims has %q, which the package sets itself", name)
 		}
-		claims[name] = v
 	}
-	return s.signer.sign(claims)
+	return s.signer.sign(&c, s.Claims)
 }
 
 // impersonate returns the tokens of a service account that src may act as, from url (the IAM

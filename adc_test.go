@@ -1,0 +1,873 @@
+package oauth2
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// adcServer is a metadata server on loopback. What answers is answer, if that is set.
+type adcServer struct {
+	*httptest.Server
+	mu       sync.Mutex
+	requests []*http.Request
+	answer   func(w http.ResponseWriter, r *http.Request) bool
+}
+
+// adcIDToken is what the server hands out as an ID token.
+func adcIDToken() string {
+	return jwSign(asKey(), `{"alg":"RS256"}`, jwClaims("aud", `"https://run.example"`))
+}
+
+func (s *adcServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.requests = append(s.requests, r.Clone(context.Background()))
+	answer := s.answer
+	s.mu.Unlock()
+	if r.Header.Get("Metadata-Flavor") != "Google" || r.Header.Get("X-Forwarded-For") != "" || r.Method != "GET" {
+		w.WriteHeader(403)
+		return
+	}
+	w.Header().Set("Metadata-Flavor", "Google")
+	if answer != nil && answer(w, r) {
+		return
+	}
+	account, ok := strings.CutPrefix(r.URL.EscapedPath(), "/computeMetadata/v1/instance/service-accounts/")
+	account, leaf, _ := strings.Cut(account, "/")
+	switch {
+	case r.URL.EscapedPath() == "/computeMetadata/v1/project/project-id":
+		io.WriteString(w, "project-1")
+	case !ok || account != "default" && account != url.PathEscape(saEmail):
+		http.NotFound(w, r)
+	case leaf == "token":
+		asJSON(w, 200, asAnswer{"access_token": "mt-" + account, "expires_in": 3599, "token_type": "Bearer"})
+	case leaf == "email":
+		io.WriteString(w, saEmail)
+	case leaf == "identity" && r.URL.Query().Get("format") == "full":
+		io.WriteString(w, adcIDToken())
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (s *adcServer) uris() (uris []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.requests {
+		uris = append(uris, strings.TrimPrefix(r.RequestURI, "/computeMetadata/v1/"))
+	}
+	s.requests = nil
+	return uris
+}
+
+// adcStart clears the environment, but for a metadata server, which it starts.
+func adcStart(t *testing.T) *adcServer {
+	asKey() // takes longer than the server may
+	s := &adcServer{}
+	s.Server = httptest.NewServer(s)
+	t.Cleanup(func() { s.Close(); metadataClient.CloseIdleConnections() })
+	home := t.TempDir()
+	for name, value := range map[string]string{"HOME": home, "APPDATA": home, "CLOUDSDK_CONFIG": "", "GOOGLE_APPLICATION_CREDENTIALS": "", "GOOGLE_CLOUD_PROJECT": "",
+		"GOOGLE_CLOUD_QUOTA_PROJECT": "", "NO_GCE_CHECK": "", "GCE_METADATA_HOST": s.Listener.Addr().String()} {
+		t.Setenv(name, value)
+	}
+	return s
+}
+
+// adcFile writes a file of credentials and names it to GOOGLE_APPLICATION_CREDENTIALS.
+func adcFile(t *testing.T, members any) string {
+	t.Helper()
+	data, ok := members.([]byte)
+	if !ok {
+		data, _ = json.Marshal(members)
+	}
+	name := filepath.Join(t.TempDir(), "credentials.json")
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", name)
+	return name
+}
+
+// TestMetadata: what is asked for, and what comes out. // G1 G6 G19 UP37
+func TestMetadata(t *testing.T) {
+	s := adcStart(t)
+	for _, tt := range []struct {
+		name string
+		get  func(ctx context.Context) (string, error)
+		uri  string // "": no request
+		want string // "": an error
+	}{
+		{"token", adcToken(&ComputeCredentials{}), "instance/service-accounts/default/token", "mt-default"},
+		{"scopes", adcToken(&ComputeCredentials{Scopes: []string{"https://a/x", "b"}}), "instance/service-accounts/default/token?scopes=https%3A%2F%2Fa%2Fx%2Cb", "mt-default"},
+		{"a scope with an ampersand", adcToken(&ComputeCredentials{Scopes: []string{"a&x=1#y"}}), "instance/service-accounts/default/token?scopes=a%26x%3D1%23y", "mt-default"}, // G6
+		{"account", adcToken(&ComputeCredentials{Account: saEmail}), "instance/service-accounts/" + url.PathEscape(saEmail) + "/token", "mt-" + saEmail},
+		{"ID token", adcToken((&ComputeCredentials{Scopes: []string{"a"}}).IDTokenSource("https://run.example/a?b=c&d")), "instance/service-accounts/default/identity?format=full&audience=https%3A%2F%2Frun.example%2Fa%3Fb%3Dc%26d", "JWT"},
+		{"ID token for an injected audience", adcToken((&ComputeCredentials{}).IDTokenSource("aud&format=none#x")), "instance/service-accounts/default/identity?format=full&audience=aud%26format%3Dnone%23x", "JWT"}, // G19
+		{"ID token of an account", adcToken((&ComputeCredentials{Account: saEmail}).IDTokenSource("x")), "instance/service-accounts/" + url.PathEscape(saEmail) + "/identity?format=full&audience=x", "JWT"},
+		{"project", (&ComputeCredentials{}).ProjectID, "project/project-id", "project-1"},
+		{"e-mail", (&ComputeCredentials{}).Email, "instance/service-accounts/default/email", saEmail},
+		{"no such account", adcToken(&ComputeCredentials{Account: "nobody@example.com"}), "instance/service-accounts/nobody@example.com/token", ""}, // M61
+		// G6
+		{"account is a path", adcToken(&ComputeCredentials{Account: "default/../../x"}), "", ""},
+		{"account is above", adcToken(&ComputeCredentials{Account: ".."}), "", ""},
+		{"account above, ID token", adcToken((&ComputeCredentials{Account: ".."}).IDTokenSource("x")), "", ""},
+		{"account is above, e-mail", (&ComputeCredentials{Account: ".."}).Email, "", ""},
+		{"account with a query", adcToken(&ComputeCredentials{Account: "default?x"}), "", ""},
+		{"account is encoded", adcToken(&ComputeCredentials{Account: "default%2f.."}), "", ""},
+		{"account with a line end", adcToken(&ComputeCredentials{Account: "x\r\nY: z"}), "", ""},
+	} {
+		got, err := tt.get(t.Context())
+		if tt.want == "JWT" {
+			if _, claims, err := asVerify(got, &asKey().PublicKey); err != nil || claims["aud"] != "https://run.example" {
+				t.Error(tt.name, claims, err)
+			}
+		} else if got != tt.want {
+			t.Errorf("%s: %q, %v", tt.name, got, err)
+		}
+		if (err == nil) != (tt.want != "") || err != nil && (!strings.HasPrefix(err.Error(), "oauth2: ") || strings.ContainsAny(err.Error(), "\r\n")) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if e := (*Error)(nil); errors.As(err, &e) && (e.StatusCode != 404 || e.Temporary()) { // M61
+			t.Error(tt.name, err)
+		}
+		if uris := s.uris(); strings.Join(uris, " ") != tt.uri {
+			t.Errorf("%s: asked for %q, want %q", tt.name, uris, tt.uri)
+		}
+	}
+	src := &ComputeCredentials{}
+	for range 3 {
+		if tok, err := src.Token(t.Context()); err != nil || time.Until(tok.Expiry) < 3590*time.Second {
+			t.Error(tok, err)
+		}
+	}
+	if uris := s.uris(); len(uris) != 1 {
+		t.Error("not cached:", uris)
+	}
+}
+
+func adcToken(src TokenSource) func(ctx context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		tok, err := src.Token(ctx)
+		if err != nil {
+			return "", err
+		}
+		return tok.AccessToken.Reveal(), nil
+	}
+}
+
+// TestMetadataIDToken: whoever asks for an ID token never gets an access token in its place.
+func TestMetadataIDToken(t *testing.T) {
+	s := adcStart(t)
+	if got, err := adcToken((&ComputeCredentials{}).IDTokenSource(""))(t.Context()); err == nil || len(s.uris()) != 0 {
+		t.Errorf("no audience: %q, %v", got, err)
+	}
+	for _, answer := range []string{"", "x", "a.b.c", `{"access_token":"SENTINEL"}`, "<html>", adcIDToken() + "\nx", strings.Repeat("a", maxJWT) + ".b.c", jwSign(asKey(), "{}", "{}")} { // G19
+		s.mu.Lock()
+		s.answer = func(w http.ResponseWriter, _ *http.Request) bool { io.WriteString(w, answer); return true }
+		s.mu.Unlock()
+		if got, err := adcToken((&ComputeCredentials{}).IDTokenSource("x"))(t.Context()); err == nil || strings.Contains(err.Error(), "SENTINEL") {
+			t.Errorf("%.40q: accepted %q, %v", answer, got, err)
+		}
+	}
+}
+
+// TestMetadataAnswers: an answer that is not marked, is a redirect, or has no sound token in it is an error at once.
+func TestMetadataAnswers(t *testing.T) {
+	s := adcStart(t)
+	const good = `{"access_token":"SENTINEL-t","expires_in":3599,"token_type":"Bearer"}`
+	for _, tt := range []struct {
+		name, flavor, body, want string
+		status                   int
+	}{
+		{"no flavor", "", good, "metadata server", 200},                                                     // G2 M63 PY15
+		{"another flavor", "google", good, "metadata server", 200},                                          // G2 M63 PY15
+		{"captive portal", "", "<html>", "metadata server", 200},                                            // G2 M63
+		{"refused without flavor", "", "", "metadata server", 404},                                          // G2 M63
+		{"redirect", "Google", good, "redirect", 302},                                                       // G4
+		{"permanent redirect", "Google", good, "redirect", 308},                                             // G4
+		{"gone", "Google", "", "404", 404},                                                                  // M61
+		{"forbidden", "Google", `{"error":"x"}`, "403", 403},                                                // M61
+		{"empty", "Google", "", "empty", 200},                                                               // G18
+		{"no token", "Google", `{}`, "access_token", 200},                                                   // G18
+		{"HTML", "Google", "<html>", "not a JSON object", 200},                                              // G18
+		{"negative lifetime", "Google", `{"access_token":"SENTINEL-t","expires_in":-1}`, "expires_in", 200}, // G18
+		{"another type", "Google", `{"access_token":"SENTINEL-t","token_type":"mac"}`, "token_type", 200},   // G18
+		{"line end in the token", "Google", `{"access_token":"SENTINEL\r\nX: y"}`, "access_token", 200},     // G18
+		{"two tokens", "Google", `{"access_token":"SENTINEL-t","access_token":"SENTINEL-u"}`, "twice", 200}, // G18
+		{"more behind", "Google", good + good, "not valid JSON", 200},                                       // G18
+		{"error in a success", "Google", `{"access_token":"SENTINEL-t","error":"x"}`, "answered x", 200},    // G18
+		{"too large", "Google", `{"x":"` + strings.Repeat("a", 1<<20) + `"}`, "1 MiB", 200},                 // G18
+	} {
+		evil := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error(tt.name, "was followed") }))
+		s.mu.Lock()
+		s.answer = func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Metadata-Flavor", tt.flavor)
+			w.Header().Set("Location", evil.URL)
+			w.WriteHeader(tt.status)
+			io.WriteString(w, tt.body)
+			return true
+		}
+		s.mu.Unlock()
+		got, err := adcToken(&ComputeCredentials{})(t.Context())
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "SENTINEL") || strings.Contains(err.Error(), evil.URL) {
+			t.Errorf("%s: %q, %v", tt.name, got, err)
+		}
+		if uris := s.uris(); len(uris) != 1 {
+			t.Errorf("%s: %q", tt.name, uris)
+		}
+		evil.Close()
+	}
+	for _, answer := range []string{"", "project 1", "p\r\nX: y", strings.Repeat("p", maxErrorText), "<html>"} { // G16
+		s.mu.Lock()
+		s.answer = func(w http.ResponseWriter, _ *http.Request) bool { io.WriteString(w, answer); return true }
+		s.mu.Unlock()
+		if got, err := (&ComputeCredentials{}).ProjectID(t.Context()); err == nil {
+			t.Errorf("project %.20q: %q", answer, got)
+		}
+	}
+}
+
+// adcMemory answers metadata requests in memory, with the statuses in turn.
+type adcMemory struct {
+	statuses []int
+	times    []time.Time
+	header   http.Header
+}
+
+func (m *adcMemory) RoundTrip(r *http.Request) (*http.Response, error) {
+	m.times = append(m.times, time.Now())
+	status := m.statuses[min(len(m.times), len(m.statuses))-1]
+	if status == 0 {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	header := http.Header{"Metadata-Flavor": {"Google"}}
+	maps.Copy(header, m.header)
+	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(`{"access_token":"t"}`)), Request: r}, nil
+}
+
+// TestMetadataRetries: a server that is still booting is asked again, within the caller's time; each attempt has 3 s. // M62 UP37
+func TestMetadataRetries(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		statuses []int
+		header   http.Header
+		timeout  time.Duration
+		ok       bool
+		attempts int
+		least    time.Duration
+		most     time.Duration
+	}{
+		{"503, 429, 200", []int{503, 429, 200}, nil, time.Hour, true, 3, 0, 1500 * time.Millisecond},
+		{"503 for good", []int{503}, nil, time.Hour, false, 3, 0, 1500 * time.Millisecond},
+		{"404", []int{404}, nil, time.Hour, false, 1, 0, 0},                                       // M61
+		{"no flavor", []int{200}, http.Header{"Metadata-Flavor": nil}, time.Hour, false, 1, 0, 0}, // M63
+		{"Retry-After", []int{503, 200}, http.Header{"Retry-After": {"7"}}, time.Hour, true, 2, 7 * time.Second, 7 * time.Second},
+		{"Retry-After past the end", []int{503, 200}, http.Header{"Retry-After": {"7"}}, 5 * time.Second, false, 1, 0, 0},
+		{"black hole", []int{0}, nil, time.Hour, false, 3, 9 * time.Second, 10500 * time.Millisecond}, // G7
+		{"black hole and a deadline", []int{0}, nil, time.Second, false, 1, time.Second, time.Second}, // G7
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &adcMemory{statuses: tt.statuses, header: tt.header}
+			r := &request{op: "asking", url: "http://metadata.example/token", client: &http.Client{Transport: m}, metadata: true}
+			ctx, cancel := context.WithTimeout(t.Context(), tt.timeout)
+			defer cancel()
+			began := time.Now()
+			ans, err := r.do(ctx)
+			if d := time.Since(began); (err == nil) != tt.ok || (ans != nil) != tt.ok || len(m.times) != tt.attempts || d < tt.least || d > tt.most {
+				t.Errorf("%s: %v, %d attempts, %v", tt.name, err, len(m.times), d)
+			}
+		})
+	}
+}
+
+// TestMetadataHost: GCE_METADATA_HOST names a host and nothing else. // G5
+func TestMetadataHost(t *testing.T) {
+	s := adcStart(t)
+	addr := s.Listener.Addr().String()
+	for _, host := range []string{"evil.example/x?", "a@b", "http://" + addr, "//" + addr, addr + "/", addr + "/x", addr + "?x", addr + "#x", "a@" + addr, " " + addr, addr + " ",
+		addr + "\r\nX: y", ":80", "a:b", "[::1", "%31%32%37.0.0.1", "a\\b", "é.example", "a_b"} {
+		t.Setenv("GCE_METADATA_HOST", host)
+		_, err := (&ComputeCredentials{}).ProjectID(t.Context())
+		if _, err2 := adcToken(&ComputeCredentials{})(t.Context()); err == nil || err2 == nil || !strings.Contains(err.Error(), "GCE_METADATA_HOST") || strings.ContainsAny(err.Error(), "\r\n") {
+			t.Errorf("%q: %v, %v", host, err, err2)
+		}
+		if src, _, err := DefaultCredentials(t.Context()); err == nil || src != nil {
+			t.Errorf("%q: default credentials", host)
+		}
+	}
+	if uris := s.uris(); len(uris) != 0 {
+		t.Error(uris)
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	t.Setenv("GCE_METADATA_HOST", "localhost:"+port)
+	if id, err := (&ComputeCredentials{}).ProjectID(t.Context()); err != nil || id != "project-1" {
+		t.Error(id, err)
+	}
+}
+
+// TestMetadataAddress: without GCE_METADATA_HOST the address is a literal, which no DNS server can forge. Nothing is sent: the
+// caller's context ends when a connection is about to be made. // G8
+func TestMetadataAddress(t *testing.T) {
+	adcStart(t)
+	t.Setenv("GCE_METADATA_HOST", "")
+	ctx, cancel := context.WithCancel(t.Context())
+	var asked []string
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn:  func(hostPort string) { asked = append(asked, hostPort); cancel() },
+		DNSStart: func(info httptrace.DNSStartInfo) { t.Error("a name was looked up:", info.Host) },
+	})
+	_, err := (&ComputeCredentials{}).ProjectID(ctx)
+	if !errors.Is(err, context.Canceled) || !slices.Equal(asked, []string{"169.254.169.254:80"}) {
+		t.Error(err, asked)
+	}
+}
+
+// TestMetadataProxy: no proxy sees the machine's tokens, and the package prints nothing. net/http reads the environment once a
+// process, so that this takes another one. 0.0.0.0 is this machine too, but no exception of HTTP_PROXY's. // G3 UP39
+func TestMetadataProxy(t *testing.T) {
+	if os.Getenv("ADC_CHILD") != "" {
+		src, project, err := DefaultCredentials(context.Background())
+		if err != nil || project != "project-1" {
+			t.Fatal(project, err)
+		}
+		tok, err := src.Token(context.Background())
+		if err != nil || tok.AccessToken.Reveal() != "mt-default" {
+			t.Fatal(tok, err)
+		}
+		metadataClient.CloseIdleConnections()
+		return
+	}
+	if runtime.GOOS == "windows" || runtime.GOOS == "js" {
+		t.Skip("0.0.0.0 can't be dialed, or no process can be started")
+	}
+	s := adcStart(t)
+	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Error("the proxy was asked for", r.URL) }))
+	defer proxy.Close()
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"} {
+		t.Setenv(name, proxy.URL)
+	}
+	t.Setenv("NO_PROXY", "")
+	t.Setenv("no_proxy", "")
+	t.Setenv("GCE_METADATA_HOST", "0.0.0.0:"+port)
+	t.Setenv("ADC_CHILD", "1")
+	out, err := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMetadataProxy$").CombinedOutput()
+	if text := strings.TrimSpace(string(out)); err != nil || text != "PASS" && !strings.HasPrefix(text, "PASS\ncoverage: ") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if uris := s.uris(); len(uris) != 2 {
+		t.Error(uris)
+	}
+}
+
+// TestDefaultContext: looking for credentials ends with the context, and what was passing is forgotten. // G7 XO34 CA22 UP37
+func TestDefaultContext(t *testing.T) {
+	s := adcStart(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	addr := s.Listener.Addr().String()
+	t.Setenv("GCE_METADATA_HOST", silent.Addr().String())
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if src, _, err := DefaultCredentials(ctx); src != nil || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > time.Second {
+		t.Error(src, err, time.Since(began))
+	}
+	dead, stop := context.WithCancel(t.Context())
+	stop()
+	t.Setenv("GCE_METADATA_HOST", addr)
+	if src, _, err := DefaultCredentials(dead); src != nil || !errors.Is(err, context.Canceled) {
+		t.Error(src, err)
+	}
+	for _, failure := range []int{404, 403} {
+		s.mu.Lock()
+		s.answer = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(failure); return true }
+		s.mu.Unlock()
+		if src, _, err := DefaultCredentials(t.Context()); src != nil || err == nil || !strings.Contains(err.Error(), "gcloud auth application-default login") {
+			t.Error(src, err)
+		}
+	}
+	s.mu.Lock()
+	s.answer = nil
+	s.mu.Unlock()
+	src, project, err := DefaultCredentials(t.Context()) // the same process, after all these failures
+	if _, ok := src.(*ComputeCredentials); !ok || err != nil || project != "project-1" {
+		t.Error(src, project, err)
+	}
+	s.uris()
+	t.Setenv("GOOGLE_CLOUD_PROJECT", "project-env") // and GCE_METADATA_HOST: nothing is left to ask // UP37
+	if src, project, err = DefaultCredentials(t.Context(), "a b"); err != nil || project != "project-env" || len(s.uris()) != 0 {
+		t.Error(src, project, err)
+	}
+	if c, ok := src.(*ComputeCredentials); !ok || !slices.Equal(c.Scopes, []string{"a", "b"}) {
+		t.Error(src)
+	}
+	t.Setenv("NO_GCE_CHECK", "true")
+	if src, _, err := DefaultCredentials(t.Context()); src != nil || err == nil || !strings.Contains(err.Error(), "NO_GCE_CHECK") || len(s.uris()) != 0 {
+		t.Error(src, err)
+	}
+}
+
+// TestNilContext: a nil context is an error, not a panic, and not in somebody else's goroutine. // CA18
+func TestNilContext(t *testing.T) {
+	adcStart(t)
+	var none context.Context
+	_, sa := saServer(t, "a")
+	for name, call := range map[string]func() error{
+		"DefaultCredentials": func() error { _, _, err := DefaultCredentials(none); return err },
+		"Verify": func() error {
+			_, err := jwVerifier(jwServe(jwJWK("k1", &asKey().PublicKey))).Verify(none, jwGood(), "")
+			return err
+		},
+		"ProjectID":          func() error { _, err := new(ComputeCredentials).ProjectID(none); return err },
+		"ComputeCredentials": func() error { _, err := new(ComputeCredentials).Token(none); return err },
+		"service account":    func() error { _, err := sa.Token(none); return err },
+		"client":             func() error { _, err := new(ClientSecrets).TokenSource().Token(none); return err },
+	} {
+		func() {
+			defer func() {
+				if v := recover(); v != nil {
+					t.Errorf("%s: panic: %v", name, v)
+				}
+			}()
+			if err := call(); err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}()
+	}
+}
+
+// TestDefaultFiles: the file that is named decides. It is used, or an error says why it can't be, and nothing else is tried:
+// no metadata server, no program. // G14 G9 G11
+func TestDefaultFiles(t *testing.T) {
+	s := adcStart(t)
+	trap := t.TempDir() // XO36 UP38 PY15: every program is a trap
+	for _, name := range []string{"gcloud", "gcloud.cmd", "evil", "sh"} {
+		if err := os.WriteFile(filepath.Join(trap, name), []byte("#!/bin/sh\n: > "+filepath.Join(trap, "sprung")+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mkfifo, _ := exec.LookPath("mkfifo")
+	t.Setenv("PATH", trap)
+	t.Setenv("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES", "1")
+	type m = map[string]any
+	user := m{"type": "authorized_user", "client_id": "client-1.example", "client_secret": "cs", "refresh_token": "rt", "token_uri": "https://as.example/token"}
+	with := func(base m, change m) m { base = maps.Clone(base); maps.Copy(base, change); return base }
+	impersonated := m{"type": "impersonated_service_account", "source_credentials": user,
+		"service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/x@y:generateAccessToken"}
+	executable := m{"type": "external_account", "audience": "x", "subject_token_type": "y", "token_url": "https://sts.googleapis.com/v1/token",
+		"credential_source": m{"executable": m{"command": filepath.Join(trap, "evil"), "timeout_millis": 5000}}}
+	for _, tt := range []struct {
+		name    string
+		members any
+		want    string
+	}{
+		{"service account", saFile(nil), ""},
+		{"authorized user", user, ""},
+		{"impersonated", impersonated, ""},
+		{"external account with a program", executable, `"external_account"`}, // G11 XO36
+		{"external account with a URL", with(executable, m{"credential_source": m{"url": "https://evil.example/"}}), `"external_account"`}, // G11 XO36
+		{"external account with a file", with(executable, m{"credential_source": m{"file": "/etc/passwd"}}), `"external_account"`},         // G11
+		{"external user", with(executable, m{"type": "external_account_authorized_user"}), "external_account_authorized_user"},
+		{"program as the source of impersonation", with(impersonated, m{"source_credentials": executable}), `"external_account"`}, // G11
+		{"another type", m{"type": "gdch_service_account"}, "gdch_service_account"},
+		{"client secrets", NewMemoryServer().ClientSecretsJSON("installed"), "type"}, // XO32
+		{"client secrets, web", NewMemoryServer().ClientSecretsJSON("web"), "type"},  // XO32
+		{"no type", with(user, m{"type": nil}), "type"},                              // G9
+		{"type in a list", with(user, m{"type": []string{"authorized_user"}}), "type"},
+		{"type steers terminals", m{"type": "\x1b[2J"}, "type"},
+		{"user at another server", with(user, m{"token_uri": "https://oauth2.corp.example/token"}), ""},                     // G13 PY8
+		{"user over http", with(user, m{"token_uri": "http://evil.example/token"}), "token_uri"},                            // G13
+		{"quota project injects", with(user, m{"quota_project_id": "x\r\nY: z"}), "quota_project_id"},                       // G16
+		{"quota project injects, impersonated", with(impersonated, m{"quota_project_id": "x\r\nY: z"}), "quota_project_id"}, // G16
+		{"no source", with(impersonated, m{"source_credentials": nil}), "source_credentials"},
+		{"source is a list", with(impersonated, m{"source_credentials": []m{user}}), "source_credentials"},
+		{"impersonation over http", with(impersonated, m{"service_account_impersonation_url": "http://evil.example/x:generateAccessToken"}), "service_account_impersonation_url"},
+		{"impersonation for signatures", with(impersonated, m{"service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/x:signBlob"}), "service_account_impersonation_url"},
+		{"delegates are a string", with(impersonated, m{"delegates": "x"}), "delegates"},
+		{"empty", []byte{}, "JSON"},
+		{"not JSON", []byte("SENTINEL{"), "JSON"},
+		{"a list", []byte("[]"), "object"},
+		{"too large", append([]byte(`{"type":"authorized_user"}`), make([]byte, 1<<20)...), "1 MiB"}, // G14
+	} {
+		adcFile(t, tt.members)
+		src, _, err := DefaultCredentials(t.Context(), "a")
+		if (err == nil) != (tt.want == "") || (src == nil) != (err != nil) || err != nil && (!strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "oauth2: ") || strings.ContainsAny(err.Error(), "\r\n\x1b") || strings.Contains(err.Error(), "SENTINEL")) {
+			t.Errorf("%s: %T, %v, want %q", tt.name, src, err, tt.want)
+		}
+	}
+	dir := t.TempDir() // G14
+	places := map[string]string{"missing": filepath.Join(dir, "missing.json"), "a folder": dir, "below a file": filepath.Join(adcFile(t, user), "x"), "a name too long": strings.Repeat("x", 5000)}
+	if mkfifo != "" {
+		places["a pipe"] = filepath.Join(dir, "pipe")
+		if err := exec.CommandContext(t.Context(), mkfifo, places["a pipe"]).Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat("/dev/zero"); err == nil {
+		places["endless"] = "/dev/zero"
+	}
+	for name, place := range places {
+		t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", place)
+		if src, _, err := DefaultCredentials(t.Context(), "a"); src != nil || err == nil || name == "missing" && !errors.Is(err, os.ErrNotExist) {
+			t.Error(name, src, err)
+		}
+	}
+	if uris := s.uris(); len(uris) != 0 { // fails closed
+		t.Error("the metadata server was asked for", uris)
+	}
+	if _, err := os.Stat(filepath.Join(trap, "sprung")); err == nil {
+		t.Error("a program was run")
+	}
+}
+
+// TestDefaultOrder: first the variable, then gcloud's file, then the metadata server, and nothing relative to where the
+// program happens to be. // G15
+func TestDefaultOrder(t *testing.T) {
+	s := adcStart(t)
+	const leaf = "application_default_credentials.json"
+	write := func(dir, email string) {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, leaf), saFile(map[string]any{"client_email": email, "project_id": "of-" + email}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	who := func() string {
+		src, project, err := DefaultCredentials(t.Context(), "a")
+		switch src := src.(type) {
+		case *ServiceAccountCredentials:
+			return src.Email + " " + project
+		case *ComputeCredentials:
+			return "compute " + project
+		}
+		return fmt.Sprint("error ", err)
+	}
+	home, config, cwd := t.TempDir(), t.TempDir(), t.TempDir()
+	gcloud := filepath.Join(home, ".config", "gcloud")
+	if runtime.GOOS == "windows" {
+		gcloud = filepath.Join(home, "gcloud")
+	}
+	t.Setenv("HOME", home)
+	t.Setenv("APPDATA", home)
+	t.Chdir(cwd)
+	write(cwd, "cwd")
+	write(filepath.Join(cwd, ".config", "gcloud"), "cwd2")
+	write(filepath.Join(cwd, "gcloud"), "cwd3")
+	if got := who(); got != "compute project-1" {
+		t.Error("no file:", got)
+	}
+	write(gcloud, "home")
+	if got := who(); got != "home of-home" {
+		t.Error("gcloud's file:", got)
+	}
+	t.Setenv("CLOUDSDK_CONFIG", config)
+	if got := who(); got != "compute project-1" {
+		t.Error("CLOUDSDK_CONFIG without a file:", got)
+	}
+	write(config, "config")
+	if got := who(); got != "config of-config" {
+		t.Error("CLOUDSDK_CONFIG:", got)
+	}
+	t.Setenv("GOOGLE_CLOUD_PROJECT", "project-env")
+	if got := who(); got != "config project-env" {
+		t.Error("GOOGLE_CLOUD_PROJECT:", got)
+	}
+	adcFile(t, saFile(map[string]any{"client_email": "named", "project_id": nil}))
+	if got := who(); got != "named project-env" {
+		t.Error("GOOGLE_APPLICATION_CREDENTIALS:", got)
+	}
+	t.Setenv("GOOGLE_CLOUD_PROJECT", "")
+	if got := who(); got != "named " {
+		t.Error("no project:", got)
+	}
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
+	s.uris()
+	if err := os.Remove(filepath.Join(config, leaf)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(config, leaf), 0o700); err != nil { // XO35 CA22: there, and not readable
+		t.Fatal(err)
+	}
+	if got := who(); !strings.HasPrefix(got, "error ") || len(s.uris()) != 0 {
+		t.Error("a folder in place of the file:", got)
+	}
+	for _, name := range []string{"CLOUDSDK_CONFIG", "HOME", "APPDATA", "USERPROFILE", "home"} { // G15
+		t.Setenv(name, "")
+	}
+	if got := who(); got != "compute project-1" {
+		t.Error("no home:", got)
+	}
+}
+
+// TestDefaultUser: gcloud's own sign-in. Scopes are asked for, the token endpoint is the file's, the quota project goes on API calls.
+// XO33 PY8 CA14 G13
+func TestDefaultUser(t *testing.T) {
+	adcStart(t)
+	s := NewTestServer(t)
+	members := map[string]any{"type": "authorized_user", "client_id": s.ClientID, "client_secret": s.ClientSecret, "token_uri": s.URL + "/token",
+		"refresh_token": s.IssueRefreshToken("a", "b"), "quota_project_id": "project-file", "scopes": "", "expiry": "2001-01-01T00:00:00.5+00:00", "token": "old"}
+	adcFile(t, members)
+	for _, tt := range []struct{ env, own, want string }{{"", "", "project-file"}, {"project-env", "", "project-env"}, {"", "project-own", "project-own"}} {
+		t.Setenv("GOOGLE_CLOUD_QUOTA_PROJECT", tt.env)
+		src, project, err := DefaultCredentials(t.Context(), "b")
+		if err != nil || project != "" {
+			t.Fatal(project, err)
+		}
+		var own http.Header
+		if tt.own != "" {
+			own = http.Header{"X-Goog-User-Project": {tt.own}}
+		}
+		adcCall(t, src, s, own)
+		requests := s.Requests()
+		if r := requests[len(requests)-1]; strings.Join(r.Header["X-Goog-User-Project"], " ") != tt.want { // CA14
+			t.Errorf("%+v: %q", tt, r.Header["X-Goog-User-Project"])
+		}
+		if len(own) > 1 {
+			t.Error("the caller's header was changed") // CA14
+		}
+		if r := requests[len(requests)-2]; r.Path != "/token" || r.Form.Get("scope") != "b" || r.Form.Get("grant_type") != "refresh_token" || r.Header["X-Goog-User-Project"] != nil { // XO33
+			t.Error(r)
+		}
+	}
+	src, _, err := DefaultCredentials(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	adcCall(t, src, s, nil)
+	if requests := s.Requests(); requests[len(requests)-2].Form.Has("scope") { // PY8: scopes "" is none
+		t.Error(requests[len(requests)-2].Form)
+	}
+	for _, project := range []string{"x\r\nY: z", "x y", "é", "x/y", "x,y"} { // G16
+		t.Setenv("GOOGLE_CLOUD_QUOTA_PROJECT", project)
+		if src, _, err := DefaultCredentials(t.Context()); src != nil || err == nil || !strings.Contains(err.Error(), "GOOGLE_CLOUD_QUOTA_PROJECT") || strings.ContainsAny(err.Error(), "\r\n") {
+			t.Errorf("%q: %v", project, err)
+		}
+	}
+}
+
+// adcCall calls an API with src.
+func adcCall(t *testing.T, src TokenSource, s *TestServer, header http.Header) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/userinfo", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header != nil {
+		req.Header = header
+	}
+	resp, err := NewClient(src).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Fatal(resp.Status)
+	}
+}
+
+// TestDefaultQuota: the quota project of a service account and of a machine. // CA14
+func TestDefaultQuota(t *testing.T) {
+	adcStart(t)
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.Header.Get("X-Goog-User-Project")+" "+strings.ToLower(fmt.Sprint(strings.HasPrefix(r.Header.Get("Authorization"), "Bearer "))))
+	}))
+	defer api.Close()
+	call := func(src TokenSource) string {
+		resp, err := NewClient(src).Get(api.URL)
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return string(body)
+	}
+	sa, err := ParseServiceAccount(saFile(map[string]any{"quota_project_id": "project-sa"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, src := range map[string]TokenSource{"project-sa true": sa.WithAudience("x"), "project-sa  true": sa.WithAudience("").WithAudience("y"), "project-gce true": &ComputeCredentials{QuotaProject: "project-gce"}, " true": &ComputeCredentials{}} {
+		if got := call(src); got != strings.ReplaceAll(want, "  ", " ") {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	t.Setenv("GOOGLE_CLOUD_QUOTA_PROJECT", "project-env")
+	src, _, err := DefaultCredentials(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := call(src); got != "project-env true" {
+		t.Error(got)
+	}
+	adcFile(t, saFile(map[string]any{"quota_project_id": "project-sa"}))
+	src, _, err = DefaultCredentials(t.Context(), "a")
+	if sa, ok := src.(*ServiceAccountCredentials); !ok || err != nil || sa.QuotaProject != "project-env" {
+		t.Error(src, err)
+	}
+}
+
+// TestDefaultImpersonation: what "gcloud auth application-default login --impersonate-service-account" writes. // PY9
+func TestDefaultImpersonation(t *testing.T) {
+	adcStart(t)
+	s := NewTestServer(t)
+	s.AssertionKey = &asKey().PublicKey
+	type m = map[string]any
+	user := m{"type": "authorized_user", "client_id": s.ClientID, "client_secret": s.ClientSecret, "token_uri": s.URL + "/token", "refresh_token": s.IssueRefreshToken("https://www.googleapis.com/auth/cloud-platform")}
+	account := json.RawMessage(saFile(m{"token_uri": s.URL + "/token"}))
+	inTwoHours := time.Now().Add(2 * time.Hour).Truncate(time.Microsecond)
+	const cloud = "https://www.googleapis.com/auth/cloud-platform"
+	for _, tt := range []struct {
+		name      string
+		source    any
+		delegates []string
+		scopes    []string
+		answer    m
+		status    int
+		want      string // an error
+		sent      string // as JSON
+	}{
+		{"of a person", user, nil, []string{"a", "b"}, m{"accessToken": "imp", "expireTime": inTwoHours.Format(time.RFC3339)}, 200, "", `{"delegates":null,"lifetime":"3600s","scope":["a","b"]}`},
+		{"of a service account", account, nil, []string{"a"}, m{"accessToken": "imp", "expireTime": inTwoHours.UTC().Format(time.RFC3339)}, 200, "", `{"delegates":null,"lifetime":"3600s","scope":["a"]}`},
+		{"through delegates", user, []string{"projects/-/serviceAccounts/d@e"}, []string{"a"}, m{"accessToken": "imp", "expireTime": inTwoHours.Format(time.RFC3339)}, 200, "", `{"delegates":["projects/-/serviceAccounts/d@e"],"lifetime":"3600s","scope":["a"]}`},
+		{"no scopes", user, nil, nil, m{"accessToken": "imp", "expireTime": inTwoHours.Format(time.RFC3339)}, 200, "", `{"delegates":null,"lifetime":"3600s","scope":["` + cloud + `"]}`},
+		{"fraction and offset", user, nil, []string{"a"}, m{"accessToken": "imp", "expireTime": inTwoHours.In(time.FixedZone("", 5*3600+1800)).Format("2006-01-02T15:04:05.999999999Z07:00")}, 200, "", ""}, // PY9
+		{"nanoseconds", user, nil, []string{"a"}, m{"accessToken": "imp", "expireTime": inTwoHours.UTC().Format("2006-01-02T15:04:05.000000000Z")}, 200, "", ""},                                            // PY9
+		{"no time", user, nil, []string{"a"}, m{"accessToken": "imp"}, 200, "expireTime", ""},
+		{"no token", user, nil, []string{"a"}, m{"expireTime": inTwoHours.Format(time.RFC3339)}, 200, "accessToken", ""},
+		{"time is a number", user, nil, []string{"a"}, m{"accessToken": "imp", "expireTime": 7}, 200, "expireTime", ""},
+		{"token with a line end", user, nil, []string{"a"}, m{"accessToken": "SENTINEL\r\nX: y", "expireTime": inTwoHours.Format(time.RFC3339)}, 200, "accessToken", ""},
+		{"forbidden", user, nil, []string{"a"}, m{"error": m{"code": 403, "status": "PERMISSION_DENIED", "message": "iam.serviceAccounts.getAccessToken denied"}}, 403, "PERMISSION_DENIED", ""},
+		{"source is dead", m{"type": "authorized_user", "client_id": s.ClientID, "client_secret": s.ClientSecret, "token_uri": s.URL + "/token", "refresh_token": "dead"}, nil, []string{"a"}, nil, 0, "sign in again", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var sent, authorization string
+			calls := 0
+			iam := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				sent, authorization = string(body), r.Header.Get("Authorization")
+				calls++
+				if r.Method != "POST" || r.Header.Get("Content-Type") != "application/json" || r.URL.RawQuery != "" {
+					t.Error(r.Method, r.Header, r.URL)
+				}
+				asJSON(w, tt.status, tt.answer)
+			}))
+			defer iam.Close()
+			members := m{"type": "impersonated_service_account", "source_credentials": tt.source, "service_account_impersonation_url": iam.URL + "/v1/projects/-/serviceAccounts/x@y:generateAccessToken"}
+			if tt.delegates != nil {
+				members["delegates"] = tt.delegates
+			}
+			adcFile(t, members)
+			src, _, err := DefaultCredentials(t.Context(), tt.scopes...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tok, err := src.Token(t.Context())
+			if tt.want != "" {
+				if tok != nil || err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "SENTINEL") || authorization != "" && strings.Contains(err.Error(), strings.TrimPrefix(authorization, "Bearer ")) {
+					t.Error(tok, err)
+				}
+				if (tt.name == "source is dead") != errors.Is(err, ErrLoginRequired) {
+					t.Error(err)
+				}
+				return
+			}
+			if err != nil || tok.AccessToken.Reveal() != "imp" || tt.sent == "" && !tok.Expiry.Equal(inTwoHours) || !strings.HasPrefix(authorization, "Bearer at-") {
+				t.Fatal(tok, err, authorization)
+			}
+			if _, err := src.Token(t.Context()); err != nil || calls != 1 {
+				t.Error(calls, "calls", err)
+			}
+			var got, want any
+			json.Unmarshal([]byte(sent), &got)
+			if tt.sent == "" {
+				return
+			}
+			if json.Unmarshal([]byte(tt.sent), &want); fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("sent %s, want %s", sent, tt.sent)
+			}
+			if requests := s.Requests(); tt.name == "of a person" && requests[len(requests)-1].Form.Get("scope") != cloud {
+				t.Error(requests[len(requests)-1].Form)
+			}
+		})
+	}
+}
+
+// TestDefaultClientFile: a hostile client_secrets.json. // G12 CA21
+func TestDefaultClientFile(t *testing.T) {
+	t.Parallel()
+	const good = `{"installed":{"client_id":"c","auth_uri":"https://as.example/a","token_uri":"https://as.example/t"}}`
+	for _, tt := range []struct{ name, data, want string }{
+		{"no redirect URIs, no secret", good, ""}, // CA21
+		{"both kinds", `{"web":{"client_id":"c"},"installed":{"client_id":"c"}}`, "both"},
+		{"script", strings.Replace(good, "https://as.example/a", "javascript:alert(1)", 1), "auth_uri"},
+		{"file", strings.Replace(good, "https://as.example/a", "file:///bin/sh", 1), "auth_uri"},
+		{"http", strings.Replace(good, "https://as.example/t", "http://as.example/t", 1), "token_uri"},
+		{"hidden host", strings.Replace(good, "https://as.example/t", "https://as.example@evil.example/t", 1), "token_uri"},
+		{"no client ID", strings.Replace(good, `"c"`, `""`, 1), "client_id"},
+	} {
+		c, err := ParseClientSecrets([]byte(tt.data))
+		if (err == nil) != (tt.want == "") || (c == nil) != (err != nil) || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+// FuzzMetadata: whatever answers, the result is a token that can be put on a request, or an error.
+func FuzzMetadata(f *testing.F) {
+	for _, body := range []string{`{"access_token":"t","expires_in":3599,"token_type":"Bearer"}`, `{"access_token":"t","expires_in":"1e400"}`, "", "<html>", `{"error":{"status":"X"}}`, adcIDToken()} {
+		f.Add(200, "Google", body)
+	}
+	f.Add(302, "Google", "")
+	f.Add(200, "", `{"access_token":"t"}`)
+	f.Fuzz(func(t *testing.T, status int, flavor, body string) {
+		if status < 200 || status > 599 || slices.Contains([]int{408, 429, 500, 502, 503, 504}, status) || strings.Contains(body, "server_error") || strings.Contains(body, "temporarily_unavailable") || strings.Contains(body, "internal_failure") {
+			return // these are asked again, in real time
+		}
+		r := &request{op: "asking", url: "http://metadata.example/token", metadata: true, client: &http.Client{Transport: adcFunc(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: status, Header: http.Header{"Metadata-Flavor": {flavor}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+		})}}
+		ans, err := r.do(t.Context())
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "oauth2: ") || strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' }) {
+				t.Errorf("%q", err)
+			}
+			return
+		}
+		if flavor != "Google" || status >= 300 {
+			t.Error("accepted", status, flavor)
+		}
+		for _, get := range []func() (*Token, error){func() (*Token, error) { return ans.token("") }, func() (*Token, error) { return ans.idToken(body) }} {
+			if tok, err := get(); err == nil && (tok.check() != nil || tok.Expiry.Before(time.Unix(0, 0)) && !tok.Expiry.IsZero()) {
+				t.Errorf("%q: %+v", body, tok)
+			}
+		}
+	})
+}
+
+type adcFunc func(r *http.Request) (*http.Response, error)
+
+func (f adcFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -1,0 +1,341 @@
+package oauth2
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+// secretsFile is a client file with the members of "installed" replaced; an empty value is left out.
+func secretsFile(kind string, pairs ...string) string {
+	members := map[string]string{"client_id": `"cid"`, "client_secret": `"cs"`, "auth_uri": `"https://as.example/auth"`, "token_uri": `"https://as.example/token"`}
+	for i := 0; i < len(pairs); i += 2 {
+		members[pairs[i]] = pairs[i+1]
+	}
+	var list []string
+	for name, text := range members {
+		if text != "" {
+			list = append(list, `"`+name+`":`+text)
+		}
+	}
+	slices.Sort(list)
+	return `{"` + kind + `":{` + strings.Join(list, ",") + `}}`
+}
+
+// G12 XO31 PY6 UP42 UP17
+func TestParseClientSecrets(t *testing.T) {
+	t.Parallel()
+	const auth, token = "https://as.example/auth", "https://as.example/token"
+	google := []string{"auth_uri", `"https://accounts.google.com/o/oauth2/auth"`, "token_uri", `"https://oauth2.googleapis.com/token"`}
+	plain := ClientSecrets{Type: "installed", ClientID: "cid", ClientSecret: NewSecret("cs"), AuthURI: auth, TokenURI: token, AuthMethod: "client_secret_post"}
+	but := func(change func(c *ClientSecrets)) ClientSecrets {
+		c := plain
+		change(&c)
+		return c
+	}
+	for _, row := range []struct {
+		name, file string
+		want       ClientSecrets
+		err        string
+	}{
+		{"installed", secretsFile("installed"), plain, ""},
+		{"web", secretsFile("web"), but(func(c *ClientSecrets) { c.Type = "web" }), ""},
+		{"no secret: a public client", secretsFile("installed", "client_secret", ""), but(func(c *ClientSecrets) { c.ClientSecret, c.AuthMethod = Secret{}, "none" }), ""},
+		{"null secret", secretsFile("installed", "client_secret", "null"), but(func(c *ClientSecrets) { c.ClientSecret, c.AuthMethod = Secret{}, "none" }), ""},
+		{"empty secret", secretsFile("installed", "client_secret", `""`), but(func(c *ClientSecrets) { c.ClientSecret, c.AuthMethod = Secret{}, "none" }), ""},
+		{"redirect URIs in order", secretsFile("web", "redirect_uris", `["https://a/","http://localhost:8080/x"]`), but(func(c *ClientSecrets) {
+			c.Type, c.RedirectURIs = "web", []string{"https://a/", "http://localhost:8080/x"}
+		}), ""},
+		{"no redirect URIs", secretsFile("installed", "redirect_uris", "[]"), but(func(c *ClientSecrets) { c.RedirectURIs = []string{} }), ""},
+		{"Google's", secretsFile("installed", google...), but(func(c *ClientSecrets) {
+			c.AuthURI, c.TokenURI = "https://accounts.google.com/o/oauth2/auth", "https://oauth2.googleapis.com/token"
+			c.Issuer, c.KeysURI = "https://accounts.google.com", "https://www.googleapis.com/oauth2/v3/certs"
+			c.DeviceAuthURI, c.RevocationURI = "https://oauth2.googleapis.com/device/code", "https://oauth2.googleapis.com/revoke"
+		}), ""},
+		{"half Google's", secretsFile("installed", google[0], google[1]), but(func(c *ClientSecrets) { c.AuthURI = "https://accounts.google.com/o/oauth2/auth" }), ""},
+		{"Google's name in another host", secretsFile("installed", google[0], google[1], "token_uri", `"https://oauth2.googleapis.com.evil.example/token"`), but(func(c *ClientSecrets) {
+			c.AuthURI, c.TokenURI = "https://accounts.google.com/o/oauth2/auth", "https://oauth2.googleapis.com.evil.example/token"
+		}), ""},
+		{"http on this machine", secretsFile("installed", "token_uri", `"http://localhost:8080/token"`), but(func(c *ClientSecrets) { c.TokenURI = "http://localhost:8080/token" }), ""},
+		{"members of others", `{"x":1,` + secretsFile("installed", "project_id", "5")[1:], plain, ""},
+		{"other case", secretsFile("installed", "CLIENT_ID", `"evil"`, "Token_URI", `"https://evil.example/"`), plain, ""},
+
+		{"both kinds", secretsFile("web")[:len(secretsFile("web"))-1] + "," + secretsFile("installed")[1:], plain, "both"},
+		{"neither kind", `{"other":{}}`, plain, "neither"},
+		{"empty object", `{}`, plain, "neither"},
+		{"a kind that is null", `{"installed":null}`, plain, "neither"},
+		{"a service account", `{"type":"service_account","client_id":"x"}`, plain, `type "service_account"`},
+		{"a person's credentials", `{"type":"authorized_user","installed":{}}`, plain, `type "authorized_user"`},
+		{"a program to run", `{"type":"external_account","credential_source":{"executable":{"command":"x"}}}`, plain, `type "external_account"`},
+		{"a list", `[]`, plain, "not a JSON object"},
+		{"nothing", ``, plain, "not valid JSON"},
+		{"cut", secretsFile("web")[:40], plain, "not valid JSON"},
+		{"a kind that is a string", `{"installed":"x"}`, plain, "not a JSON object"},
+		{"a kind twice", secretsFile("web")[:len(secretsFile("web"))-1] + "," + secretsFile("web")[1:], plain, "twice"},
+		{"client_id twice", secretsFile("web", "project_id", `1,"client_id":"evil"`), plain, "twice"},
+		{"no client_id", secretsFile("web", "client_id", ""), plain, "client_id"},
+		{"empty client_id", secretsFile("web", "client_id", `""`), plain, "client_id"},
+		{"client_id is a number", secretsFile("web", "client_id", "5"), plain, "client_id"},
+		{"client_secret is a list", secretsFile("web", "client_secret", `["x"]`), plain, "client_secret"},
+		{"redirect_uris is a string", secretsFile("web", "redirect_uris", `"http://localhost/"`), plain, "redirect_uris"},
+		{"a redirect URI is a number", secretsFile("web", "redirect_uris", `[5]`), plain, "redirect_uris"},
+		{"no auth_uri", secretsFile("web", "auth_uri", ""), plain, "auth_uri that is missing"},
+		{"no token_uri", secretsFile("web", "token_uri", ""), plain, "token_uri that is missing"},
+		{"auth_uri over http", secretsFile("web", "auth_uri", `"http://as.example/auth"`), plain, "auth_uri"},
+		{"token_uri over http", secretsFile("web", "token_uri", `"http://as.example/token"`), plain, "token_uri"},
+		{"auth_uri runs a program", secretsFile("web", "auth_uri", `"file:///bin/sh"`), plain, "auth_uri"},
+		{"auth_uri is an option", secretsFile("web", "auth_uri", `"--help"`), plain, "auth_uri"},
+		{"auth_uri is a script", secretsFile("web", "auth_uri", `"javascript:alert(1)"`), plain, "auth_uri"},
+		{"limit + 1", secretsFile("web") + strings.Repeat(" ", maxBody+1-len(secretsFile("web"))), plain, "larger than 1 MiB"},
+	} {
+		got, err := ParseClientSecrets([]byte(row.file))
+		if row.err != "" {
+			if err == nil || got != nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), row.err) {
+				t.Errorf("%s: got %v, %v", row.name, got, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", row.name, err)
+			continue
+		}
+		if got.ClientSecret.Reveal() != row.want.ClientSecret.Reveal() {
+			t.Errorf("%s: secret %q", row.name, got.ClientSecret.Reveal())
+		}
+		got.ClientSecret, row.want.ClientSecret = Secret{}, Secret{} // functions are not comparable
+		if !reflect.DeepEqual(*got, row.want) {
+			t.Errorf("%s: got %+v, want %+v", row.name, *got, row.want)
+		}
+	}
+}
+
+// Only a regular file of at most 1 MiB is read. // G12
+func TestReadClientSecretsFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := func(name, data string, mode fs.FileMode) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(data), mode); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	good := secretsFile("installed")
+	for _, row := range []struct{ name, file, err string }{
+		{"good", file("good", good, 0o600), ""},
+		{"as a browser saves it", file("open", good, 0o644), ""},
+		{"read-only", file("readonly", good, 0o444), ""},
+		{"limit", file("limit", good+strings.Repeat(" ", maxBody-len(good)), 0o600), ""},
+		{"limit + 1", file("large", good+strings.Repeat(" ", maxBody+1-len(good)), 0o600), "1 MiB"},
+		{"empty", file("empty", "", 0o600), "not valid JSON"},
+		{"folder", dir, "regular file"},
+		{"device", os.DevNull, "regular file"},
+		{"missing", filepath.Join(dir, "missing"), ""},
+		{"pipe", filepath.Join(dir, "pipe"), "regular file"},
+	} {
+		if row.name == "pipe" { // which must not block
+			if runtime.GOOS == "windows" || exec.Command("mkfifo", row.file).Run() != nil {
+				continue
+			}
+		}
+		c, err := ReadClientSecretsFile(row.file)
+		switch {
+		case row.name == "missing":
+			if !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "oauth2: ") {
+				t.Errorf("missing: %v", err)
+			}
+		case row.err == "":
+			if err != nil || c.ClientID != "cid" {
+				t.Errorf("%s: %v", row.name, err)
+			}
+		case err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), row.err) || !strings.Contains(err.Error(), filepath.Base(row.file)):
+			t.Errorf("%s: %v", row.name, err)
+		}
+	}
+}
+
+// The URLs that get secrets, and those that don't, at the time of sending too. // B7 B8 XO9 UP17
+func TestEndpoints(t *testing.T) {
+	t.Parallel()
+	for raw, ok := range map[string]bool{
+		"https://as.example/token": true, "HTTPS://AS.example:8443/token?tenant=1": true, "https://[2001:db8::1]/t": true, "https://127.0.0.1/t": true,
+		"http://127.0.0.1/t": true, "http://127.255.0.3:80/t": true, "http://[::1]:8080/t": true, "http://localhost:8080/t": true, "http://LocalHost/t": true,
+
+		"http://as.example/token": false, "http://127.0.0.1.evil.example/": false, "http://localhost.evil.example/": false, "http://localhost./": false,
+		"http://127.1/": false, "http://0x7f.1/": false, "http://2130706433/": false, "http://0177.0.0.1/": false, "http://[::ffff:127.0.0.1]/": false,
+		"http://0.0.0.0/": false, "http://[::]/": false, "http://10.0.0.1/": false, "http://169.254.169.254/": false, "http://[::1%25lo]/": false,
+		"https://u:p@h/": false, "https://u@h/": false, "http://127.0.0.1@evil.example/": false, "https://h/#f": false, "https://h/#": false,
+		"https:///t": false, "https://:443/t": false, "https:h/t": false, "https:\\\\h": false, "https://h\\@evil.example/": false, "https://h%00/": false,
+		"https://h/\x00": false, "https://h/\n": false, "https://h/ x": false, " https://h/": false, "https://h/é": false, "https://[fe80::1%25eth0]/": false,
+		"https://h:0/": false, "https://h:/": false, "https://h:-1/": false, "https://[::1/": false, "//h/t": false, "/t": false, "": false,
+		"file:///etc/passwd": false, "javascript:alert(1)": false, "ftp://h/": false, "ws://h/": false, "smb://h/x": false, "search-ms:query=x": false, "--help": false, "data:,x": false,
+	} {
+		u, err := checkEndpoint(raw)
+		if (err == nil) != ok || (u != nil) != ok {
+			t.Errorf("%q: %v, %v", raw, u, err)
+		}
+		requests := 0
+		c := wireClient(wireTrip(func(req *http.Request) (*http.Response, error) {
+			requests++
+			return wireAnswer(200, "", faultTokens)(req)
+		}))
+		c.TokenURI = raw
+		if _, err = NewCredentials(c, NewSecret(faultRT)).Refresh(t.Context()); (err == nil) != ok || (requests > 0) != ok {
+			t.Errorf("refresh at %q: %d requests, %v", raw, requests, err)
+		}
+		if raw != "" {
+			text, _ := url.QueryUnescape(raw)
+			if err != nil && len(raw) > 12 && (strings.Contains(err.Error(), raw) || strings.Contains(err.Error(), text)) {
+				t.Errorf("%q: the error repeats it: %v", raw, err)
+			}
+		}
+		c.TokenURI, c.AuthURI = "https://as.example/token", raw
+		f := NewFlow(c)
+		f.RedirectURI = "http://127.0.0.1/"
+		if _, err := f.AuthorizationURL(); (err == nil) != ok {
+			t.Errorf("authorization at %q: %v", raw, err)
+		}
+	}
+}
+
+// One method of client authentication, never another one after it. // T5 T6 XO10 XO11 CA7 UP42
+func TestClientAuthentication(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name, method, secret string
+		key                  bool
+		want                 string // what is sent, or the error
+	}{
+		{"default with a secret", "", "cs", false, "header"},
+		{"default with a secret and a key", "", "cs", true, "header"},
+		{"default with a key", "", "", true, "assertion"},
+		{"default with nothing", "", "", false, "id"},
+		{"basic", "client_secret_basic", "cs", false, "header"},
+		{"post", "client_secret_post", "cs", true, "body"},
+		{"assertion", "private_key_jwt", "cs", true, "assertion"},
+		{"none", "none", "cs", true, "id"},
+		{"basic without a secret", "client_secret_basic", "", true, "needs a ClientSecret"},
+		{"post without a secret", "client_secret_post", "", false, "needs a ClientSecret"},
+		{"assertion without a key", "private_key_jwt", "cs", false, "Key"},
+		{"other case", "CLIENT_SECRET_POST", "cs", false, "not supported"},
+		{"unknown", "client_secret_jwt", "cs", false, "not supported"},
+		{"hostile", "x\x1b[31m", "cs", false, "not supported"},
+	} {
+		for _, status := range []int{400, 401, 200} {
+			rec := &wireRecorder{wireTrip: wireAnswer(status, "Www-Authenticate: Basic realm=x", `{"error":"invalid_client"}`)}
+			c := wireClient(rec)
+			c.AuthMethod, c.ClientID, c.ClientSecret = row.method, "a:b", NewSecret(row.secret)
+			if row.key {
+				c.Key = asKey()
+			}
+			_, err := wireFlow(t, c).FetchToken(t.Context(), "code-1")
+			_, again := NewCredentials(c, NewSecret("rt-1")).Refresh(t.Context())
+			if len(rec.reqs) == 0 {
+				if err == nil || again == nil || !strings.Contains(err.Error(), row.want) || strings.ContainsRune(err.Error(), '\x1b') {
+					t.Errorf("%s: %v, %v", row.name, err, again)
+				}
+				continue
+			}
+			if len(rec.reqs) != 2 { // one for each grant
+				t.Errorf("%s: %d requests", row.name, len(rec.reqs))
+			}
+			for i, req := range rec.reqs {
+				form, _ := url.ParseQuery(rec.bodies[i])
+				id, secret, header := req.BasicAuth()
+				var got string
+				switch {
+				case header && id == "a%3Ab" && secret == row.secret && !form.Has("client_id"):
+					got = "header"
+				case form.Get("client_secret") == "cs" && form.Get("client_id") == "a:b" && !header:
+					got = "body"
+				case form.Has("client_assertion") && form.Get("client_assertion_type") == asAssertion && !header && !form.Has("client_secret"):
+					got = "assertion"
+				case form.Get("client_id") == "a:b" && !header && !form.Has("client_secret"):
+					got = "id"
+				}
+				if got != row.want || header && form.Has("client_secret") || strings.Contains(rec.bodies[i], "client_assertion") != (got == "assertion") {
+					t.Errorf("%s: %s: %v %s", row.name, got, req.Header, rec.bodies[i])
+				}
+			}
+			if e := (*Error)(nil); !errors.As(err, &e) || e.Code != "invalid_client" || !strings.Contains(err.Error(), "client secret") {
+				t.Errorf("%s: %v", row.name, err)
+			}
+		}
+	}
+}
+
+// The first error is the one that is reported, and the code is not spent on a second try. // XO10 T6
+func TestFirstErrorIsReported(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		as := NewMemoryServer()
+		as.RedirectURIs = []string{"https://app.example/cb"}
+		c, err := ParseClientSecrets(as.ClientSecretsJSON("web"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.HTTPClient = &http.Client{Transport: as.Transport()}
+		f := NewFlow(c)
+		f.RedirectURI = "https://app.example/cb"
+		authURL, err := f.AuthorizationURL()
+		if err != nil {
+			t.Fatal(err)
+		}
+		redirected, err := as.Authorize(authURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		as.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+			asJSON(w, 400, map[string]string{"error": "redirect_uri_mismatch", "error_description": "first"})
+			return true
+		}
+		_, err = f.FetchTokenFromRedirect(t.Context(), redirected)
+		if e := (*Error)(nil); !errors.As(err, &e) || e.Code != "redirect_uri_mismatch" || e.Description != "first" || !strings.Contains(err.Error(), `"https://app.example/cb"`) {
+			t.Errorf("%v", err)
+		}
+		if n := as.TokenRequests("authorization_code"); n != 1 {
+			t.Errorf("%d requests", n)
+		}
+	})
+}
+
+// FuzzClientSecrets: a file gives a usable client or an error that repeats nothing of it that could be a secret.
+func FuzzClientSecrets(f *testing.F) {
+	for _, s := range []string{secretsFile("installed"), secretsFile("web", "redirect_uris", `["http://localhost/"]`), `{"type":"x"}`, `{"web":{},"installed":{}}`, `{"installed":"` + faultVerifier + `"}`,
+		secretsFile("web", "client_secret", `["`+faultVerifier+`"]`), secretsFile("web", "auth_uri", `"http://h/?`+faultVerifier+`"`), secretsFile("web", "x", `1,"x":2`), ``, `{`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ParseClientSecrets(data)
+		if (c == nil) != (err != nil) {
+			t.Fatalf("a client, or an error: %v %v", c, err)
+		}
+		if err != nil {
+			if text := err.Error(); !strings.HasPrefix(text, "oauth2: ") || !strings.HasPrefix(string(data), `{"type":`) && strings.Contains(text, faultVerifier) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+				t.Fatalf("%q: error %q", data, text)
+			}
+			return
+		}
+		if c.ClientID == "" || c.Type != "web" && c.Type != "installed" || c.ClientSecret.empty() != (c.AuthMethod == "none") {
+			t.Fatalf("%q: %+v", data, c)
+		}
+		for _, raw := range []string{c.AuthURI, c.TokenURI} {
+			if _, err := checkEndpoint(raw); err != nil {
+				t.Fatalf("%q: %q %v", data, raw, err)
+			}
+		}
+		f := NewFlow(c)
+		f.RedirectURI = "http://127.0.0.1/"
+		f.AuthorizationURL()
+	})
+}

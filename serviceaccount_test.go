@@ -1,0 +1,636 @@
+package oauth2
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const saEmail = "robot@project-1.iam.gserviceaccount.com"
+
+// saFile is the file of a service account of as.example, with the members of change in it; nil drops one.
+func saFile(change map[string]any) []byte {
+	der, err := x509.MarshalPKCS8PrivateKey(asKey())
+	if err != nil {
+		panic(err)
+	}
+	members := map[string]any{"type": "service_account", "project_id": "project-1", "private_key_id": "key-1", "private_key": saPEM("PRIVATE KEY", der),
+		"client_email": saEmail, "client_id": "1", "auth_uri": "https://as.example/authorize", "token_uri": "https://as.example/token",
+		"auth_provider_x509_cert_url": "https://as.example/certs", "universe_domain": "googleapis.com"}
+	maps.Copy(members, change)
+	maps.DeleteFunc(members, func(_ string, v any) bool { return v == nil })
+	data, err := json.Marshal(members)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+func saPEM(typ string, der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}))
+}
+
+// saServer is a server in memory, and an account of it.
+func saServer(t *testing.T, scopes ...string) (*TestServer, *ServiceAccountCredentials) {
+	t.Helper()
+	s := NewMemoryServer()
+	s.AssertionKey, s.AssertionKID, s.AssertionIss = &asKey().PublicKey, "key-1", saEmail
+	sa, err := ParseServiceAccount(saFile(nil), scopes...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sa.HTTPClient = &http.Client{Transport: s.Transport()}
+	return s, sa
+}
+
+func saClaims(t *testing.T, raw string) map[string]any {
+	t.Helper()
+	header, claims, err := asVerify(raw, &asKey().PublicKey)
+	if err != nil || !maps.Equal(header, map[string]any{"alg": "RS256", "typ": "JWT", "kid": "key-1"}) {
+		t.Fatal(header, err)
+	}
+	return claims
+}
+
+// TestServiceAccountAssertion: what the token endpoint is sent, and what a self-signed token says, in each form.
+// J33 T9 XO23 UP41 G10
+func TestServiceAccountAssertion(t *testing.T) {
+	const aud = "https://as.example/token"
+	for _, tt := range []struct {
+		name string
+		make func(sa *ServiceAccountCredentials) TokenSource
+		want map[string]any
+		self bool
+	}{
+		{"scopes", func(sa *ServiceAccountCredentials) TokenSource { return sa }, map[string]any{"aud": aud, "scope": "a b"}, false},
+		{"other scopes", func(sa *ServiceAccountCredentials) TokenSource { return sa.WithScopes("c d", "e") }, map[string]any{"aud": aud, "scope": "c d e"}, false},
+		{"for a person", func(sa *ServiceAccountCredentials) TokenSource { return sa.WithSubject("p@example.com") }, map[string]any{"aud": aud, "scope": "a b", "sub": "p@example.com"}, false},
+		{"ID token", func(sa *ServiceAccountCredentials) TokenSource { return sa.IDTokenSource("https://run.example") }, map[string]any{"aud": aud, "target_audience": "https://run.example"}, false},
+		{"ID token for a person", func(sa *ServiceAccountCredentials) TokenSource {
+			return sa.WithSubject("p").IDTokenSource("https://run.example")
+		}, map[string]any{"aud": aud, "target_audience": "https://run.example", "sub": "p"}, false},
+		{"ID token from one that signs itself", func(sa *ServiceAccountCredentials) TokenSource {
+			return sa.WithAudience("x").IDTokenSource("https://run.example")
+		}, map[string]any{"aud": aud, "target_audience": "https://run.example"}, false},
+		{"self-signed for an API", func(sa *ServiceAccountCredentials) TokenSource { return sa.WithAudience("https://api.example/") }, map[string]any{"aud": "https://api.example/", "sub": saEmail}, true},
+		{"self-signed for scopes", func(sa *ServiceAccountCredentials) TokenSource { return sa.WithAudience("") }, map[string]any{"scope": "a b", "sub": saEmail}, true},
+		{"more claims", func(sa *ServiceAccountCredentials) TokenSource {
+			sa.Claims = map[string]any{"x": []int{1}, "y": "</script>\u2028"}
+			return sa
+		}, map[string]any{"aud": aud, "scope": "a b", "x": []any{1.0}, "y": "</script>\u2028"}, false},
+		{"more claims, self-signed", func(sa *ServiceAccountCredentials) TokenSource {
+			sa.Claims = map[string]any{"x": 1}
+			return sa.WithAudience("https://api.example/")
+		}, map[string]any{"aud": "https://api.example/", "sub": saEmail, "x": 1.0}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, sa := saServer(t, "a", "b")
+				src := tt.make(sa)
+				tok, err := src.Token(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				raw, now := tok.AccessToken.Reveal(), time.Now()
+				if !tt.self {
+					r := s.Requests()[0]
+					if len(s.Requests()) != 1 || r.Method != "POST" || r.Path != "/token" || len(r.Query) != 0 || r.Header.Get("Authorization") != "" ||
+						len(r.Form) != 2 || r.Form.Get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" { // RFC 7523, Section 4
+						t.Errorf("%+v", s.Requests())
+					}
+					raw = r.Form.Get("assertion")
+				} else if len(s.Requests()) != 0 || tok.Expiry != now.Add(time.Hour-backdate).Round(0) {
+					t.Error(s.Requests(), tok.Expiry)
+				}
+				want := maps.Clone(tt.want)
+				maps.Copy(want, map[string]any{"iss": saEmail, "iat": float64(now.Unix() - 10), "exp": float64(now.Unix() + 3590)})
+				if claims := saClaims(t, raw); fmt.Sprint(claims) != fmt.Sprint(want) {
+					t.Errorf("got %v, want %v", claims, want)
+				}
+				payload, _ := decodePart(strings.Split(raw, ".")[1])
+				if _, err := parseObject(payload); err != nil { // would refuse a claim that is there twice
+					t.Error(err)
+				}
+				for range 5 { // cached, also where it costs no request // CA23
+					if again, err := src.Token(t.Context()); err != nil || again.AccessToken.Reveal() != tok.AccessToken.Reveal() {
+						t.Error(again, err)
+					}
+				}
+				time.Sleep(time.Hour)
+				if again, err := src.Token(t.Context()); err != nil || again.AccessToken.Reveal() == tok.AccessToken.Reveal() || !again.Valid() {
+					t.Error("the next hour:", again, err)
+				}
+			})
+		})
+	}
+}
+
+// TestServiceAccountIDToken: the ID token is what comes out, as a token for requests, with its own expiry.
+func TestServiceAccountIDToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, sa := saServer(t)
+		src := sa.IDTokenSource("https://run.example")
+		tok, err := src.Token(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, claims, err := asVerify(tok.AccessToken.Reveal(), &asKey().PublicKey)
+		if err != nil || claims["aud"] != "https://run.example" || tok.Expiry.Unix() != time.Now().Unix()+3600 || !tok.IDToken.empty() {
+			t.Error(claims, err, tok.Expiry)
+		}
+		for _, answer := range []any{nil, "", "x", "a.b.c", "a.e30.c", 7, []string{"x"}, "a.e30\n.c"} {
+			s.Answer = func(_ string, m map[string]any) { m["id_token"] = answer }
+			if tok, err := sa.IDTokenSource("https://run.example").Token(t.Context()); err == nil || tok != nil {
+				t.Errorf("%v: accepted %v", answer, tok)
+			}
+		}
+		if tok, err := sa.IDTokenSource("").Token(t.Context()); err == nil || tok != nil {
+			t.Error("an ID token for nobody:", tok)
+		}
+	})
+}
+
+// TestServiceAccountRefuses: what would be ignored or would replace the package's own claims is an error, before any request.
+func TestServiceAccountRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make func(sa *ServiceAccountCredentials) *ServiceAccountCredentials
+		want string
+	}{
+		{"person and audience", func(sa *ServiceAccountCredentials) *ServiceAccountCredentials {
+			return sa.WithSubject("p").WithAudience("x")
+		}, "Subject"}, // CA19 XO33
+		{"audience and person", func(sa *ServiceAccountCredentials) *ServiceAccountCredentials {
+			return sa.WithAudience("x").WithSubject("p")
+		}, "Subject"},
+		{"person, self-signed for scopes", func(sa *ServiceAccountCredentials) *ServiceAccountCredentials {
+			return sa.WithAudience("").WithSubject("p")
+		}, "Subject"}, // CA19
+		{"no key", func(*ServiceAccountCredentials) *ServiceAccountCredentials { return new(ServiceAccountCredentials) }, "no key"}, // CA18
+		{"not JSON", func(sa *ServiceAccountCredentials) *ServiceAccountCredentials {
+			sa.Claims = map[string]any{"x": func() {}}
+			return sa
+		}, "JSON"},
+		{"a secret", func(sa *ServiceAccountCredentials) *ServiceAccountCredentials {
+			sa.Claims = map[string]any{"x": NewSecret("SENTINEL")}
+			return sa
+		}, "JSON"},
+	} {
+		s, sa := saServer(t, "a")
+		tok, err := tt.make(sa).Token(t.Context())
+		if err == nil || tok != nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "oauth2: ") || len(s.Requests()) != 0 || strings.Contains(err.Error(), "SENTINEL") {
+			t.Errorf("%s: %v, %v, %d requests", tt.name, tok, err, len(s.Requests()))
+		}
+	}
+	for _, name := range []string{"iss", "sub", "aud", "iat", "exp", "scope", "target_audience"} { // XO23 T9
+		for _, self := range []bool{false, true} {
+			s, sa := saServer(t, "a")
+			sa.Claims = map[string]any{name: "evil"}
+			if self {
+				sa = sa.WithAudience("x")
+			}
+			if tok, err := sa.Token(t.Context()); err == nil || tok != nil || !strings.Contains(err.Error(), name) || len(s.Requests()) != 0 {
+				t.Errorf("%s: %v, %v", name, tok, err)
+			}
+		}
+	}
+}
+
+// TestServiceAccountCopies: a With method never touches what it is called on, and its copy never gets the other's token. // CA17 CA19
+func TestServiceAccountCopies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, sa := saServer(t, "a")
+		sa.Claims = map[string]any{"x": 1}
+		one, _ := sa.Token(t.Context())
+		for n, c := range []*ServiceAccountCredentials{sa.WithScopes("b"), sa.WithSubject("p"), sa.WithAudience("https://api.example/")} {
+			tok, err := c.Token(t.Context())
+			if err != nil || tok.AccessToken.Reveal() == one.AccessToken.Reveal() || c.ProjectID != "project-1" || c.HTTPClient != sa.HTTPClient {
+				t.Error(n, err)
+			}
+			c.Claims["x"], c.Scopes[0] = 2, "changed"
+		}
+		again, err := sa.Token(t.Context())
+		if err != nil || again.AccessToken.Reveal() != one.AccessToken.Reveal() || sa.Claims["x"] != 1 || !slices.Equal(sa.Scopes, []string{"a"}) || sa.Subject != "" || s.TokenRequests("") != 3 {
+			t.Error(again, err, sa.Claims, sa.Scopes, s.TokenRequests(""))
+		}
+		if CachedTokenSource(sa) != TokenSource(sa) { // CA17: nothing to lose
+			t.Error("cached twice")
+		}
+	})
+}
+
+// TestServiceAccountAnswers: the jwt-bearer grant has the same strict parser, error type and retries as all others.
+func TestServiceAccountAnswers(t *testing.T) {
+	skewed := time.Date(2000, 1, 1, 0, 7, 0, 0, time.UTC) // a bubble begins at midnight
+	for _, tt := range []struct {
+		name, body string
+		status     int
+		date       time.Time
+		check      func(tok *Token, err error) bool
+		requests   int
+	}{
+		{"invalid_grant", `{"error":"invalid_grant","error_description":"account not found"}`, 400, time.Time{}, func(_ *Token, err error) bool {
+			e := (*Error)(nil)
+			return errors.As(err, &e) && e.Code == "invalid_grant" && e.Description == "account not found" && e.StatusCode == 400 && !e.Temporary() && !strings.Contains(err.Error(), "clock")
+		}, 1}, // XO22 CA11
+		{"clock", `{"error":"invalid_grant","error_description":"Token must be a short-lived token"}`, 400, skewed, func(_ *Token, err error) bool {
+			return err != nil && strings.Contains(err.Error(), "clock is 7m0s off")
+		}, 1}, // M49
+		{"clock nearly right", `{"error":"invalid_grant"}`, 400, skewed.Add(-3 * time.Minute), func(_ *Token, err error) bool {
+			return err != nil && !strings.Contains(err.Error(), "clock")
+		}, 1}, // M49
+		{"nothing", `{}`, 200, time.Time{}, func(_ *Token, err error) bool { return err != nil && strings.Contains(err.Error(), "access_token") }, 1},                                // XO22 CA11
+		{"error with 200", `{"error":"invalid_scope"}`, 200, time.Time{}, func(_ *Token, err error) bool { return err != nil && strings.Contains(err.Error(), "invalid_scope") }, 1}, // XO22 CA11 XO40
+		{"error and token", `{"error":"invalid_scope","access_token":"t"}`, 200, time.Time{}, func(_ *Token, err error) bool { return err != nil }, 1},
+		{"lifetime in quotes", `{"access_token":"t","expires_in":"1800"}`, 200, time.Time{}, func(tok *Token, err error) bool { return err == nil && time.Until(tok.Expiry) == 30*time.Minute }, 1}, // XO22
+		{"ID token of 1970", `{"access_token":"t","expires_in":1800,"id_token":"e30.eyJleHAiOjF9.e30"}`, 200, time.Time{}, func(tok *Token, err error) bool {
+			return err == nil && tok.Valid() && time.Until(tok.Expiry) == 30*time.Minute
+		}, 1}, // XO22
+		{"negative lifetime", `{"access_token":"t","expires_in":-1}`, 200, time.Time{}, func(_ *Token, err error) bool { return err != nil }, 1}, // G18
+		{"echoes the assertion", `{"error":"invalid_grant","error_description":"ASSERTION"}`, 400, time.Time{}, func(_ *Token, err error) bool {
+			return err != nil && strings.Contains(err.Error(), "[redacted]")
+		}, 1}, // J32
+		{"overloaded", `{}`, 503, time.Time{}, func(_ *Token, err error) bool { e := (*Error)(nil); return errors.As(err, &e) && e.Temporary() }, 3},
+		{"redirect", ``, 307, time.Time{}, func(_ *Token, err error) bool { return err != nil && strings.Contains(err.Error(), "redirect") }, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, sa := saServer(t, "a")
+				s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+					if !tt.date.IsZero() {
+						w.Header().Set("Date", tt.date.Format(http.TimeFormat))
+					}
+					w.Header().Set("Location", "https://evil.example/")
+					w.WriteHeader(tt.status)
+					w.Write([]byte(strings.Replace(tt.body, "ASSERTION", s.Requests()[0].Form.Get("assertion"), 1)))
+					return true
+				}
+				tok, err := sa.Token(t.Context())
+				if !tt.check(tok, err) || (tok != nil) == (err != nil) || s.TokenRequests("") != tt.requests {
+					t.Error(tok, err, s.TokenRequests(""))
+				}
+				if assertion := s.Requests()[0].Form.Get("assertion"); err != nil && (strings.Contains(err.Error(), assertion) || strings.Contains(err.Error(), "evil.example")) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // a context is obeyed // XO34
+		s, sa := saServer(t, "a")
+		s.Hook = func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		if _, err := sa.Token(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 50*time.Millisecond {
+			t.Error(err, time.Since(began))
+		}
+		synctest.Wait()
+		time.Sleep(flightTimeout)
+	})
+}
+
+// TestServiceAccountKeys: a key is parsed and tried once, when the file is read; a bad one is an error then, which
+// says what to do and quotes no key. // XO24 CA20 J32
+func TestServiceAccountKeys(t *testing.T) {
+	t.Parallel()
+	key := jwA2Key() // fixed
+	pkcs1 := x509.MarshalPKCS1PrivateKey(key)
+	pkcs8 := func(key any) []byte {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	weak, ec := jwGenerate(1024), func() *ecdsa.PrivateKey { k, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader); return k }()
+	ecDER, _ := x509.MarshalECPrivateKey(ec)
+	_, ed, _ := ed25519.GenerateKey(rand.Reader)
+	spki, _ := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	// tampered is the key with one of its numbers changed, as PKCS #1.
+	tampered := func(change func(k *rsa.PrivateKey)) []byte {
+		k := jwA2Key()
+		change(k)
+		k.Precomputed = rsa.PrecomputedValues{}
+		return saASN1(k)
+	}
+	add := func(x *big.Int, n int64) *big.Int { return new(big.Int).Add(x, big.NewInt(n)) }
+	good := saPEM("PRIVATE KEY", pkcs8(key))
+	const broken, one, enc = "broken, or not an RSA key", "not one block of PEM", "encrypted, which is not supported"
+	for _, tt := range []struct{ name, text, want string }{
+		{"PKCS #8", good, ""},                            // J28
+		{"PKCS #1", saPEM("RSA PRIVATE KEY", pkcs1), ""}, // J28
+		{"line ends of Windows", strings.ReplaceAll(good, "\n", "\r\n"), ""},
+		{"space around", " \n" + good + "\n \n", ""},
+		{"as an asn.1 of our own", saPEM("RSA PRIVATE KEY", saASN1(jwA2Key())), ""}, // that the tampered ones are wrong for one reason
+		{"PKCS #1 called PKCS #8", saPEM("PRIVATE KEY", pkcs1), broken},             // J28
+		{"PKCS #8 called PKCS #1", saPEM("RSA PRIVATE KEY", pkcs8(key)), broken},    // J28
+		{"1024 bits", saPEM("PRIVATE KEY", pkcs8(weak)), "2048"},                    // J13
+		{"1024 bits, PKCS #1", saPEM("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(weak)), "2048"},
+		{"EC", saPEM("PRIVATE KEY", pkcs8(ec)), broken},                                // J28 CA20
+		{"EC, its own form", saPEM("EC PRIVATE KEY", ecDER), `type "EC PRIVATE KEY"`},  // J28
+		{"Ed25519", saPEM("PRIVATE KEY", pkcs8(ed)), broken},                           // J28
+		{"public key", saPEM("PUBLIC KEY", spki), `type "PUBLIC KEY"`},                 // J28
+		{"certificate", saPEM("CERTIFICATE", spki), `type "CERTIFICATE"`},              // J28
+		{"OpenSSH", saPEM("OPENSSH PRIVATE KEY", pkcs1), `type "OPENSSH PRIVATE KEY"`}, // J28
+		{"hostile type", saPEM("X\x1b[2J", pkcs1), `type "X?[2J"`},                     // J28
+		{"encrypted PKCS #8", saPEM("ENCRYPTED PRIVATE KEY", pkcs1), enc},              // J29
+		{"encrypted, old form", strings.Replace(saPEM("RSA PRIVATE KEY", pkcs1), "KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n", 1), enc}, // J29
+		{"D+2", saPEM("RSA PRIVATE KEY", tampered(func(k *rsa.PrivateKey) { k.D = add(k.D, 2) })), ""},                                                                    // J30, see below
+		{"N+2", saPEM("RSA PRIVATE KEY", tampered(func(k *rsa.PrivateKey) { k.N = add(k.N, 2) })), broken},                                                                // J30
+		{"P+2", saPEM("RSA PRIVATE KEY", tampered(func(k *rsa.PrivateKey) { k.Primes[0] = add(k.Primes[0], 2) })), broken},                                                // J30
+		{"E is 3", saPEM("RSA PRIVATE KEY", tampered(func(k *rsa.PrivateKey) { k.E = 3 })), ""},                                                                           // J30, see below
+		{"cut", saPEM("PRIVATE KEY", pkcs8(key)[:600]), broken},                                                                                                           // J30
+		{"nothing inside", saPEM("PRIVATE KEY", nil), broken},
+		{"two blocks", good + good, one},                                             // J31
+		{"a certificate behind", good + saPEM("CERTIFICATE", spki), one},             // J31
+		{"text behind", good + "x", one},                                             // J31
+		{"text before", "x\n" + good, one},                                           // J31
+		{"no line ends", strings.ReplaceAll(good, "\n", ""), one},                    // J31
+		{"escaped line ends", strings.ReplaceAll(good, "\n", `\n`), "escaped twice"}, // J31
+		{"no end", strings.TrimSuffix(good, "-----END PRIVATE KEY-----\n"), one},     // J31
+		{"junk", "SENTINEL-PEM", one},                                                // J31
+		{"empty", "", one},
+		{"a great many beginnings", strings.Repeat("-----BEGIN ", 90_000), one}, // J31
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			sa, err := ParseServiceAccount(saFile(map[string]any{"private_key": tt.text}))
+			want := tt.want
+			if tt.name == "D+2" || tt.name == "E is 3" {
+				want = "broken"
+			}
+			if (err == nil) != (want == "") || (sa == nil) != (err != nil) || err != nil && (!strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "oauth2: the service account")) {
+				t.Errorf("%v, want %q", err, want)
+			}
+			if d := time.Since(began); d > 5*time.Second {
+				t.Error("took", d)
+			}
+			for _, line := range strings.Split(tt.text, "\n") {
+				if text := fmt.Sprintf("%v %+v %#v %q", err, err, err, err); err != nil && len(line) > 8 && !strings.HasPrefix(line, "-----") && strings.Contains(text, line) {
+					t.Error("quotes the key:", err)
+				}
+			}
+			if sa != nil && strings.Contains(fmt.Sprintf("%v %+v %#v", sa, sa, sa), fmt.Sprint(key.D)) {
+				t.Error("prints the key")
+			}
+		})
+	}
+}
+
+// saASN1 is a PKCS #1 key of exactly these numbers; crypto/x509 would correct some.
+func saASN1(k *rsa.PrivateKey) []byte {
+	one, p, q := big.NewInt(1), k.Primes[0], k.Primes[1]
+	mod := func(m *big.Int) *big.Int { return new(big.Int).Mod(k.D, new(big.Int).Sub(m, one)) }
+	data, err := asn1.Marshal(struct {
+		Version              int
+		N                    *big.Int
+		E                    int
+		D, P, Q, Dp, Dq, Qin *big.Int
+	}{0, k.N, k.E, k.D, p, q, mod(p), mod(q), new(big.Int).ModInverse(q, p)})
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// TestServiceAccountFile: one loader, one type, and URLs that are safe.
+func TestServiceAccountFile(t *testing.T) {
+	t.Parallel()
+	type m = map[string]any
+	for _, tt := range []struct {
+		name string
+		data []byte
+		want string
+	}{
+		{"good", saFile(nil), ""},
+		{"no key ID and project", saFile(m{"private_key_id": nil, "project_id": nil}), ""},
+		{"members of later years", saFile(m{"later": m{"a": 1}}), ""},
+		// G9
+		{"external_account", saFile(m{"type": "external_account"}), "external_account"},
+		{"impersonated", saFile(m{"type": "impersonated_service_account"}), "impersonated_service_account"},
+		{"authorized_user", saFile(m{"type": "authorized_user"}), "authorized_user"},
+		{"no type", saFile(m{"type": nil}), "type"},
+		{"empty type", saFile(m{"type": ""}), "type"},
+		{"type in a list", saFile(m{"type": []string{"service_account"}}), "type"},
+		{"type in capitals", saFile(m{"type": "SERVICE_ACCOUNT"}), "type"},
+		{"type twice", []byte(strings.Replace(string(saFile(nil)), "{", `{"type":"external_account",`, 1)), "twice"},
+		{"client secrets", NewMemoryServer().ClientSecretsJSON("installed"), "type"}, // XO32
+		// G10
+		{"private token endpoint", saFile(m{"token_uri": "https://oauth2.corp.example/token"}), ""}, // UP41
+		{"token endpoint on this machine", saFile(m{"token_uri": "http://127.0.0.1:1/token"}), ""},
+		{"token endpoint over http", saFile(m{"token_uri": "http://oauth2.googleapis.com/token"}), "token_uri"},
+		{"token endpoint in a file", saFile(m{"token_uri": "file:///tmp/token"}), "token_uri"},
+		{"token endpoint hides its host", saFile(m{"token_uri": "https://oauth2.googleapis.com@evil.example/token"}), "token_uri"},
+		{"no token endpoint", saFile(m{"token_uri": nil}), "token_uri"},
+		{"no e-mail", saFile(m{"client_email": nil}), "client_email"},
+		{"e-mail is a number", saFile(m{"client_email": 7}), "client_email"},
+		{"no key", saFile(m{"private_key": nil}), "private key"},
+		{"key is a list", saFile(m{"private_key": []string{"x"}}), "private_key"},
+		{"quota project injects", saFile(m{"quota_project_id": "x\r\nY: z"}), "quota_project_id"}, // G16
+		{"quota project", saFile(m{"quota_project_id": "example.com:project-2"}), ""},
+		{"empty", nil, "JSON"}, // CA18
+		{"null", []byte("null"), "object"},
+		{"not JSON", []byte("SENTINEL{"), "JSON"},
+		{"too large", append(saFile(nil), make([]byte, 1<<20)...), "1 MiB"},
+		{"one too many", slices.Concat(saFile(nil), []byte("{}")), "JSON"},
+	} {
+		sa, err := ParseServiceAccount(tt.data)
+		if (err == nil) != (tt.want == "") || (sa == nil) != (err != nil) || err != nil && (!strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "oauth2: ") || strings.Contains(err.Error(), "SENTINEL")) {
+			t.Errorf("%s: %v, %v, want %q", tt.name, sa, err, tt.want)
+		}
+	}
+	name := filepath.Join(t.TempDir(), "sa.json")
+	if err := os.WriteFile(name, saFile(nil), 0o444); err != nil {
+		t.Fatal(err)
+	}
+	if sa, err := ReadServiceAccountFile(name, "a b", "c"); err != nil || sa.Email != saEmail || sa.ProjectID != "project-1" || !slices.Equal(sa.Scopes, []string{"a", "b", "c"}) {
+		t.Error(sa, err)
+	}
+	if sa, err := ReadServiceAccountFile(name + "x"); sa != nil || !errors.Is(err, os.ErrNotExist) {
+		t.Error(sa, err)
+	}
+}
+
+// TestServiceAccountEmail: an e-mail address can't add claims to an assertion, nor steer a terminal. // G17
+func TestServiceAccountEmail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const evil = "a\",\"aud\":\"https://evil.example\",\"x\":\"\r\n\x1b[2J"
+		s, _ := saServer(t)
+		s.AssertionIss = ""
+		sa, err := ParseServiceAccount(saFile(map[string]any{"client_email": evil}), "a")
+		if err != nil {
+			return // refused is as good
+		}
+		sa.HTTPClient = &http.Client{Transport: s.Transport()}
+		if _, err := sa.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if claims := saClaims(t, s.Requests()[0].Form.Get("assertion")); claims["iss"] != evil || claims["aud"] != "https://as.example/token" || len(claims) != 5 {
+			t.Error(claims)
+		}
+		s.AssertionIss = "b"
+		if _, err := sa.WithScopes("b").Token(t.Context()); err == nil || strings.ContainsAny(err.Error(), "\r\n\x1b") {
+			t.Errorf("%q", err)
+		}
+	})
+}
+
+// TestClientAssertion: private_key_jwt, and the client's own tokens.
+// T9 XO39 CA23
+func TestClientAssertion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewMemoryServer()
+		s.AuthMethod, s.ClientKey, s.ClientSecret = "private_key_jwt", &asKey().PublicKey, ""
+		c := &ClientSecrets{ClientID: s.ClientID, TokenURI: s.URL + "/token", Key: asKey(), KeyID: "key-1", HTTPClient: &http.Client{Transport: s.Transport()}}
+		src := c.TokenSource("a b", "c")
+		var first string
+		for range 5 {
+			tok, err := src.Token(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first == "" {
+				first = tok.AccessToken.Reveal()
+			}
+			if tok.AccessToken.Reveal() != first || !slices.Equal(tok.Scopes, []string{"a", "b", "c"}) {
+				t.Error(tok)
+			}
+		}
+		if n := s.TokenRequests("client_credentials"); n != 1 {
+			t.Error(n, "requests")
+		}
+		r := s.Requests()[0]
+		claims := saClaims(t, r.Form.Get("client_assertion"))
+		now := float64(time.Now().Unix())
+		iat, exp := claims["iat"].(float64), claims["exp"].(float64)
+		jti, _ := claims["jti"].(string)
+		if claims["aud"] != "https://as.example/token" || claims["iss"] != s.ClientID || claims["sub"] != s.ClientID || len(claims) != 6 ||
+			now-iat != 10 || exp <= now || exp-iat > 600 || len(jti) != 43 {
+			t.Error(claims)
+		}
+		// RFC 7523, Sections 4 and 2.2: the names
+		want := url.Values{"grant_type": {"client_credentials"}, "client_id": {s.ClientID}, "scope": {"a b c"},
+			"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}, "client_assertion": r.Form["client_assertion"]}
+		if r.Form.Encode() != want.Encode() || r.Header.Get("Authorization") != "" || len(r.Query) != 0 {
+			t.Error(r.Form)
+		}
+
+		// Each attempt has an assertion of its own.
+		failures := 2
+		s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+			if failures--; failures >= 0 {
+				w.WriteHeader(503)
+			}
+			return failures >= 0
+		}
+		if _, err := c.TokenSource().Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for _, r := range s.Requests() {
+			seen[saClaims(t, r.Form.Get("client_assertion"))["jti"].(string)] = true
+		}
+		if len(seen) != 4 {
+			t.Error(len(seen), "different jti in 4 requests")
+		}
+	})
+	for name, change := range map[string]func(c *ClientSecrets){ // what can't work is an error before any request
+		"no key":        func(c *ClientSecrets) { c.AuthMethod, c.Key = "private_key_jwt", nil },
+		"empty key":     func(c *ClientSecrets) { c.Key = new(rsa.PrivateKey) },
+		"weak key":      func(c *ClientSecrets) { c.Key = jwGenerate(1024) },
+		"no client ID":  func(c *ClientSecrets) { c.ClientID = "" },
+		"http endpoint": func(c *ClientSecrets) { c.TokenURI = "http://as.example/token" },
+	} {
+		s := NewMemoryServer()
+		c := &ClientSecrets{ClientID: s.ClientID, TokenURI: s.URL + "/token", Key: asKey(), HTTPClient: &http.Client{Transport: s.Transport()}}
+		change(c)
+		if tok, err := c.TokenSource().Token(t.Context()); err == nil || tok != nil || len(s.Requests()) != 0 {
+			t.Error(name, tok, err, s.Requests())
+		}
+	}
+}
+
+// TestClientCredentials: the grant with a secret; a refusal is an Error and not an empty token. // XO39 CA11 XO40
+func TestClientCredentials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewMemoryServer()
+		c := &ClientSecrets{ClientID: s.ClientID, ClientSecret: NewSecret(s.ClientSecret), AuthMethod: "client_secret_post", TokenURI: s.URL + "/token", HTTPClient: &http.Client{Transport: s.Transport()}}
+		src := c.TokenSource("a")
+		for range 3 {
+			if _, err := src.Token(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s.TokenRequests("") != 1 {
+			t.Error(s.TokenRequests(""), "requests")
+		}
+		e := (*Error)(nil)
+		s.Hook = func(w http.ResponseWriter, _ *http.Request) bool {
+			asJSON(w, 400, asAnswer{"error": "invalid_scope"})
+			return true
+		}
+		if tok, err := c.TokenSource("x").Token(t.Context()); tok != nil || !errors.As(err, &e) || e.Code != "invalid_scope" || e.StatusCode != 400 {
+			t.Error(tok, err)
+		}
+		for _, body := range []asAnswer{{}, {"error": "invalid_scope"}} {
+			s.Hook = func(w http.ResponseWriter, _ *http.Request) bool { asJSON(w, 200, body); return true }
+			if tok, err := c.TokenSource("x").Token(t.Context()); tok != nil || err == nil {
+				t.Error(body, tok, err)
+			}
+		}
+		if new(Error).Error() == "" || new(Error).Temporary() { // CA18
+			t.Error("zero Error")
+		}
+	})
+}
+
+// FuzzServiceAccount: a file is refused, or makes credentials whose assertions verify.
+func FuzzServiceAccount(f *testing.F) {
+	text := saPEM("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(jwA2Key()))
+	for _, change := range []map[string]any{nil, {"type": "external_account"}, {"private_key": "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----"}, {"token_uri": "http://x"}, {"client_email": "\x00"}} {
+		members := map[string]any{"private_key": text} // not a random one, so that the corpus stays what it is
+		maps.Copy(members, change)
+		f.Add(saFile(members))
+	}
+	f.Add([]byte(`{"type":"service_account","private_key":null}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		sa, err := ParseServiceAccount(data, "a")
+		if err != nil {
+			if sa != nil || !strings.HasPrefix(err.Error(), "oauth2: ") {
+				t.Error(sa, err)
+			}
+			return
+		}
+		if _, err := checkEndpoint(sa.TokenURI); err != nil || sa.Email == "" {
+			t.Error(sa.TokenURI, err)
+		}
+		tok, err := sa.WithAudience("x").Token(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, claims, err := asVerify(tok.AccessToken.Reveal(), &sa.signer.key.PublicKey); err != nil || claims["aud"] != "x" {
+			t.Error(claims, err)
+		}
+	})
+}
