@@ -174,6 +174,21 @@ func TestCacheWindows(t *testing.T) {
 	}
 }
 
+// What a client obtains for itself is cached like anything else.
+//
+// XO39 CA23
+func TestClientTokenSourceCaches(t *testing.T) {
+	t.Parallel()
+	s := NewMemoryServer()
+	src := cacheClient(s).TokenSource("a")
+	if got := cacheAll(t.Context(), 10, src); len(got) != 1 || !strings.HasPrefix(got[0], "at-") || s.TokenRequests("client_credentials") != 1 {
+		t.Errorf("%q, %d requests", got, s.TokenRequests(""))
+	}
+	if CachedTokenSource(src) != src {
+		t.Error("a cache of a cache")
+	}
+}
+
 // A short life makes no storm, with a server that gives 5 s and one that takes offence at a repeated refresh token.
 //
 // C13 XO17
@@ -198,7 +213,7 @@ func TestCacheShortLife(t *testing.T) {
 // Whatever the number of callers, one request is made: at the start, after expiry, while stale with forced refreshes
 // among them; and no refresh token is sent twice.
 //
-// C1 XO4 XO6 CA2 CA15 UP27
+// C1 XO4 XO6 CA2 UP27
 func TestCacheSingleFlight(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -737,7 +752,7 @@ func TestCacheRecursion(t *testing.T) {
 
 // Refresh asks though the token is fresh, and though a pause is due; all who ask at once share one request.
 //
-// UP23 C14
+// C14 CA2
 func TestCacheForcedRefresh(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -863,7 +878,7 @@ func TestCachedTokenSourceShares(t *testing.T) {
 // What a refresh brings, and what survives one that does not bring it: the answer's members, and the refresh token,
 // ID token and scopes after it.
 //
-// C3 C4 C5 PY5 F26 T14
+// C3 C4 C5 PY5 F26
 func TestRefreshAnswers(t *testing.T) {
 	t.Parallel()
 	const base = `"access_token":"a2","token_type":"Bearer"`

@@ -434,32 +434,23 @@ const (
 // content. Folders are made as needed. While a process updates the file there is a folder of the
 // same name with ".lock" at its end; a lock whose holder was killed is found out and ignored. If
 // name is a symbolic link, a save replaces the link.
-func FileStore(name string) Store { return &fileStore{name: name, turn: make(chan struct{}, 1)} }
+func FileStore(name string) Store { return fileStore(name) }
 
-type fileStore struct {
-	name string
-	turn chan struct{} // for the goroutines of this process, which need not compete for the lock
-}
+type fileStore string
 
-func (s *fileStore) Load(ctx context.Context) ([]byte, error) {
-	if s.name == "" {
-		return nil, errors.New("oauth2: the FileStore has no file name")
+func (s fileStore) Load(ctx context.Context) ([]byte, error) {
+	if s == "" {
+		return nil, errNoFile
 	}
-	data, err := parseFile(s.name, func(data []byte) ([]byte, error) { return data, nil })
+	data, err := parseFile(string(s), func(data []byte) ([]byte, error) { return data, nil })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return data, err
 }
 
-func (s *fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, error)) error {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return fmt.Errorf("oauth2: waiting for %q: %w", s.name, context.Cause(ctx))
-	}
-	lock, err := lockFile(ctx, s.name)
+func (s fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, error)) error {
+	lock, err := lockFile(ctx, string(s))
 	if err != nil {
 		return err
 	}
@@ -470,16 +461,13 @@ func (s *fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, err
 		return err
 	}
 	data, err := fn(old)
-	if err != nil || bytes.Equal(data, old) && (data == nil) == (old == nil) {
+	switch {
+	case err != nil || bytes.Equal(data, old) && (data == nil) == (old == nil):
 		return err
-	}
-	if _, err = os.Stat(lock); err != nil {
-		return fmt.Errorf("oauth2: the lock of %q was taken over while this process was stopped", s.name)
-	}
-	if data == nil {
-		err = os.Remove(s.name)
-	} else {
-		err = replaceFile(s.name, data)
+	case data == nil:
+		err = os.Remove(string(s))
+	default:
+		err = replaceFile(string(s), lock, data)
 	}
 	if err != nil {
 		return fmt.Errorf("oauth2: saving: %w", err)
@@ -487,72 +475,64 @@ func (s *fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, err
 	return nil
 }
 
-// replaceFile writes a file so that at any moment the old or the new one is there, whole.
-func replaceFile(name string, data []byte) error {
-	dir, prefix := filepath.Dir(name), "."+filepath.Base(name)+"."
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries { // of processes that were killed
-		random, ours := strings.CutPrefix(strings.TrimSuffix(e.Name(), ".tmp"), prefix)
-		if ours && strings.HasSuffix(e.Name(), ".tmp") && strings.Trim(random, "0123456789") == "" {
-			os.Remove(filepath.Join(dir, e.Name()))
-		}
-	}
-	f, err := os.CreateTemp(dir, prefix+"*.tmp") // new, with mode 0600, in the same file system
+// replaceFile writes data to the lock, which is a new file with mode 0600, and renames it, so that at any moment
+// the old or the new content is there, whole. If another process took this one for dead, the lock is gone, and nothing
+// is written.
+func replaceFile(name, lock string, data []byte) error {
+	f, err := os.OpenFile(lock, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
-	err = cmp.Or(err, f.Sync(), f.Close()) // before the rename, which could get to the disk first
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	if err = cmp.Or(err, f.Sync(), f.Close()); err != nil { // Sync, as the rename could get to the disk first
 		return err
 	}
-	if d, err := os.Open(dir); err == nil { // so that the rename is on the disk too, where the system can say so
+	if err := os.Rename(lock, name); err != nil {
+		return err
+	}
+	if d, err := os.Open(filepath.Dir(name)); err == nil { // so that the rename is on the disk too, where the system can say so
 		d.Sync()
 		d.Close()
 	}
 	return nil
 }
 
-// lockFile excludes other processes from name, until the file it returns is removed. The standard library
-// has no lock that ends with its process on all systems. So each contender puts a file into a folder;
-// who then sees no other one has the lock, and since all do so before they look, never do two. Removing
-// the file of a dead process by its unique name can't hit the lock of a live one.
+var errNoFile = errors.New("oauth2: the FileStore has no file name")
+
+// lockFile excludes other processes from name, until the file it returns is removed or renamed. The standard
+// library has no lock that ends with its process on all systems. So each contender puts a file into a folder; who
+// then sees no other one has the lock, and since all do so before they look, never do two. Removing the file of a
+// dead process by its unique name can't hit the lock of a live one.
 func lockFile(ctx context.Context, name string) (lock string, err error) {
 	if name == "" {
-		return "", errors.New("oauth2: the FileStore has no file name")
+		return "", errNoFile
 	}
 	dir, parent := name+".lock", filepath.Dir(name)
-	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return "", fmt.Errorf("oauth2: %w", err)
-	}
-	if info, err := os.Stat(parent); err == nil && runtime.GOOS != "windows" && info.Mode()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
+	err = os.MkdirAll(parent, 0o700)
+	if info, statErr := os.Stat(parent); statErr == nil && runtime.GOOS != "windows" && info.Mode()&0o022 != 0 {
 		return "", fmt.Errorf("oauth2: others can replace files in the folder %q; make it yours alone (chmod go-w)", parent)
 	}
 	lock = filepath.Join(dir, fmt.Sprintf("%s.%d.%s", machineID(), os.Getpid(), randomSecret().Reveal()))
-	for {
-		alone := false
-		err := os.Mkdir(dir, 0o700)
-		if info, statErr := os.Lstat(dir); statErr == nil && info.IsDir() { // not a link that somebody has put there
-			if err = os.WriteFile(lock, nil, 0o600); err == nil {
-				alone, err = aloneIn(dir, filepath.Base(lock))
-			}
+	for alone := false; err == nil; {
+		os.Mkdir(dir, 0o700)
+		err = os.WriteFile(lock, nil, 0o600)
+		if info, statErr := os.Lstat(dir); err == nil && (statErr != nil || !info.IsDir()) {
+			err = errors.New("there is something else in place of the folder " + dir) // a link, to make aloneIn remove files elsewhere
+		}
+		if err == nil {
+			alone, err = aloneIn(dir, filepath.Base(lock))
 		}
 		if alone {
 			return lock, nil
 		}
 		os.Remove(lock)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody who unlocked has removed the folder
-			return "", fmt.Errorf("oauth2: locking: %w", err)
+		if errors.Is(err, fs.ErrNotExist) { // somebody who unlocked has removed the folder
+			err = nil
 		}
 		wait, _ := rand.Int(rand.Reader, big.NewInt(int64(lockRetry)))
-		if sleep(ctx, time.Duration(wait.Int64())) != nil {
-			return "", fmt.Errorf("oauth2: waiting for %q: %w", dir, context.Cause(ctx))
-		}
+		err = cmp.Or(err, sleep(ctx, time.Duration(wait.Int64())))
 	}
+	return "", fmt.Errorf("oauth2: locking: %w", err)
 }
 
 // aloneIn reports whether nobody but mine is in a lock folder, after removing the dead: processes of this
@@ -567,12 +547,14 @@ func aloneIn(dir, mine string) (alone bool, err error) {
 		if e.Name() == mine || err != nil || len(parts) != 3 {
 			continue
 		}
-		age, limit, gone := time.Since(info.ModTime()), lockStale, false
+		limit, gone := lockStale, false
 		if parts[0] == machineID() {
 			limit, gone = lockReused, processGone(parts[1])
 		}
-		if alone = alone && (gone || age > limit); gone || age > limit {
+		if gone || time.Since(info.ModTime()) > limit {
 			os.Remove(filepath.Join(dir, e.Name()))
+		} else {
+			alone = false
 		}
 	}
 	return alone, err
@@ -668,11 +650,7 @@ func (c *ComputeCredentials) fetch(ctx context.Context, _ *Token) (*Token, error
 	if c.idToken {
 		return ans.idToken(strings.TrimSpace(string(ans.body)))
 	}
-	t, err := ans.token(joinScopes(c.Scopes))
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
+	return ans.wholeToken(c.Scopes)
 }
 
 const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -731,21 +709,20 @@ func DefaultCredentials(ctx context.Context, scopes ...string) (src TokenSource,
 		return nil, "", errors.New("oauth2: GOOGLE_CLOUD_QUOTA_PROJECT is not a project")
 	}
 	name, err := credentialsFile()
+	if err == nil && name != "" {
+		src, err = parseFile(name, func(data []byte) (TokenSource, error) { return defaultFile(data, quota, scopes) })
+	}
 	if err != nil {
 		return nil, "", err
 	}
-	if name != "" {
-		src, err = parseFile(name, func(data []byte) (TokenSource, error) { return defaultFile(data, quota, scopes) })
-		if err != nil {
-			return nil, "", err
-		}
-		if sa, ok := src.(*ServiceAccountCredentials); ok {
-			projectID = sa.ProjectID
-		}
-		return src, cmp.Or(os.Getenv("GOOGLE_CLOUD_PROJECT"), projectID), nil
+	projectID = os.Getenv("GOOGLE_CLOUD_PROJECT")
+	if sa, ok := src.(*ServiceAccountCredentials); ok {
+		projectID = cmp.Or(projectID, sa.ProjectID)
+	}
+	if src != nil {
+		return src, projectID, nil
 	}
 	compute := &ComputeCredentials{Scopes: scopes, QuotaProject: quota}
-	projectID = os.Getenv("GOOGLE_CLOUD_PROJECT")
 	if os.Getenv("NO_GCE_CHECK") == "true" {
 		err = errors.New("NO_GCE_CHECK says not to look for it")
 	} else if projectID == "" || os.Getenv("GCE_METADATA_HOST") == "" {

@@ -69,9 +69,8 @@ func NewFlow(client *ClientSecrets, scopes ...string) *Flow {
 // reservedParams are those that carry the protocol. Were they the caller's, a parameter that
 // came from outside could replace them.
 var reservedParams = []string{
-	"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
-	"request", "request_uri", "grant_type", "code", "code_verifier", "refresh_token", "assertion",
-	"client_secret", "client_assertion", "client_assertion_type",
+	"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method", "request", "request_uri",
+	"grant_type", "code", "code_verifier", "refresh_token", "assertion", "client_secret", "client_assertion", "client_assertion_type",
 }
 
 // AuthorizationURL begins an attempt and returns the URL to open in the person's browser
@@ -79,51 +78,27 @@ var reservedParams = []string{
 // attempt arrives after this is refused. It fails if the client, RedirectURI or Params
 // can't be used.
 func (f *Flow) AuthorizationURL() (string, error) {
-	a, authURL, err := f.begin(f.RedirectURI)
-	if err != nil {
-		return "", err
-	}
-	f.attempt.Store(a)
-	return authURL, nil
-}
-
-// begin returns a new attempt and its authorization URL.
-func (f *Flow) begin(redirectURI string) (a *attempt, authURL string, err error) {
 	if f.client == nil || f.client.ClientID == "" {
-		return nil, "", errors.New("oauth2: the flow's client has no ClientID")
+		return "", errors.New("oauth2: the flow's client has no ClientID")
 	}
 	u, err := checkEndpoint(f.client.AuthURI)
 	if err != nil {
-		return nil, "", fmt.Errorf("oauth2: the client's AuthURI %w", err)
+		return "", fmt.Errorf("oauth2: the client's AuthURI %w", err)
 	}
 	if _, err := checkEndpoint(f.client.TokenURI); err != nil { // before a person has signed in for nothing
-		return nil, "", fmt.Errorf("oauth2: the client's TokenURI %w", err)
+		return "", fmt.Errorf("oauth2: the client's TokenURI %w", err)
 	}
-	if err := f.client.checkRedirectURI(redirectURI); err != nil {
-		return nil, "", err
+	if _, err := f.client.checkRedirectURI(f.RedirectURI); err != nil {
+		return "", err
 	}
 	for _, name := range reservedParams {
 		if f.Params.Has(name) {
-			return nil, "", fmt.Errorf("oauth2: Params has %q, which the package sets itself", name)
+			return "", fmt.Errorf("oauth2: Params has %q, which the package sets itself", name)
 		}
 	}
-	a = &attempt{client: *f.client, redirectURI: redirectURI, scopes: f.scopes, extra: url.Values{},
-		state: randomSecret(), verifier: randomSecret(), began: time.Now()}
-	a.client.RedirectURIs = slices.Clone(f.client.RedirectURIs)
-	for _, name := range []string{"audience", "resource"} {
-		if f.Params.Has(name) {
-			a.extra[name] = slices.Clone(f.Params[name])
-		}
-	}
-	q := url.Values{
-		"response_type":         {"code"},
-		"client_id":             {a.client.ClientID},
-		"redirect_uri":          {a.redirectURI},
-		"state":                 {a.state.Reveal()},
-		"code_challenge":        {challenge(a.verifier.Reveal())},
-		"code_challenge_method": {"S256"},
-		"access_type":           {"offline"},
-	}
+	a := &attempt{client: *f.client, redirectURI: f.RedirectURI, scopes: f.scopes, extra: f.extra(), state: randomSecret(), verifier: randomSecret(), began: time.Now()}
+	q := url.Values{"response_type": {"code"}, "client_id": {a.client.ClientID}, "redirect_uri": {a.redirectURI}, "state": {a.state.Reveal()},
+		"code_challenge": {challenge(a.verifier.Reveal())}, "code_challenge_method": {"S256"}, "access_type": {"offline"}}
 	if len(a.scopes) > 0 {
 		q.Set("scope", strings.Join(a.scopes, " "))
 	}
@@ -131,32 +106,38 @@ func (f *Flow) begin(redirectURI string) (a *attempt, authURL string, err error)
 		a.nonce = randomSecret()
 		q.Set("nonce", a.nonce.Reveal())
 	}
+	maps.Copy(q, f.Params)
 	own, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return nil, "", errors.New("oauth2: the client's AuthURI has a malformed query")
+		return "", errors.New("oauth2: the client's AuthURI has a malformed query")
 	}
-	maps.Copy(q, f.Params)
-	for name := range own {
+	for name, values := range own {
 		if q.Has(name) {
-			return nil, "", fmt.Errorf("oauth2: the client's AuthURI has the parameter %q in its query, which the request sets too", printable(name, 64))
+			return "", fmt.Errorf("oauth2: the client's AuthURI has the parameter %q in its query, which the request sets too", printable(name, 64))
 		}
+		q[name] = values
 	}
-	maps.Copy(q, own)
 	u.RawQuery = q.Encode()
-	return a, u.String(), nil
+	f.attempt.Store(a)
+	return u.String(), nil
 }
 
-func (c *ClientSecrets) checkRedirectURI(uri string) error {
+// extra returns those of Params that the token endpoint gets too.
+func (f *Flow) extra() url.Values {
+	return url.Values{"audience": slices.Clone(f.Params["audience"]), "resource": slices.Clone(f.Params["resource"])}
+}
+
+func (c *ClientSecrets) checkRedirectURI(uri string) (*url.URL, error) {
 	u, err := url.Parse(uri)
 	switch {
 	case uri == "":
-		return fmt.Errorf("oauth2: the flow has no RedirectURI; registered are %q", c.RedirectURIs)
+		err = fmt.Errorf("oauth2: the flow has no RedirectURI; registered are %q", c.RedirectURIs)
 	case err != nil || u.Scheme == "" || strings.Contains(uri, "#"):
-		return errors.New("oauth2: RedirectURI is not an absolute URI without fragment (RFC 6749, Section 3.1.2)")
+		err = errors.New("oauth2: RedirectURI is not an absolute URI without fragment (RFC 6749, Section 3.1.2)")
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return errors.New("oauth2: RedirectURI is a plain http URL on another machine, where anybody on the way could read the code; use https")
+		err = errors.New("oauth2: RedirectURI is a plain http URL on another machine, where anybody on the way could read the code; use https")
 	}
-	return nil
+	return u, err
 }
 
 // challenge returns the S256 code challenge of a verifier (RFC 7636, Section 4.2).
@@ -179,12 +160,7 @@ func (f *Flow) FetchTokenFromRedirect(ctx context.Context, redirected string) (*
 	if err != nil {
 		return nil, err
 	}
-	_, query, ok := strings.Cut(redirected, "?")
-	if !ok || len(redirected) > maxRedirect {
-		return nil, errors.New("oauth2: the redirect has no query; give the whole URL")
-	}
-	query, _, _ = strings.Cut(query, "#")
-	code, _, err := a.parseRedirect(query)
+	code, err := a.parseRedirect(redirected)
 	if err != nil {
 		return nil, err
 	}
@@ -220,17 +196,20 @@ var errBadCode = errors.New("oauth2: the redirect has no authorization code, or 
 
 func validCode(code string) bool { return validText(code) && len(code) <= maxCode }
 
-// parseRedirect checks the query of a redirect and returns the code. final says that it is the
-// authorization server's answer to this attempt, be it an error; anything else may
-// come from anybody, and is no reason to give up.
-func (a *attempt) parseRedirect(query string) (code string, final bool, err error) {
+// parseRedirect checks where the browser was redirected to and returns the code.
+func (a *attempt) parseRedirect(redirected string) (code string, err error) {
+	_, query, ok := strings.Cut(redirected, "?")
+	if !ok || len(redirected) > maxRedirect {
+		return "", errors.New("oauth2: the redirect has no query; give the whole URL")
+	}
+	query, _, _ = strings.Cut(query, "#")
 	q, err := url.ParseQuery(query) // URL.Query would drop what is malformed
 	if err != nil {
-		return "", false, errors.New("oauth2: the redirect's query is malformed")
+		return "", errors.New("oauth2: the redirect's query is malformed")
 	}
 	for _, name := range []string{"code", "state", "iss", "error", "error_description", "error_uri", "scope"} {
 		if len(q[name]) > 1 { // of which a proxy or a server may have seen the other one
-			return "", false, fmt.Errorf("oauth2: the redirect has the parameter %q twice (RFC 6749, Section 3.1)", name)
+			return "", fmt.Errorf("oauth2: the redirect has the parameter %q twice (RFC 6749, Section 3.1)", name)
 		}
 	}
 	state, iss := a.state.Reveal(), q.Get("iss")
@@ -238,24 +217,36 @@ func (a *attempt) parseRedirect(query string) (code string, final bool, err erro
 	switch {
 	case subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(state)) != 1:
 		// Somebody else's sign-in, planted to be completed here (RFC 6749, Section 10.12), or an old tab.
-		return "", false, errors.New("oauth2: the redirect does not belong to this sign-in: its state is not the one sent")
+		return "", errors.New("oauth2: the redirect does not belong to this sign-in: its state is not the one sent")
 	case q.Has("iss") && a.client.Issuer != "" && subtle.ConstantTimeCompare([]byte(iss), []byte(a.client.Issuer)) != 1:
 		// Mix-up: another server would get this one's code (RFC 9207).
-		return "", false, fmt.Errorf("oauth2: the redirect comes from the issuer %q, not from %q", printable(clean.Replace(iss), maxErrorText), a.client.Issuer)
+		return "", fmt.Errorf("oauth2: the redirect comes from the issuer %q, not from %q", printable(clean.Replace(iss), maxErrorText), a.client.Issuer)
 	case a.client.issRequired && !q.Has("iss"):
-		return "", false, errors.New("oauth2: the redirect does not name its issuer, as this one's do (RFC 9207)")
+		return "", errors.New("oauth2: the redirect does not name its issuer, as this one's do (RFC 9207)")
 	case q.Has("code") == q.Has("error"):
-		return "", false, errors.New("oauth2: the redirect has both or neither of code and error")
+		return "", errors.New("oauth2: the redirect has both or neither of code and error")
 	case q.Has("error"):
 		e := serverError("signing in", q.Get, clean)
-		if e.Code == "access_denied" {
-			e.text += "; the person, or an administrator, declined"
-		}
-		return "", true, e
+		e.text += advice(e.Code, a.redirectURI)
+		return "", e
 	case !validCode(q.Get("code")):
-		return "", false, errBadCode
+		return "", errBadCode
 	}
-	return q.Get("code"), true, nil
+	return q.Get("code"), nil
+}
+
+// isAnswer reports whether what parseRedirect checked is the authorization server's answer to the attempt, be
+// it an error; anything else may come from anybody, and is no reason to give up.
+func isAnswer(err error) bool { return err == nil || errors.As(err, new(*Error)) }
+
+// advice returns what to add to an error of the server.
+func advice(code, redirectURI string) string {
+	return map[string]string{
+		"access_denied":         "; the person, or an administrator, declined",
+		"expired_token":         "; the code has expired: sign in again",
+		"invalid_grant":         "; the code was used before, has expired, or was issued for another redirect URI: sign in again",
+		"redirect_uri_mismatch": fmt.Sprintf("; register the redirect URI %q for the client", redirectURI),
+	}[code]
 }
 
 // exchange sends the code (RFC 6749, Section 4.1.3), once.
@@ -263,43 +254,25 @@ func (a *attempt) exchange(ctx context.Context, code string) (*Credentials, erro
 	if a.used.Swap(true) {
 		return nil, errors.New("oauth2: this sign-in has been completed; a code is exchanged only once (RFC 6749, Section 4.1.2)")
 	}
-	form := url.Values{
-		"grant_type":    {"authorization_code"},
-		"code":          {code},
-		"redirect_uri":  {a.redirectURI},
-		"code_verifier": {a.verifier.Reveal()},
-	}
+	form := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {a.redirectURI}, "code_verifier": {a.verifier.Reveal()}}
 	maps.Copy(form, a.extra)
-	ans, err := a.client.post(ctx, "exchanging the code", a.client.TokenURI, form, true)
-	if e := (*Error)(nil); errors.As(err, &e) {
-		switch e.Code {
-		case "redirect_uri_mismatch":
-			e.text += fmt.Sprintf("; register the redirect URI %q for the client", a.redirectURI)
-		case "invalid_grant":
-			e.text += "; the code was used before, has expired, or was issued for another redirect URI: sign in again"
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	tok, err := ans.token(joinScopes(a.scopes))
-	if err != nil {
-		return nil, err
-	}
-	return a.client.signedIn(tok, a.scopes, a.nonce.Reveal())
+	return a.client.redeem(ctx, "exchanging the code", form, a.scopes, a.nonce.Reveal())
 }
 
-// flowState is how an attempt is stored.
-type flowState struct {
-	ClientID    string     `json:"client_id"`
-	TokenURI    string     `json:"token_uri"`
-	RedirectURI string     `json:"redirect_uri"`
-	Scopes      []string   `json:"scopes"`
-	Extra       url.Values `json:"extra,omitempty"`
-	State       string     `json:"state"`
-	Verifier    string     `json:"code_verifier"`
-	Nonce       string     `json:"nonce"`
-	Began       time.Time  `json:"began"`
+// redeem sends the grant that ends a sign-in.
+func (c *ClientSecrets) redeem(ctx context.Context, op string, form url.Values, scopes []string, nonce string) (*Credentials, error) {
+	ans, err := c.post(ctx, op, c.TokenURI, form, true)
+	if e := (*Error)(nil); errors.As(err, &e) {
+		e.text += advice(e.Code, form.Get("redirect_uri"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	tok, err := ans.token(joinScopes(scopes))
+	if err != nil {
+		return nil, err
+	}
+	return c.signedIn(tok, scopes, nonce)
 }
 
 // Marshal returns the attempt, for a web application to keep until the redirect: in its
@@ -310,8 +283,8 @@ func (f *Flow) Marshal() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(flowState{a.client.ClientID, a.client.TokenURI, a.redirectURI, a.scopes, a.extra,
-		a.state.Reveal(), a.verifier.Reveal(), a.nonce.Reveal(), a.began})
+	return json.Marshal(map[string]any{"client_id": a.client.ClientID, "token_uri": a.client.TokenURI, "redirect_uri": a.redirectURI, "scopes": a.scopes,
+		"extra": a.extra, "state": a.state.Reveal(), "code_verifier": a.verifier.Reveal(), "nonce": a.nonce.Reveal(), "began": a.began})
 }
 
 // ResumeFlow returns the Flow that Marshal stored. client must be the one with which the
@@ -319,15 +292,17 @@ func (f *Flow) Marshal() ([]byte, error) {
 // of the same browser: this is what protects the person from completing somebody
 // else's sign-in. A Flow is resumed once; drop data when it is.
 func ResumeFlow(client *ClientSecrets, data []byte) (*Flow, error) {
-	var s flowState
-	if _, err := parseObject(data); err != nil || json.Unmarshal(data, &s) != nil || s.State == "" || s.Verifier == "" {
+	s := parseFields(data)
+	a := &attempt{redirectURI: s.str("redirect_uri"), scopes: s.strs("scopes"), state: s.secret("state"), verifier: s.secret("code_verifier"),
+		nonce: s.secret("nonce"), began: s.expiry("began")}
+	if s.err != nil || json.Unmarshal([]byte(s.object["extra"]), &a.extra) != nil || a.state.empty() || a.verifier.empty() {
 		return nil, errors.New("oauth2: this is no stored sign-in")
 	}
-	if client == nil || s.ClientID != client.ClientID || s.TokenURI != client.TokenURI {
+	if client == nil || s.str("client_id") != client.ClientID || s.str("token_uri") != client.TokenURI {
 		return nil, errors.New("oauth2: the stored sign-in was begun with another client or authorization server")
 	}
-	f := &Flow{RedirectURI: s.RedirectURI, client: client, scopes: s.Scopes}
-	f.attempt.Store(&attempt{client: *client, redirectURI: s.RedirectURI, scopes: s.Scopes, extra: s.Extra,
-		state: NewSecret(s.State), verifier: NewSecret(s.Verifier), nonce: NewSecret(s.Nonce), began: s.Began})
+	a.client = *client
+	f := &Flow{RedirectURI: a.redirectURI, client: client, scopes: a.scopes}
+	f.attempt.Store(a)
 	return f, nil
 }

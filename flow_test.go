@@ -95,10 +95,16 @@ func TestRandomSecretsAreDistinct(t *testing.T) {
 	t.Parallel()
 	const n = 100_000
 	seen, symbols := make(map[string]bool, n), map[byte]bool{}
+	var zeros, ones [32]byte // the bits that were 0, and 1, in some secret
 	for range n {
 		s := randomSecret().Reveal()
-		if len(s) != 43 || seen[s] {
-			t.Fatalf("length %d, repeated %t", len(s), seen[s])
+		b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+		if len(s) != 43 || seen[s] || err != nil {
+			t.Fatalf("length %d, repeated %t, %v", len(s), seen[s], err)
+		}
+		for i := range ones {
+			zeros[i] |= ^b[i]
+			ones[i] |= b[i]
 		}
 		seen[s] = true
 		for i := range s {
@@ -107,6 +113,9 @@ func TestRandomSecretsAreDistinct(t *testing.T) {
 	}
 	if len(symbols) != 64 {
 		t.Errorf("%d symbols of 64", len(symbols))
+	}
+	if all := [32]byte(bytes.Repeat([]byte{0xff}, 32)); zeros != all || ones != all {
+		t.Errorf("bits that are always 1: %08b, or 0: %08b", zeros, ones)
 	}
 }
 

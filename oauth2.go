@@ -285,11 +285,7 @@ func (r *request) token(ctx context.Context, requested []string) (*Token, error)
 	if err != nil {
 		return nil, err
 	}
-	t, err := ans.token(joinScopes(requested))
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
+	return ans.wholeToken(requested)
 }
 
 // do sends r, again after a passing fault, and returns the answer, or an *Error.
@@ -557,6 +553,15 @@ func (a *answer) token(requested string) (*Token, error) {
 	}
 	if f.err != nil {
 		return t, a.bad(f.err.Error())
+	}
+	return t, nil
+}
+
+// wholeToken is token for sources that have nothing to keep of an answer that is partly bad.
+func (a *answer) wholeToken(requested []string) (*Token, error) {
+	t, err := a.token(joinScopes(requested))
+	if err != nil {
+		return nil, err
 	}
 	return t, nil
 }
