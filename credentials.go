@@ -212,19 +212,20 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 		return nil, err
 	}
 	tok, err := ans.token(granted)
-	if tok == nil {
-		return nil, err
+	if err != nil { // a new refresh token is kept even so, since the old one may be gone
+		f, kept := ans.fields(), *old
+		kept.RefreshToken = f.secret("refresh_token")
+		typ := f.str("token_type")
+		if f.secret("access_token").empty() || kept.RefreshToken.empty() || typ != "" && !strings.EqualFold(typ, "Bearer") || f.err != nil {
+			return nil, err
+		}
+		return &kept, err
 	}
 	if tok.RefreshToken.empty() {
 		tok.RefreshToken = old.RefreshToken
 	}
 	if tok.IDToken.empty() {
 		tok.IDToken = old.IDToken
-	}
-	if err != nil { // the answer is not used, but the old refresh token may be gone
-		kept := *old
-		kept.RefreshToken = tok.RefreshToken
-		return &kept, err
 	}
 	return tok, nil
 }
@@ -650,7 +651,7 @@ func (c *ComputeCredentials) fetch(ctx context.Context, _ *Token) (*Token, error
 	if c.idToken {
 		return ans.idToken(strings.TrimSpace(string(ans.body)))
 	}
-	return ans.wholeToken(c.Scopes)
+	return ans.token(joinScopes(c.Scopes))
 }
 
 const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

@@ -953,6 +953,14 @@ func TestSignInLogsNothing(t *testing.T) {
 		t.Error(err)
 	}
 	s.Page()
+	synctest.Test(t, func(t *testing.T) { // what net/http has to say of its own
+		r := appStart(t.Context(), t, nil)
+		r.fail <- syscall.EMFILE // passes
+		if status, _, _ := r.get(r.redirected); status != 200 {
+			t.Error(status)
+		}
+		<-r.done
+	})
 	if logged.Len() > 0 {
 		t.Errorf("logged: %s", logged.String())
 	}

@@ -285,7 +285,7 @@ func (r *request) token(ctx context.Context, requested []string) (*Token, error)
 	if err != nil {
 		return nil, err
 	}
-	return ans.wholeToken(requested)
+	return ans.token(joinScopes(requested))
 }
 
 // do sends r, again after a passing fault, and returns the answer, or an *Error.
@@ -311,13 +311,7 @@ func (r *request) do(ctx context.Context) (*answer, error) {
 			return nil, err
 		}
 		if sleep(ctx, wait) != nil {
-			fault := e.cause
-			e.cause = func() error {
-				if fault == nil {
-					return context.Cause(ctx)
-				}
-				return errors.Join(context.Cause(ctx), fault())
-			}
+			e.cause = func() error { return context.Cause(ctx) }
 			return nil, e
 		}
 	}
@@ -534,34 +528,20 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// token reads the answer of a token endpoint (RFC 6749, Section 5.1). Where only
-// optional members are bad it returns the tokens, to be kept, and an error.
-// requested are the scopes that were granted if the answer does not say.
+// token reads the answer of a token endpoint (RFC 6749, Section 5.1). requested are the scopes that were
+// granted if the answer does not say.
 func (a *answer) token(requested string) (*Token, error) {
 	f := a.fields()
-	t := &Token{AccessToken: f.secret("access_token"), Type: "Bearer", RefreshToken: f.secret("refresh_token")}
+	t := &Token{AccessToken: f.secret("access_token"), Type: "Bearer", RefreshToken: f.secret("refresh_token"), IDToken: f.secret("id_token"),
+		Scopes: scopeList(unique.Make(cmp.Or(f.str("scope"), requested)).Value())}
 	f.require(!t.AccessToken.empty(), "has no access_token")
 	typ := f.str("token_type")
 	f.require(typ == "" || strings.EqualFold(typ, "Bearer"), "has token_type %q; only Bearer is supported", printable(typ, 32))
-	if f.err != nil {
-		return nil, a.bad(f.err.Error())
-	}
-	t.IDToken = f.secret("id_token")
-	t.Scopes = scopeList(unique.Make(cmp.Or(f.str("scope"), requested)).Value())
 	if d := f.seconds("expires_in"); d > 0 {
 		t.Expiry = a.sent.Add(d).Round(0) // without the monotonic clock, which stops while a machine sleeps
 	}
 	if f.err != nil {
-		return t, a.bad(f.err.Error())
-	}
-	return t, nil
-}
-
-// wholeToken is token for sources that have nothing to keep of an answer that is partly bad.
-func (a *answer) wholeToken(requested []string) (*Token, error) {
-	t, err := a.token(joinScopes(requested))
-	if err != nil {
-		return nil, err
+		return nil, a.bad(f.err.Error())
 	}
 	return t, nil
 }
