@@ -172,11 +172,11 @@ func (c *Credentials) storedToken(data []byte, old *Token) (*Token, object, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	if file.client.ClientID != c.client.ClientID || file.client.TokenURI != c.client.TokenURI {
+	if !c.client.same(file.client) {
 		return nil, nil, errors.New("oauth2: the store has the credentials of another client by now")
 	}
 	t = *file.cache.current.Load()
-	if t.Scopes == nil {
+	if len(t.Scopes) == 0 {
 		t.Scopes = old.Scopes
 	}
 	if t.IDToken.empty() {
@@ -443,7 +443,10 @@ func (s fileStore) Load(ctx context.Context) ([]byte, error) {
 	if s == "" {
 		return nil, errNoFile
 	}
-	data, err := parseFile(string(s), func(data []byte) ([]byte, error) { return data, nil })
+	data, err := parseFile(string(s), func(data []byte) ([]byte, error) { // so that an error names the file
+		_, err := ParseCredentials(data)
+		return data, err
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -226,7 +226,7 @@ func (a *attempt) parseRedirect(redirected string) (code string, err error) {
 	case q.Has("code") == q.Has("error"):
 		return "", errors.New("oauth2: the redirect has both or neither of code and error")
 	case q.Has("error"):
-		e := serverError("signing in", q.Get, clean)
+		e := serverError("signing in", q.Get, clean.Replace)
 		e.text += advice(e.Code, a.redirectURI)
 		return "", e
 	case !validCode(q.Get("code")):

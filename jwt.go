@@ -145,13 +145,12 @@ func (t *IDToken) Claim(name string, v any) error {
 // splitJWT returns the parts of a compact JWS (RFC 7515, Section 3.1). It looks at the
 // length first: what follows must not depend on how much junk somebody sends.
 func splitJWT(raw string) (header, payload, signature string, err error) {
-	if len(raw) <= maxJWT {
-		parts := strings.SplitN(raw, ".", 4)
-		if len(parts) == 3 {
-			return parts[0], parts[1], parts[2], nil
-		}
+	header, rest, _ := strings.Cut(raw[:min(len(raw), maxJWT)], ".")
+	payload, signature, ok := strings.Cut(rest, ".")
+	if len(raw) > maxJWT || !ok || strings.Contains(signature, ".") {
+		return "", "", "", errors.New("is not a signed JWT of three parts")
 	}
-	return "", "", "", errors.New("is not a signed JWT of three parts")
+	return header, payload, signature, nil
 }
 
 // decodePart decodes base64url without padding, and only in its one canonical form, so
@@ -584,7 +583,7 @@ func (s *splitter) value(depth int) (object, error) {
 		}
 		var o object
 		if c == '{' {
-			o = make(object, 16)
+			o = make(object, min(16, len(s.text)/16))
 		}
 		for s.pos++; ; {
 			s.skip(" \t\r\n,")

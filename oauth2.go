@@ -123,7 +123,7 @@ type TokenSource interface {
 
 // CachedTokenSource returns a TokenSource that asks src for a token only when the
 // last one is about to expire, once for all callers, and remembers failures for a
-// moment. It is the cache that every source of this package uses, and returns
+// moment, and for good that a new sign-in is required. It is the cache that every source of this package uses, and returns
 // those unchanged. Callers wait no longer than their own context; src is called
 // with another one, which ends after 2 minutes.
 func CachedTokenSource(src TokenSource) TokenSource {
@@ -226,8 +226,8 @@ func (e *Error) As(target any) bool { return e.cause != nil && errors.As(e.cause
 
 // serverError returns the error that a server describes with the parameters error, error_description
 // and error_uri, as get has them, without what clean takes out.
-func serverError(op string, get func(name string) string, clean *strings.Replacer) *Error {
-	text := func(name string, max int) string { return printable(clean.Replace(get(name)), max) }
+func serverError(op string, get func(name string) string, clean func(string) string) *Error {
+	text := func(name string, max int) string { return printable(clean(get(name)), max) }
 	e := &Error{Code: printable(get("error"), maxErrorCode), Description: text("error_description", maxErrorText), URI: text("error_uri", maxErrorText)}
 	if strings.Trim(e.Code, "abcdefghijklmnopqrstuvwxyz_") != "" { // else it is a code, even if a weak secret is part of it
 		e.Code = text("error", maxErrorCode)
@@ -349,7 +349,7 @@ func (r *request) attempt(ctx context.Context) (*answer, error) {
 	if body != nil { // without GetBody, so that nothing but do can send it again
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	}
-	clean := newCleaner(form, header)
+	clean := func(s string) string { return newCleaner(form, header).Replace(s) }
 	ans := &answer{op: r.op, sent: time.Now()}
 	resp, err := clientFor(r.client).Do(req)
 	if err != nil {
@@ -378,7 +378,7 @@ func (r *request) attempt(ctx context.Context) (*answer, error) {
 }
 
 // refusal returns the error that an answer stands for, or nil.
-func (a *answer) refusal(clean *strings.Replacer) *Error {
+func (a *answer) refusal(clean func(string) string) *Error {
 	f := fields{object: a.members}
 	if !f.has("error") && a.status/100 == 2 {
 		return nil
@@ -430,11 +430,11 @@ func (a *answer) fields() *fields {
 
 // broken returns the error for an exchange that did not come to its end. began says
 // that an answer had begun: what fails then is passing only if the network did.
-func broken(op string, err error, clean *strings.Replacer, began bool) *Error {
+func broken(op string, err error, clean func(string) string, began bool) *Error {
 	if ue := (*url.Error)(nil); errors.As(err, &ue) {
 		err = ue.Err // ue's text has the whole URL
 	}
-	e := &Error{text: op + ": " + printable(clean.Replace(err.Error()), maxErrorText), cause: func() error { return err }}
+	e := &Error{text: op + ": " + printable(clean(err.Error()), maxErrorText), cause: func() error { return err }}
 	var (
 		cert   *tls.CertificateVerificationError
 		record tls.RecordHeaderError

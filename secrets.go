@@ -301,6 +301,11 @@ func (c *ClientSecrets) authMethod() string {
 	return "none"
 }
 
+// same reports whether o is the same client at the same server. Google's has several addresses.
+func (c *ClientSecrets) same(o *ClientSecrets) bool {
+	return c.ClientID == o.ClientID && (c.TokenURI == o.TokenURI || c.Issuer == googleIssuer && o.Issuer == googleIssuer)
+}
+
 // authenticate adds the client's authentication to a request (RFC 6749, Section 2.3).
 func (c *ClientSecrets) authenticate(form url.Values, header http.Header) error {
 	method := c.authMethod()

@@ -175,7 +175,7 @@ func TestEndpoints(t *testing.T) {
 		"http://127.1/": false, "http://0x7f.1/": false, "http://2130706433/": false, "http://0177.0.0.1/": false, "http://[::ffff:127.0.0.1]/": false,
 		"http://0.0.0.0/": false, "http://[::]/": false, "http://10.0.0.1/": false, "http://169.254.169.254/": false, "http://[::1%25lo]/": false,
 		"https://u:p@h/": false, "https://u@h/": false, "http://127.0.0.1@evil.example/": false, "https://h/#f": false, "https://h/#": false,
-		"https:///t": false, "https://:443/t": false, "https:h/t": false, "https:\\\\h": false, "https://h\\@evil.example/": false, "https://h%00/": false,
+		"https:///t": false, "https://:443/t": false, "https:h/t": false, "https:\\\\h": false, "https://h\\@evil.example/": false, "https://h/a\\b": false, "https://h%00/": false,
 		"https://h/\x00": false, "https://h/\n": false, "https://h/ x": false, " https://h/": false, "https://h/é": false, "https://[fe80::1%25eth0]/": false,
 		"https://h:0/": false, "https://h:/": false, "https://h:-1/": false, "https://[::1/": false, "//h/t": false, "/t": false, "": false,
 		"file:///etc/passwd": false, "javascript:alert(1)": false, "ftp://h/": false, "ws://h/": false, "smb://h/x": false, "search-ms:query=x": false, "--help": false, "data:,x": false,
