@@ -1,7 +1,6 @@
 package oauth2
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto"
@@ -82,30 +81,23 @@ func (v *IDTokenVerifier) Verify(ctx context.Context, raw, nonce string) (*IDTok
 
 func (v *IDTokenVerifier) verify(ctx context.Context, raw, nonce string) (*IDToken, error) {
 	want := expected{cmp.Or(v.Issuer, googleIssuer), v.Audience, nonce, cmp.Or(v.Leeway, defaultLeeway)}
-	keysURI := v.KeysURI
-	if keysURI == "" && want.issuer == googleIssuer {
-		keysURI = googleKeysURI
-	}
-	if v.Leeway < 0 || v.Leeway > maxLeeway {
-		return nil, errors.New("can't be verified: the verifier has a Leeway of more than 5 minutes")
+	uri := v.KeysURI
+	if uri == "" && want.issuer == googleIssuer {
+		uri = googleKeysURI
 	}
 	kid, signed, signature, err := parseJWT(raw)
 	if err != nil {
 		return nil, err
 	}
-	key := v.keys.get(kid)
-	if key == nil {
-		if _, err := checkedClaims(raw, want); err != nil { // junk must not cause a fetch
-			return nil, err
-		}
-		if key, err = v.keys.fetch(ctx, kid, &request{op: "fetching the issuer's keys", url: keysURI, client: v.HTTPClient}); err != nil {
-			return nil, fmt.Errorf("can't be verified: %w", err)
-		}
-	}
-	if err := verifyRS256(key, signed, signature); err != nil {
+	t, err := checkedClaims(raw, want) // junk must not cause a fetch
+	if err != nil {
 		return nil, err
 	}
-	return checkedClaims(raw, want)
+	key, err := v.keys.get(ctx, kid, &request{op: "fetching the issuer's keys", url: uri, client: v.HTTPClient})
+	if err != nil {
+		return nil, fmt.Errorf("can't be verified: %w", err)
+	}
+	return t, verifyRS256(key, signed, signature)
 }
 
 // An IDToken is what an ID token says of a person (OpenID Connect Core, Section 2).
@@ -201,16 +193,22 @@ func verifyRS256(key *rsa.PublicKey, signed string, signature []byte) error {
 // A signer makes RS256 signatures.
 type signer struct {
 	key    *rsa.PrivateKey
-	header string // encoded
+	header string // encoded, with the dot
 }
 
+// newSigner refuses a key that is weak or does not work, which is better known now than at the first token.
 func newSigner(key *rsa.PrivateKey, keyID string) (*signer, error) {
+	if key == nil || key.N == nil || !usableKey(&key.PublicKey) || key.Validate() != nil {
+		return nil, errors.New("the private key is broken, or not an RSA key of 2048 to 8192 bits")
+	}
 	h := map[string]string{"alg": "RS256", "typ": "JWT"}
 	if keyID != "" {
 		h["kid"] = keyID
 	}
-	header, err := json.Marshal(h)
-	return &signer{key, base64.RawURLEncoding.EncodeToString(header)}, cmp.Or(err, checkPrivateKey(key))
+	header, _ := json.Marshal(h)
+	s := &signer{key, base64.RawURLEncoding.EncodeToString(header) + "."}
+	_, err := s.sign(time.Now(), 0, &jwtClaims{}, nil) // crypto/rsa checks what it has signed
+	return s, err
 }
 
 // jwtClaims are those of an assertion (RFC 7523, Section 3). Empty ones are left out.
@@ -228,21 +226,19 @@ type jwtClaims struct {
 var reservedClaims = []string{"iss", "sub", "aud", "iat", "exp", "scope", "target_audience"}
 
 // sign returns the JWT of claims and more, which must have other names.
-func (s *signer) sign(c *jwtClaims, more map[string]any) (string, error) {
-	payload, err := json.Marshal(c)
-	if err == nil && len(more) > 0 {
-		var rest []byte
-		if rest, err = json.Marshal(more); err == nil {
-			payload = append(append(payload[:len(payload)-1], ','), rest[1:]...)
+func (s *signer) sign(now time.Time, lifetime time.Duration, c *jwtClaims, more map[string]any) (string, error) {
+	c.IssuedAt = now.Add(-backdate).Unix()
+	c.Expiry = c.IssuedAt + int64(lifetime/time.Second)
+	payload, _ := json.Marshal(c)
+	if len(more) > 0 {
+		rest, err := json.Marshal(more)
+		if err != nil {
+			return "", errors.New("oauth2: the claims can't be written as JSON")
 		}
-	}
-	if err != nil {
-		return "", errors.New("oauth2: the claims can't be written as JSON")
+		payload = append(append(payload[:len(payload)-1], ','), rest[1:]...)
 	}
 	enc := base64.RawURLEncoding
-	jwt := make([]byte, 0, len(s.header)+enc.EncodedLen(len(payload))+enc.EncodedLen(s.key.Size())+2)
-	jwt = append(append(jwt, s.header...), '.')
-	jwt = enc.AppendEncode(jwt, payload)
+	jwt := enc.AppendEncode([]byte(s.header), payload)
 	sum := sha256.Sum256(jwt)
 	sig, err := rsa.SignPKCS1v15(nil, s.key, crypto.SHA256, sum[:])
 	if err != nil {
@@ -251,115 +247,76 @@ func (s *signer) sign(c *jwtClaims, more map[string]any) (string, error) {
 	return string(enc.AppendEncode(append(jwt, '.'), sig)), nil
 }
 
-// parsePrivateKey parses the PEM of an RSA key, in PKCS #1 or PKCS #8. Its errors quote nothing
-// but the block's type.
-func parsePrivateKey(text string) (*rsa.PrivateKey, error) {
+// parsePrivateKey parses the PEM of an RSA key, in PKCS #1 or PKCS #8. What is broken in it, or of another kind,
+// is nil, which newSigner refuses. Its errors quote nothing but the block's type.
+func parsePrivateKey(text string) (key *rsa.PrivateKey, err error) {
 	block, rest := pem.Decode([]byte(text))
 	switch {
 	case block == nil && strings.Contains(text, `\n`):
 		return nil, errors.New("the private key has \\n in place of line ends: it was escaped twice")
-	case block == nil || !strings.HasPrefix(strings.TrimSpace(text), "-----BEGIN ") || len(bytes.TrimSpace(rest)) > 0:
+	case block == nil || !strings.HasPrefix(strings.TrimSpace(text), "-----BEGIN ") || strings.TrimSpace(string(rest)) != "":
 		return nil, errors.New("the private key is not one block of PEM")
 	case block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["Proc-Type"] != "":
 		return nil, errors.New("the private key is encrypted, which is not supported")
-	}
-	parse := map[string]func([]byte) (any, error){
-		"PRIVATE KEY":     x509.ParsePKCS8PrivateKey,
-		"RSA PRIVATE KEY": func(der []byte) (any, error) { return x509.ParsePKCS1PrivateKey(der) },
-	}[block.Type]
-	if parse == nil {
+	case block.Type == "RSA PRIVATE KEY":
+		key, _ = x509.ParsePKCS1PrivateKey(block.Bytes)
+	case block.Type == "PRIVATE KEY":
+		parsed, _ := x509.ParsePKCS8PrivateKey(block.Bytes)
+		key, _ = parsed.(*rsa.PrivateKey)
+	default:
 		return nil, fmt.Errorf("there is a PEM block of type %q in place of a private key", printable(block.Type, 64))
 	}
-	parsed, err := parse(block.Bytes)
-	if key, ok := parsed.(*rsa.PrivateKey); ok && err == nil {
-		return key, nil
-	}
-	return nil, errors.New("the private key is broken, or not an RSA key")
-}
-
-// checkPrivateKey refuses a key that is weak or does not work, which is better known now than at the
-// first token.
-func checkPrivateKey(key *rsa.PrivateKey) error {
-	if key == nil || key.N == nil || !usableKey(&key.PublicKey) || key.Validate() != nil {
-		return errors.New("the private key is broken, or not an RSA key of 2048 to 8192 bits")
-	}
-	var sum [sha256.Size]byte
-	sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
-	if err != nil || rsa.VerifyPKCS1v15(&key.PublicKey, crypto.SHA256, sum[:], sig) != nil {
-		return errors.New("the private key does not sign")
-	}
-	return nil
+	return key, nil
 }
 
 func usableKey(key *rsa.PublicKey) bool {
 	return key.N.BitLen() >= minKeyBits && key.N.BitLen() <= maxKeyBits && key.E == keyExponent
 }
 
-// A keySet holds an issuer's keys by their ID.
+// A keySet holds an issuer's keys.
 type keySet struct {
-	mu      sync.Mutex // guards what follows; not held during a fetch
-	current map[string]*rsa.PublicKey
-	expires time.Time // of current
-	next    time.Time // before which there is no other fetch
-	err     error     // of the last fetch
-	flight  *flight[keys]
+	mu     sync.Mutex // guards what follows; not held during a fetch
+	known  keys
+	next   time.Time // before which there is no other fetch
+	err    error     // of the last fetch
+	flight *flight[keys]
 }
 
-// keys are by their ID, and may be kept for age.
+// keys are by their ID, and serve until they expire, and a while longer where new ones can't be had.
 type keys struct {
-	byID map[string]*rsa.PublicKey
-	age  time.Duration
+	byID    map[string]*rsa.PublicKey
+	expires time.Time
 }
 
-// get returns the key that a token names, or nil if keys must be fetched first.
-func (s *keySet) get(kid string) *rsa.PublicKey {
+// get returns the key kid, from a set that was fetched with r for this or another caller.
+func (s *keySet) get(ctx context.Context, kid string, r *request) (*rsa.PublicKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !time.Now().Before(s.expires) {
-		return nil
+	now, old := time.Now(), s.known.byID[kid]
+	if old != nil && now.Before(s.known.expires) {
+		return old, nil
 	}
-	return s.find(kid)
-}
-
-func (s *keySet) find(kid string) *rsa.PublicKey {
-	if kid != "" {
-		return s.current[kid]
+	if s.flight == nil && !now.Before(s.next) {
+		s.flight = fly(r.keys, s.land)
 	}
-	if len(s.current) == 1 { // the only one there is
-		for _, key := range s.current {
-			return key
+	if f := s.flight; f != nil {
+		wait := ctx
+		if old != nil && now.Before(s.known.expires.Add(keysGrace)) { // it serves if new ones don't come soon
+			var cancel context.CancelFunc
+			wait, cancel = context.WithTimeout(ctx, keysPatience)
+			defer cancel()
 		}
-	}
-	return nil
-}
-
-// fetch returns the key kid from a set that was fetched for this or another caller.
-func (s *keySet) fetch(ctx context.Context, kid string, r *request) (*rsa.PublicKey, error) {
-	s.mu.Lock()
-	if s.flight == nil && !time.Now().Before(s.next) {
-		s.flight = fly(func(ctx context.Context) (keys, error) { return fetchKeys(ctx, r) }, s.land)
-	}
-	f, wait := s.flight, ctx
-	if s.find(kid) != nil && time.Now().Before(s.expires.Add(keysGrace)) { // an old key serves if new ones don't come soon
-		var cancel context.CancelFunc
-		wait, cancel = context.WithTimeout(ctx, keysPatience)
-		defer cancel()
-	}
-	s.mu.Unlock()
-	if f != nil {
-		if _, err := f.wait(wait); err != nil && ctx.Err() != nil {
+		s.mu.Unlock()
+		_, err := f.wait(wait)
+		s.mu.Lock()
+		if err != nil && ctx.Err() != nil {
 			return nil, err
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if key := s.find(kid); key != nil { // even an old one, if new ones can't be had
+	if key := s.known.byID[kid]; key != nil { // even an old one, if new ones can't be had
 		return key, nil
 	}
-	if s.err != nil {
-		return nil, s.err
-	}
-	return nil, fmt.Errorf("oauth2: the issuer has no key %q", printable(kid, maxKeyID))
+	return nil, cmp.Or(s.err, fmt.Errorf("oauth2: the issuer has no key %q", printable(kid, maxKeyID)))
 }
 
 // land takes over what a flight brought.
@@ -368,32 +325,35 @@ func (s *keySet) land(f *flight[keys]) {
 	defer s.mu.Unlock()
 	now := time.Now()
 	s.err, s.flight, s.next = f.err, nil, now.Add(keysInterval)
-	switch {
-	case f.err == nil:
-		s.current, s.expires = f.value.byID, now.Add(f.value.age)
-	case now.After(s.expires.Add(keysGrace)):
-		s.current, s.next = nil, now.Add(firstBackoff)
+	if f.err == nil {
+		s.known = f.value
+	} else if now.After(s.known.expires.Add(keysGrace)) {
+		s.known, s.next = keys{}, now.Add(firstBackoff)
 	}
 }
 
-// fetchKeys fetches a key set.
-func fetchKeys(ctx context.Context, r *request) (keys, error) {
+// keys fetches a key set.
+func (r *request) keys(ctx context.Context) (keys, error) {
 	ans, err := r.do(ctx)
 	if err != nil {
 		return keys{}, err
 	}
 	age := minKeysAge
-	for _, directive := range strings.Split(ans.header.Get("Cache-Control"), ",") {
+	for directive := range strings.SplitSeq(ans.header.Get("Cache-Control"), ",") {
 		if text, ok := strings.CutPrefix(strings.TrimSpace(directive), "max-age="); ok {
 			n, _ := strconv.ParseUint(text, 10, 31)
 			age = max(minKeysAge, min(time.Duration(n)*time.Second, maxKeysAge))
 		}
 	}
-	set := keys{parseKeys(ans.members), age}
-	if len(set.byID) == 0 {
-		return set, ans.bad("has no usable RS256 key")
+	byID := parseKeys(ans.members)
+	if len(byID) == 0 {
+		return keys{}, ans.bad("has no usable RS256 key")
 	}
-	return set, nil
+	all := slices.Collect(maps.Values(byID))
+	if delete(byID, ""); len(all) == 1 { // which a token need not name
+		byID[""] = all[0]
+	}
+	return keys{byID, time.Now().Add(age)}, nil
 }
 
 // parseKeys returns the usable keys of a JSON Web Key Set, or of Google's map of
@@ -401,30 +361,26 @@ func fetchKeys(ctx context.Context, r *request) (keys, error) {
 // unusable; of two with one ID neither is used.
 func parseKeys(set object) map[string]*rsa.PublicKey {
 	keys := map[string]*rsa.PublicKey{}
-	add := func(kid string, key *rsa.PublicKey) {
-		if _, twice := keys[kid]; twice || key == nil || !usableKey(key) {
+	var list []json.RawMessage
+	if text, ok := set["keys"]; ok && json.Unmarshal([]byte(text), &list) != nil || max(len(set), len(list)) > maxKeys {
+		return nil
+	} else if !ok {
+		certificates := fields{object: set}
+		for kid := range set {
+			keys[kid] = parseCertificate(certificates.str(kid))
+		}
+	}
+	for _, text := range list {
+		f := parseFields(text)
+		kid, key := f.str("kid"), parseJWK(f)
+		if _, twice := keys[kid]; twice {
 			key = nil
 		}
-		keys[kid] = key
-	}
-	var list []json.RawMessage
-	if text, ok := set["keys"]; ok {
-		if json.Unmarshal([]byte(text), &list) != nil || len(list) > maxKeys {
-			return nil
-		}
-		for _, text := range list {
-			f := parseFields(text)
-			if kid, key := f.str("kid"), parseJWK(f); f.err == nil && len(kid) <= maxKeyID {
-				add(kid, key)
-			}
-		}
-	} else if len(set) <= maxKeys {
-		f := fields{object: set}
-		for kid := range set {
-			add(kid, parseCertificate(f.str(kid)))
+		if f.err == nil {
+			keys[kid] = key
 		}
 	}
-	maps.DeleteFunc(keys, func(_ string, key *rsa.PublicKey) bool { return key == nil })
+	maps.DeleteFunc(keys, func(kid string, key *rsa.PublicKey) bool { return len(kid) > maxKeyID || key == nil || !usableKey(key) })
 	return keys
 }
 
@@ -469,28 +425,19 @@ func parseClaims(raw string) (*IDToken, error) {
 	t := &IDToken{
 		Issuer: f.str("iss"), Subject: f.str("sub"), authorizedParty: f.str("azp"), nonce: f.str("nonce"),
 		Email: f.str("email"), EmailVerified: strings.Trim(f.object["email_verified"], `"`) == "true", HostedDomain: f.str("hd"),
-		Expiry: f.date("exp"), IssuedAt: f.date("iat"), notBefore: f.date("nbf"), claims: f.object,
-	}
-	if aud := f.object["aud"]; strings.HasPrefix(aud, `"`) {
-		t.Audience = []string{unquote(aud)}
-	} else {
-		t.Audience = f.strs("aud")
+		Expiry: f.date("exp"), IssuedAt: f.date("iat"), notBefore: f.date("nbf"), Audience: f.list("aud"), claims: f.object,
 	}
 	return t, f.err
 }
 
 // date reads a NumericDate (RFC 7519, Section 2).
-func (f *fields) date(name string) time.Time {
-	text, ok := f.object[name]
-	if !ok {
-		return time.Time{}
+func (f *fields) date(name string) (t time.Time) {
+	if text, ok := f.object[name]; ok {
+		n, err := strconv.ParseFloat(text, 64)
+		f.must(err == nil && n > 0 && n < 253402300800, name, "a time") // before the year 10000
+		t = time.Unix(int64(n), 0)
 	}
-	n, err := strconv.ParseFloat(text, 64)
-	if ok = err == nil && n > 0 && n < 253402300800; !ok { // the year 10000
-		n = 0
-	}
-	f.require(ok, "has a %s that is not a time", name)
-	return time.Unix(int64(n), 0)
+	return t
 }
 
 // expected is what an ID token must say. An empty nonce is not checked.
@@ -503,24 +450,19 @@ type expected struct {
 // 3.1.3.7).
 func checkedClaims(raw string, want expected) (*IDToken, error) {
 	t, err := parseClaims(raw)
-	if err == nil {
-		err = t.check(want, time.Now())
-	}
 	if err != nil {
 		return nil, err
 	}
-	return t, nil
+	return t, t.check(want, time.Now())
 }
 
 func (t *IDToken) check(want expected, now time.Time) error {
-	issuers := []string{want.issuer}
-	if want.issuer == googleIssuer {
-		issuers = append(issuers, "accounts.google.com") // as Google also writes it
-	}
 	switch {
+	case want.leeway < 0 || want.leeway > maxLeeway:
+		return errors.New("can't be verified: the verifier has a Leeway of more than 5 minutes")
 	case want.audience == "":
 		return errors.New("can't be verified: the verifier needs an Audience") // it would pass for any application
-	case !slices.Contains(issuers, t.Issuer):
+	case t.Issuer != want.issuer && (want.issuer != googleIssuer || t.Issuer != "accounts.google.com"): // as Google also writes it
 		return fmt.Errorf("was issued by %q, not by %q", printable(t.Issuer, maxErrorText), want.issuer)
 	case !slices.Contains(t.Audience, want.audience) || slices.Contains(t.Audience, ""):
 		return fmt.Errorf("is not for the audience %q", want.audience)
@@ -549,88 +491,62 @@ type object map[string]string
 // one; names that differ in case; trailing data; invalid UTF-8; deep nesting. Its
 // errors quote nothing, since the text may hold secrets.
 func parseObject(data []byte) (object, error) {
+	text := string(data)
 	switch {
-	case len(data) > maxBody:
+	case len(text) > maxBody:
 		return nil, errTooLarge
-	case !utf8.Valid(data):
+	case !utf8.ValidString(text):
 		return nil, errors.New("not valid UTF-8")
 	case !json.Valid(data):
 		return nil, errors.New("not valid JSON")
+	case strings.TrimSpace(text)[0] != '{':
+		return nil, errors.New("not a JSON object")
 	}
-	s := splitter{text: string(data)}
-	o, err := s.value(1)
-	if o == nil && err == nil {
-		err = errors.New("not a JSON object")
-	}
-	return o, err
-}
-
-// A splitter takes valid JSON apart.
-type splitter struct {
-	text string
-	pos  int
-}
-
-// value moves past the next value and returns the members of an object.
-func (s *splitter) value(depth int) (object, error) {
-	s.skip(" \t\r\n:,")
-	switch c := s.text[s.pos]; c {
-	case '"':
-		s.string()
-	case '{', '[':
-		if depth > maxDepth {
-			return nil, errors.New("nested too deeply")
-		}
-		var o object
-		if c == '{' {
-			o = make(object, min(16, len(s.text)/16))
-		}
-		for s.pos++; ; {
-			s.skip(" \t\r\n,")
-			if s.text[s.pos] == '}' || s.text[s.pos] == ']' {
-				s.pos++
-				return o, nil
-			}
-			var name string
-			if o != nil {
-				name = unquote(s.string())
-				if _, ok := o[name]; ok {
-					return nil, errors.New("ambiguous: a member name occurs twice")
+	// around are the objects around a place, the one to return first; a list is nil.
+	around := append(make([]object, 0, maxDepth), make(object, min(len(text)/24, 32)))
+	var str, name string // the last string; the name of the last member of the first object
+	var value int        // where its value begins
+	for i := strings.IndexByte(text, '{') + 1; ; i++ {
+		inner := len(around) - 1
+		switch c := text[i]; c {
+		case '"':
+			start := i
+			for i++; text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
 				}
-				s.skip(" \t\r\n:")
 			}
-			start := s.pos
-			if _, err := s.value(depth + 1); err != nil {
-				return nil, err
+			str = text[start : i+1]
+		case ':':
+			key := unquote(str)
+			if _, ok := around[inner][key]; ok {
+				return nil, errors.New("ambiguous: a member name occurs twice")
 			}
-			if o != nil {
-				o[name] = s.text[start:s.pos]
+			around[inner][key] = ""
+			if inner == 0 {
+				name, value = key, i+1
+			}
+		case '{', '[':
+			if len(around) == maxDepth {
+				return nil, errors.New("nested too deeply")
+			}
+			var o object
+			if c == '{' {
+				o = object{}
+			}
+			around = append(around, o)
+		case ',', '}', ']':
+			if inner == 0 && value > 0 {
+				around[0][name] = strings.TrimSpace(text[value:i])
+			}
+			if inner == 0 && c == '}' {
+				return around[0], nil
+			}
+			if c != ',' {
+				around = around[:inner]
 			}
 		}
-	default: // a number or a name, up to what ends it
-		for s.pos < len(s.text) && strings.IndexByte(",]} \t\r\n", s.text[s.pos]) < 0 {
-			s.pos++
-		}
 	}
-	return nil, nil
-}
-
-func (s *splitter) skip(chars string) {
-	for strings.IndexByte(chars, s.text[s.pos]) >= 0 {
-		s.pos++
-	}
-}
-
-// string moves past a string and returns its JSON text.
-func (s *splitter) string() string {
-	start := s.pos
-	for s.pos++; s.text[s.pos] != '"'; s.pos++ {
-		if s.text[s.pos] == '\\' {
-			s.pos++
-		}
-	}
-	s.pos++
-	return s.text[start:s.pos]
 }
 
 // unquote returns the string that a JSON text is.
@@ -664,6 +580,13 @@ func (f *fields) require(ok bool, format string, args ...any) {
 	}
 }
 
+// must remembers that a member is not what it must be unless ok, and allocates nothing if it is.
+func (f *fields) must(ok bool, name, be string) {
+	if !ok {
+		f.require(false, "has a %s that is not %s", name, be)
+	}
+}
+
 // has reports whether a member says something.
 func (f *fields) has(name string) bool {
 	text := f.object[name]
@@ -671,12 +594,11 @@ func (f *fields) has(name string) bool {
 }
 
 func (f *fields) str(name string) string {
-	text := f.object[name]
-	if !f.has(name) || text[0] != '"' {
-		f.require(!f.has(name), "has a %s that is not a string", name)
-		return ""
+	if text := f.object[name]; strings.HasPrefix(text, `"`) {
+		return unquote(text)
 	}
-	return unquote(text)
+	f.must(!f.has(name), name, "a string")
+	return ""
 }
 
 // secret reads a member that holds a token.
@@ -689,7 +611,7 @@ func (f *fields) secret(name string) Secret {
 // project reads a project ID.
 func (f *fields) project(name string) string {
 	s := f.str(name)
-	f.require(s == "" || validProject(s), "has a %s that is not a project", name)
+	f.must(s == "" || validProject(s), name, "a project")
 	return s
 }
 
@@ -703,17 +625,20 @@ func (f *fields) endpoint(name string) string {
 
 // strs reads a list of strings.
 func (f *fields) strs(name string) (list []string) {
-	f.require(!f.has(name) || json.Unmarshal([]byte(f.object[name]), &list) == nil, "has a %s that is not a list of strings", name)
+	f.must(!f.has(name) || json.Unmarshal([]byte(f.object[name]), &list) == nil, name, "a list of strings")
 	return list
 }
 
-// scopes reads a list of scopes, or a string of them.
-func (f *fields) scopes(name string) []string {
+// list reads a list of strings, or a string alone.
+func (f *fields) list(name string) []string {
 	if strings.HasPrefix(f.object[name], `"`) {
-		return scopeList(f.str(name))
+		return []string{f.str(name)}
 	}
-	return scopeList(f.strs(name)...)
+	return f.strs(name)
 }
+
+// scopes reads a list of scopes, or a string of them.
+func (f *fields) scopes(name string) []string { return scopeList(f.list(name)...) }
 
 // expiry reads a time in RFC 3339; one without an offset, as Python's, is UTC.
 func (f *fields) expiry(name string) time.Time {
@@ -722,19 +647,16 @@ func (f *fields) expiry(name string) time.Time {
 	if err != nil {
 		t, err = time.Parse(time.RFC3339, s+"Z")
 	}
-	f.require(err == nil || s == "", "has a %s that is not a time (RFC 3339)", name)
+	f.must(err == nil || s == "", name, "a time (RFC 3339)")
 	return t
 }
 
 // seconds reads a lifetime: a number or a string with one, floored and bounded; 0
 // means unknown.
 func (f *fields) seconds(name string) time.Duration {
-	if !f.has(name) {
-		return 0
-	}
 	text := strings.Trim(f.object[name], `"`)
 	n, err := strconv.ParseFloat(text, 64)
 	ok := (err == nil || errors.Is(err, strconv.ErrRange)) && strings.Trim(text, "0123456789.+-eE") == "" && n >= 0
-	f.require(ok, "has a %s that is not a number of seconds", name)
+	f.must(ok || !f.has(name), name, "a number of seconds")
 	return time.Duration(max(0, min(n, maxLifetime.Seconds()))) * time.Second
 }

@@ -385,6 +385,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"iss with a slash", claims("iss", `"https://as.example/"`), "", "issued by", 0},
 		{"iss in capitals", claims("iss", `"HTTPS://AS.EXAMPLE"`), "", "issued by", 0},
 		{"iss without scheme, which is Google's alone", claims("iss", `"as.example"`), "", "issued by", 0},
+		{"iss is Google without scheme", claims("iss", `"accounts.google.com"`), "", "issued by", 0},
 		{"iss is Google", claims("iss", `"https://accounts.google.com"`), "", "issued by", 0},
 		{"iss is a list", claims("iss", `["https://as.example"]`), "", "not a string", 0},
 		{"iss steers terminals", claims("iss", `"\u001b[2J\u202e"`), "", "issued by", 0},

@@ -1,6 +1,7 @@
 package oauth2
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -146,22 +147,18 @@ func ParseClientSecrets(data []byte) (*ClientSecrets, error) {
 	file.require(typ == "", "is of type %q; download the file of an OAuth client ID", printable(typ, 64))
 	file.require(!file.has("web") || !file.has("installed"), "has both \"web\" and \"installed\"; keep the one that is registered")
 	file.require(file.has(c.Type), "has neither \"web\" nor \"installed\"; download the file of an OAuth client ID")
-	f := file
-	if f.err == nil {
-		f = parseFields([]byte(file.object[c.Type]))
-	}
+	f := parseFields([]byte(file.object[c.Type]))
 	c.ClientID, c.ClientSecret = f.str("client_id"), NewSecret(f.str("client_secret"))
 	f.require(c.ClientID != "", "has no client_id")
 	c.AuthURI, c.TokenURI, c.RedirectURIs = f.endpoint("auth_uri"), f.endpoint("token_uri"), f.strs("redirect_uris")
-	if f.err != nil {
-		return nil, fmt.Errorf("oauth2: the client secrets file %w", f.err)
+	if err := cmp.Or(file.err, f.err); err != nil {
+		return nil, fmt.Errorf("oauth2: the client secrets file %w", err)
 	}
 	if !c.ClientSecret.empty() {
 		c.AuthMethod = "client_secret_post"
 	}
 	auth, _ := checkEndpoint(c.AuthURI)
-	token, _ := checkEndpoint(c.TokenURI)
-	if auth.Host == "accounts.google.com" && isGoogle(token) {
+	if token, _ := checkEndpoint(c.TokenURI); auth.Host == "accounts.google.com" && isGoogle(token) {
 		c.useGoogle()
 	}
 	return c, nil
@@ -180,11 +177,11 @@ func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
 	if u.RawQuery != "" || u.ForceQuery {
 		return errors.New("oauth2: the issuer has a query (RFC 8414, Section 2)")
 	}
-	path := strings.TrimSuffix(u.EscapedPath(), "/")
-	r := &request{op: "discovering the authorization server", client: c.HTTPClient, url: u.Scheme + "://" + u.Host + path + "/.well-known/openid-configuration"}
+	base, path := u.Scheme+"://"+u.Host, strings.TrimSuffix(u.EscapedPath(), "/")
+	r := &request{op: "discovering the authorization server", url: base + path + "/.well-known/openid-configuration", client: c.HTTPClient}
 	ans, err := r.do(ctx)
 	if e := (*Error)(nil); errors.As(err, &e) && e.StatusCode == http.StatusNotFound { // a server without OpenID
-		r.url = u.Scheme + "://" + u.Host + "/.well-known/oauth-authorization-server" + path
+		r.url = base + "/.well-known/oauth-authorization-server" + path
 		ans, err = r.do(ctx)
 	}
 	if err != nil {
@@ -205,12 +202,9 @@ func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
 	if methods == nil {
 		methods = []string{"client_secret_basic"} // the default of both specifications
 	}
-	if c.AuthMethod == "" {
-		usable := map[string]bool{"private_key_jwt": c.Key != nil, "client_secret_basic": !c.ClientSecret.empty(), "client_secret_post": !c.ClientSecret.empty()}
-		for _, method := range []string{"private_key_jwt", "client_secret_basic", "client_secret_post"} {
-			if found.AuthMethod == "" && usable[method] && slices.Contains(methods, method) {
-				found.AuthMethod = method
-			}
+	for _, method := range []string{"private_key_jwt", "client_secret_basic", "client_secret_post"} {
+		if found.AuthMethod == "" && c.has(method) && slices.Contains(methods, method) {
+			found.AuthMethod = method
 		}
 	}
 	if f.err != nil {
@@ -231,14 +225,13 @@ func (c *ClientSecrets) useGoogle() {
 
 // parseFile parses a regular file of at most 1 MiB. A device or a pipe could block, or never end.
 func parseFile[T any](name string, parse func([]byte) (T, error)) (v T, err error) {
+	var f *os.File
 	info, err := os.Stat(name)
-	if err != nil {
-		return v, fmt.Errorf("oauth2: %w", err)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%q is not a regular file", name)
+	} else if err == nil {
+		f, err = os.Open(name)
 	}
-	if !info.Mode().IsRegular() {
-		return v, fmt.Errorf("oauth2: %q is not a regular file", name)
-	}
-	f, err := os.Open(name)
 	if err != nil {
 		return v, fmt.Errorf("oauth2: %w", err)
 	}
@@ -268,37 +261,39 @@ func parseTyped(data []byte, want string) *fields {
 // TokenSource returns a source of tokens for the client itself, without a person: the client
 // credentials grant (RFC 6749, Section 4.4). It caches, and is safe for concurrent use.
 func (c *ClientSecrets) TokenSource(scopes ...string) TokenSource {
-	scopes = scopeList(scopes...)
+	scope := joinScopes(scopes)
 	return &source{get: func(ctx context.Context) (*Token, error) {
 		form := url.Values{"grant_type": {"client_credentials"}}
-		if len(scopes) > 0 {
-			form.Set("scope", strings.Join(scopes, " "))
+		if scope != "" {
+			form.Set("scope", scope)
 		}
-		return c.request("signing the client in", c.TokenURI, form).token(ctx, scopes)
+		ans, err := c.post(ctx, "signing the client in", c.TokenURI, form, false)
+		if err != nil {
+			return nil, err
+		}
+		return ans.token(scope)
 	}}
 }
 
-// request returns a request of form, with client authentication, to the endpoint uri.
-func (c *ClientSecrets) request(op, uri string, form url.Values) *request {
-	return &request{op: op, url: uri, form: form, authenticate: c.authenticate, client: c.HTTPClient}
-}
-
+// post sends form, with client authentication, to the endpoint uri.
 func (c *ClientSecrets) post(ctx context.Context, op, uri string, form url.Values, once bool) (*answer, error) {
-	r := c.request(op, uri, form)
-	r.once = once
+	r := &request{op: op, url: uri, form: form, authenticate: c.authenticate, client: c.HTTPClient, once: once}
 	return r.do(ctx)
 }
 
 func (c *ClientSecrets) authMethod() string {
-	switch {
-	case c.AuthMethod != "":
-		return c.AuthMethod
-	case !c.ClientSecret.empty():
-		return "client_secret_basic"
-	case c.Key != nil:
-		return "private_key_jwt"
+	method := c.AuthMethod
+	for _, usual := range []string{"client_secret_basic", "private_key_jwt", "none"} {
+		if method == "" && c.has(usual) {
+			method = usual
+		}
 	}
-	return "none"
+	return method
+}
+
+// has reports whether c has what an authentication method needs.
+func (c *ClientSecrets) has(method string) bool {
+	return (c.Key != nil || method != "private_key_jwt") && (!c.ClientSecret.empty() || !strings.HasPrefix(method, "client_secret"))
 }
 
 // same reports whether o is the same client at the same server. Google's has several addresses.
@@ -315,30 +310,26 @@ func (c *ClientSecrets) authenticate(form url.Values, header http.Header) error 
 	if c.ClientSecret.empty() && strings.HasPrefix(method, "client_secret") {
 		return fmt.Errorf("oauth2: AuthMethod %s needs a ClientSecret", method)
 	}
+	if method != "client_secret_basic" {
+		form.Set("client_id", c.ClientID)
+	}
 	switch method {
-	case "client_secret_basic":
-		// Encoded first, which many forget (Section 2.3.1).
+	case "none":
+	case "client_secret_basic": // encoded first, which many forget (Section 2.3.1)
 		r := &http.Request{Header: header}
 		r.SetBasicAuth(url.QueryEscape(c.ClientID), url.QueryEscape(c.ClientSecret.Reveal()))
 	case "client_secret_post":
 		form.Set("client_secret", c.ClientSecret.Reveal())
-		form.Set("client_id", c.ClientID)
 	case "private_key_jwt":
 		signer, err := newSigner(c.Key, c.KeyID)
 		if err != nil {
 			return fmt.Errorf("oauth2: the client's Key: %w", err)
 		}
-		issued := time.Now().Add(-backdate).Unix()
-		assertion, err := signer.sign(&jwtClaims{Issuer: c.ClientID, Subject: c.ClientID, Audience: c.TokenURI, ID: randomSecret().Reveal(),
-			IssuedAt: issued, Expiry: issued + int64(clientLifetime/time.Second)}, nil)
-		if err != nil {
-			return err
-		}
+		claims := jwtClaims{Issuer: c.ClientID, Subject: c.ClientID, Audience: c.TokenURI, ID: randomSecret().Reveal()}
+		assertion, err := signer.sign(time.Now(), clientLifetime, &claims, nil)
 		form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
 		form.Set("client_assertion", assertion)
-		form.Set("client_id", c.ClientID)
-	case "none":
-		form.Set("client_id", c.ClientID)
+		return err
 	default:
 		return fmt.Errorf("oauth2: AuthMethod %q is not supported", printable(method, 64))
 	}

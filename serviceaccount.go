@@ -69,55 +69,47 @@ func ParseServiceAccount(data []byte, scopes ...string) (*ServiceAccountCredenti
 	s := &ServiceAccountCredentials{Email: f.str("client_email"), KeyID: f.str("private_key_id"), TokenURI: f.endpoint("token_uri"),
 		ProjectID: f.str("project_id"), QuotaProject: f.project("quota_project_id"), Scopes: scopeList(scopes...)}
 	f.require(s.Email != "", "has no client_email")
-	text := f.str("private_key")
-	if f.err == nil {
-		key, err := parsePrivateKey(text)
-		if err == nil {
-			s.signer, err = newSigner(key, s.KeyID)
-		}
-		f.require(err == nil, "can't be used: %w", err)
+	key, err := parsePrivateKey(f.str("private_key"))
+	if err == nil {
+		s.signer, err = newSigner(key, s.KeyID)
 	}
+	f.require(err == nil, "can't be used: %w", err)
 	if f.err != nil {
 		return nil, fmt.Errorf("oauth2: the service account file %w", f.err)
 	}
 	return s, nil
 }
 
-func (s *ServiceAccountCredentials) copy() *ServiceAccountCredentials {
-	return &ServiceAccountCredentials{Email: s.Email, KeyID: s.KeyID, TokenURI: s.TokenURI, ProjectID: s.ProjectID, QuotaProject: s.QuotaProject,
+// with returns a copy that has been changed, with a cache of its own.
+func (s *ServiceAccountCredentials) with(change func(c *ServiceAccountCredentials)) *ServiceAccountCredentials {
+	c := &ServiceAccountCredentials{Email: s.Email, KeyID: s.KeyID, TokenURI: s.TokenURI, ProjectID: s.ProjectID, QuotaProject: s.QuotaProject,
 		Scopes: slices.Clone(s.Scopes), Subject: s.Subject, Claims: maps.Clone(s.Claims), HTTPClient: s.HTTPClient,
 		signer: s.signer, selfSigned: s.selfSigned, audience: s.audience}
+	change(c)
+	return c
 }
 
 // WithScopes returns a copy that asks for scopes.
 func (s *ServiceAccountCredentials) WithScopes(scopes ...string) *ServiceAccountCredentials {
-	c := s.copy()
-	c.Scopes = scopeList(scopes...)
-	return c
+	return s.with(func(c *ServiceAccountCredentials) { c.Scopes = scopeList(scopes...) })
 }
 
 // WithSubject returns a copy that acts on behalf of user, an e-mail address (domain-wide delegation).
 func (s *ServiceAccountCredentials) WithSubject(user string) *ServiceAccountCredentials {
-	c := s.copy()
-	c.Subject = user
-	return c
+	return s.with(func(c *ServiceAccountCredentials) { c.Subject = user })
 }
 
 // WithAudience returns a copy whose access tokens are JWTs that it signs itself, without any
 // request, for the API at audience, such as "https://pubsub.googleapis.com/". If audience is
 // empty, they are for the Scopes instead. Such a token has no Subject.
 func (s *ServiceAccountCredentials) WithAudience(audience string) *ServiceAccountCredentials {
-	c := s.copy()
-	c.selfSigned, c.audience = true, audience
-	return c
+	return s.with(func(c *ServiceAccountCredentials) { c.selfSigned, c.audience = true, audience })
 }
 
 // IDTokenSource returns a source of ID tokens for audience, such as the URL of a Cloud
 // Run service, in place of access tokens.
 func (s *ServiceAccountCredentials) IDTokenSource(audience string) TokenSource {
-	c := s.copy()
-	c.selfSigned, c.idToken, c.audience = false, true, audience
-	return c
+	return s.with(func(c *ServiceAccountCredentials) { c.selfSigned, c.idToken, c.audience = false, true, audience })
 }
 
 // Token returns an access token; it implements [TokenSource]. Its errors are an [*Error] of the
@@ -167,22 +159,20 @@ var errNoAudience = errors.New("oauth2: an ID token needs an audience")
 // assertion returns a JWT that the account signs: for the token endpoint (RFC 7523, Section 3), or as
 // an access token of its own.
 func (s *ServiceAccountCredentials) assertion(now time.Time) (string, error) {
-	if s.signer == nil {
-		return "", errors.New("oauth2: the service account has no key; make it with ParseServiceAccount")
-	}
-	c := jwtClaims{Issuer: s.Email, Subject: s.Subject, Audience: s.TokenURI, IssuedAt: now.Add(-backdate).Unix()}
-	c.Expiry = c.IssuedAt + int64(assertionLifetime/time.Second)
+	c := jwtClaims{Issuer: s.Email, Subject: s.Subject, Audience: s.TokenURI}
 	switch {
+	case s.signer == nil:
+		return "", errors.New("oauth2: the service account has no key; make it with ParseServiceAccount")
 	case s.selfSigned && s.Subject != "":
 		return "", errors.New("oauth2: a self-signed token can't act for a Subject; use WithSubject without WithAudience")
 	case s.idToken && s.audience == "":
 		return "", errNoAudience
 	case s.selfSigned:
 		c.Subject, c.Audience = s.Email, s.audience
-	case s.idToken:
-		c.TargetAudience = s.audience
 	}
-	if c.Audience == "" || !s.selfSigned && !s.idToken {
+	if s.idToken {
+		c.TargetAudience = s.audience
+	} else if !s.selfSigned || s.audience == "" {
 		c.Scope = strings.Join(s.Scopes, " ")
 	}
 	for _, name := range reservedClaims {
@@ -190,7 +180,7 @@ func (s *ServiceAccountCredentials) assertion(now time.Time) (string, error) {
 			return "", fmt.Errorf("oauth2: Claims has %q, which the package sets itself", name)
 		}
 	}
-	return s.signer.sign(&c, s.Claims)
+	return s.signer.sign(now, assertionLifetime, &c, s.Claims)
 }
 
 // impersonate returns the tokens of a service account that src may act as, from url (the IAM
@@ -204,10 +194,7 @@ func impersonate(src TokenSource, url string, delegates, scopes []string, quota 
 		if err != nil {
 			return nil, err
 		}
-		body, err := json.Marshal(map[string]any{"delegates": delegates, "scope": scopes, "lifetime": "3600s"})
-		if err != nil {
-			return nil, errors.New("oauth2: the delegates or scopes can't be written as JSON")
-		}
+		body, _ := json.Marshal(map[string]any{"delegates": delegates, "scope": scopes, "lifetime": "3600s"})
 		r := &request{op: "impersonating the service account", url: url, json: body, header: http.Header{
 			"Authorization": {"Bearer " + tok.AccessToken.Reveal()}, "Content-Type": {"application/json"}}}
 		ans, err := r.do(ctx)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -38,18 +39,18 @@ func TestSignIn(t *testing.T) {
 		return
 	}
 	s := NewTestServer(t)
-	if err := signInAtTestServer(t, t.Output(), s); err != nil {
+	if err := signInAtTestServer(t, t.Output(), s, t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func signInAtTestServer(t *testing.T, out io.Writer, s *TestServer) error {
+func signInAtTestServer(t *testing.T, out io.Writer, s *TestServer, dir string) error {
 	s.ExpiresIn = 2 * time.Second
-	name := filepath.Join(t.TempDir(), "client_secrets.json")
+	name := filepath.Join(dir, "client_secrets.json")
 	if err := os.WriteFile(name, s.ClientSecretsJSON("installed"), 0o600); err != nil {
 		return err
 	}
-	return signIn(t.Context(), out, name, filepath.Join(t.TempDir(), "credentials.json"), s)
+	return signIn(t.Context(), out, name, filepath.Join(dir, "credentials.json"), s)
 }
 
 // signIn signs in with the client of a file, at s or, where that is nil, at a real provider.
@@ -144,25 +145,30 @@ func signIn(ctx context.Context, out io.Writer, secretsFile, storeFile string, s
 		return err
 	}
 	if second.AccessToken.Reveal() == first.AccessToken.Reveal() {
-		return fmt.Errorf("the token is the same")
+		return errors.New("the token is the same")
 	}
 	if err := call(); err != nil {
 		return err
 	}
-	flow.OpenBrowser = func(string) error { return fmt.Errorf("asked the person again") }
-	if creds, err = flow.Credentials(ctx); err != nil {
+	again, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	flow.OpenBrowser = func(string) error { stop(errors.New("asked the person again")); return nil }
+	if creds, err = flow.Credentials(again); err != nil {
 		return err
 	}
 	say("a second run reads %s: nobody has to sign in", filepath.Base(storeFile))
 	return call()
 }
 
-// What TestSignIn prints has each step, and no secret. UP21
+// What TestSignIn prints has each step, and no secret. What it stores is the refresh token in force, though the server
+// replaces it at each refresh. UP21, UP22, XO5
 func TestSignInPrintsNoSecret(t *testing.T) {
 	t.Parallel()
 	s := NewTestServer(t)
+	s.Rotate = true
 	var out bytes.Buffer
-	if err := signInAtTestServer(t, &out, s); err != nil {
+	dir := t.TempDir()
+	if err := signInAtTestServer(t, &out, s, dir); err != nil {
 		t.Fatal(err, out.String())
 	}
 	for _, want := range []string{"1. read client_secrets.json: installed client", "2. opened " + s.URL + "/authorize", "3. the redirect came to http://127.0.0.1:",
@@ -201,6 +207,11 @@ func TestSignInPrintsNoSecret(t *testing.T) {
 		if strings.Contains(out.String(), secret) {
 			t.Errorf("printed %q", secret)
 		}
+	}
+	if creds, err := LoadCredentials(t.Context(), FileStore(filepath.Join(dir, "credentials.json"))); err != nil {
+		t.Error(err)
+	} else if _, err := creds.Refresh(t.Context()); err != nil || s.Reuses() != 0 || s.TokenRequests("refresh_token") < 2 {
+		t.Error(err, s.Reuses(), s.TokenRequests("refresh_token"))
 	}
 	if n := s.Count("/authorize"); n != 1 {
 		t.Errorf("%d sign-ins", n)

@@ -1,0 +1,516 @@
+package oauth2
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// deviceRun is a sign-in on another device, in a bubble, at a server in memory.
+type deviceRun struct {
+	*TestServer
+	t      *testing.T
+	flow   *InstalledAppFlow
+	prompt strings.Builder
+	edit   map[string]string                      // members of the device authorization answer, as JSON; "" removes
+	fault  func(poll int) (*http.Response, error) // in place of the server's answer to a poll, unless both are nil
+	begun  time.Time
+	polls  []float64 // seconds since begun
+	bodies atomic.Int64
+}
+
+func newDeviceRun(t *testing.T) *deviceRun {
+	r := &deviceRun{TestServer: NewMemoryServer(), t: t, begun: time.Now()}
+	r.flow = NewInstalledAppFlow(&ClientSecrets{ClientID: r.ClientID, ClientSecret: NewSecret(r.ClientSecret), AuthMethod: r.AuthMethod, TokenURI: r.URL + "/token",
+		DeviceAuthURI: r.URL + "/device", Issuer: r.URL, HTTPClient: &http.Client{Transport: r}}, "openid", "email")
+	r.flow.Prompt = &r.prompt
+	r.flow.OpenBrowser = func(string) error { t.Error("a browser was opened"); return nil } // X2
+	return r
+}
+
+// RoundTrip stands between the program and the server.
+func (r *deviceRun) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Path == "/token" {
+		r.polls = append(r.polls, time.Since(r.begun).Seconds())
+		if r.fault != nil {
+			if resp, err := r.fault(len(r.polls)); resp != nil || err != nil {
+				return resp, err
+			}
+		}
+	}
+	resp, err := r.Transport().RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if req.URL.Path == "/device" && resp.StatusCode == 200 && r.edit != nil {
+		var answer map[string]json.RawMessage
+		if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+			return nil, err
+		}
+		for name, text := range r.edit {
+			if answer[name] = json.RawMessage(text); text == "" {
+				delete(answer, name)
+			}
+		}
+		body, err := json.Marshal(answer)
+		if err != nil {
+			return nil, err
+		}
+		resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}
+	r.bodies.Add(1)
+	resp.Body = &deviceBody{resp.Body, &r.bodies}
+	return resp, nil
+}
+
+type deviceBody struct {
+	io.ReadCloser
+	open *atomic.Int64
+}
+
+func (b *deviceBody) Close() error { b.open.Add(-1); return b.ReadCloser.Close() }
+
+// run signs in, and checks what has to hold however it ends.
+func (r *deviceRun) run(ctx context.Context) (*Credentials, error) {
+	r.t.Helper()
+	creds, err := r.flow.RunDevice(ctx)
+	if (creds == nil) == (err == nil) {
+		r.t.Errorf("credentials %v and error %v", creds, err)
+	}
+	if r.bodies.Load() != 0 { // XO37
+		r.t.Errorf("%d bodies were not closed", r.bodies.Load())
+	}
+	before := len(r.Requests())
+	time.Sleep(2 * time.Hour)
+	if n := len(r.Requests()); n != before || r.Count("/device") > 1 {
+		r.t.Errorf("%d requests after the end, %d for a device code", n-before, r.Count("/device"))
+	}
+	if err != nil && (!strings.HasPrefix(err.Error(), "oauth2: ") || strings.Contains(err.Error(), "dc-")) {
+		r.t.Errorf("the error is %v", err)
+	}
+	if strings.ContainsFunc(r.prompt.String(), func(c rune) bool { return c != '\n' && (c < ' ' || c > '~') }) || strings.Contains(r.prompt.String(), "dc-") {
+		r.t.Errorf("the prompt is %q", r.prompt.String())
+	}
+	return creds, err
+}
+
+// deviceAnswer is an answer that is not the test server's.
+func deviceAnswer(status int, body string, header ...string) (*http.Response, error) {
+	h := http.Header{"Content-Type": {"application/json"}}
+	for pair := range slices.Chunk(header, 2) {
+		h.Set(pair[0], pair[1])
+	}
+	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}, nil
+}
+
+func TestDevicePolling(t *testing.T) {
+	t.Parallel()
+	const pending, slow = "authorization_pending", "slow_down"
+	status := func(status int, body string, header ...string) func() (*http.Response, error) {
+		return func() (*http.Response, error) { return deviceAnswer(status, body, header...) }
+	}
+	fails := func(err error) func() (*http.Response, error) {
+		return func() (*http.Response, error) { return nil, err }
+	}
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	tests := []struct {
+		name   string
+		pace   time.Duration
+		script []string // of the server, which also refuses whoever is too fast
+		faults []func() (*http.Response, error)
+		want   []float64 // when the program asks
+	}{
+		{"at once", 0, nil, nil, []float64{5}},                                                       // UP45
+		{"no interval", 0, []string{pending, pending, "ok"}, nil, []float64{5, 10, 15}},              // X1
+		{"interval", 12 * time.Second, []string{pending, pending, "ok"}, nil, []float64{12, 24, 36}}, // LB2
+		{"interval of 1 s", time.Second, []string{pending, pending, "ok"}, nil, []float64{1, 2, 3}},
+		{"slow_down", 0, []string{pending, slow, slow, pending, "ok"}, nil, []float64{5, 10, 20, 35, 50}}, // X1
+		{"slow_down with an interval", 7 * time.Second, []string{slow, pending, "ok"}, nil, []float64{7, 19, 31}},
+		{"Google's status codes", 0, nil, []func() (*http.Response, error){status(428, `{"error":"authorization_pending"}`), status(403, `{"error":"slow_down"}`)}, []float64{5, 10, 20}},
+		{"error with status 200", 0, nil, []func() (*http.Response, error){status(200, `{"error":"authorization_pending"}`)}, []float64{5, 10}},      // XO37
+		{"one 502", 0, nil, []func() (*http.Response, error){status(502, "<html>", "Content-Type", "text/html")}, []float64{5, 15}},                  // XO37
+		{"503 until a minute", 0, nil, slices.Repeat([]func() (*http.Response, error){status(503, "")}, 6), []float64{5, 15, 35, 75, 135, 195, 255}}, // X1
+		{"503 with a long interval", 2 * time.Minute, nil, []func() (*http.Response, error){status(503, ""), status(503, "")}, []float64{120, 240, 360}},
+		{"server_error", 0, nil, []func() (*http.Response, error){status(400, `{"error":"server_error"}`)}, []float64{5, 15}},
+		{"Retry-After", 0, nil, []func() (*http.Response, error){status(429, "", "Retry-After", "40")}, []float64{5, 45}}, // X4
+		{"connection reset", 0, nil, []func() (*http.Response, error){fails(syscall.ECONNRESET), fails(io.ErrUnexpectedEOF)}, []float64{5, 15, 35}},
+		{"time-out, then pending", 0, []string{pending, "ok"}, []func() (*http.Response, error){fails(context.DeadlineExceeded)}, []float64{5, 15, 25}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newDeviceRun(t)
+				r.DevicePace, r.DeviceScript = tt.pace, tt.script
+				r.fault = func(poll int) (*http.Response, error) {
+					if poll <= len(tt.faults) {
+						return tt.faults[poll-1]()
+					}
+					return nil, nil
+				}
+				creds, err := r.run(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(r.polls, tt.want) {
+					t.Errorf("asked after %v, want %v", r.polls, tt.want)
+				}
+				if tok, err := creds.Refresh(t.Context()); err != nil || !slices.Equal(tok.Scopes, []string{"openid", "email"}) {
+					t.Errorf("refreshing: %v, %v", tok, err)
+				}
+			})
+		})
+	}
+	t.Run("no connection", func(t *testing.T) { // which the package tries again, since the server has seen nothing
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			r := newDeviceRun(t)
+			r.fault = func(int) (*http.Response, error) {
+				if time.Since(r.begun) < time.Minute {
+					return nil, refused
+				}
+				return nil, nil
+			}
+			if _, err := r.run(t.Context()); err != nil || len(r.polls) < 4 || r.polls[len(r.polls)-1] > 90 {
+				t.Errorf("asked after %v: %v", r.polls, err)
+			}
+		})
+	})
+}
+
+func TestDeviceNumbers(t *testing.T) {
+	t.Parallel()
+	const bad = -1
+	tests := []struct {
+		name, text string  // JSON; empty: absent
+		interval   float64 // seconds until the first poll, if the number is the interval
+		lifetime   float64 // seconds until the end, if it is expires_in
+	}{
+		{"absent", "", 5, 3600},
+		{"null", "null", 5, 3600},
+		{"empty", `""`, 5, 3600},
+		{"zero", "0", 5, 3600},
+		{"integer", "7", 7, 7},
+		{"string", `"7"`, 7, 7}, // XO37
+		{"fraction", "7.9", 7, 7},
+		{"below a second", "0.2", 5, 3600},
+		{"exponent", "1e1", 10, 10},
+		{"ten years", "315360000", 315360000, 315360000},
+		{"more than an int64", "18446744073709551617", 315360000, 315360000}, // X3
+		{"more than a float64", "1e400", 315360000, 315360000},               // X3
+		{"a duration that overflows", "9223372037", 315360000, 315360000},    // X3
+		{"negative", "-1", bad, bad},                                         // X3 XO37
+		{"negative string", `"-1"`, bad, bad},
+		{"negative and huge", "-1e400", bad, bad},
+		{"NaN", `"NaN"`, bad, bad},
+		{"Inf", `"Inf"`, bad, bad},
+		{"hexadecimal", `"0x10"`, bad, bad},
+		{"underscore", `"1_0"`, bad, bad},
+		{"word", `"soon"`, bad, bad},
+		{"space", `" 7"`, bad, bad},
+		{"boolean", "true", bad, bad},
+		{"list", "[7]", bad, bad},
+		{"object", `{"s":7}`, bad, bad},
+	}
+	for _, tt := range tests {
+		for _, name := range []string{"interval", "expires_in"} {
+			t.Run(name+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					r := newDeviceRun(t)
+					r.edit = map[string]string{name: tt.text}
+					want := tt.interval
+					if name == "interval" {
+						r.edit["expires_in"] = "315360000"
+					} else {
+						r.edit["interval"] = "1000000000" // no poll disturbs
+						want = tt.lifetime
+					}
+					word := map[string]string{"interval": "access_denied", "expires_in": "authorization_pending"}[name]
+					r.fault = func(int) (*http.Response, error) { return deviceAnswer(400, `{"error":"`+word+`"}`) }
+					_, err := r.flow.RunDevice(t.Context())
+					took := time.Since(r.begun).Seconds()
+					e := new(Error)
+					switch {
+					case want == bad:
+						if took != 0 || len(r.polls) > 0 || !strings.Contains(err.Error(), name) || r.prompt.Len() > 0 {
+							t.Errorf("after %v s and the polls %v: %v", took, r.polls, err)
+						}
+					case took != want:
+						t.Errorf("after %v s, want %v: %v", took, want, err)
+					case name == "interval" && want < 315360000 && (!errors.As(err, &e) || e.Code != "access_denied"), name != "interval" && !errors.Is(err, context.DeadlineExceeded):
+						t.Error(err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// X3 X4
+func FuzzNumbers(f *testing.F) {
+	for _, s := range []string{"", "0", "5", "-1", "1e9", "1e400", "0x7", "2.5", "NaN", "-0", "Fri, 31 Dec 9999 23:59:59 GMT", "18446744073709551616", `"`, "5 5", "+5", "٣"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if d := retryAfter(http.Header{"Retry-After": {s}}); d < 0 || d > maxRetryAfter {
+			t.Errorf("Retry-After %q is %v", s, d)
+		}
+		text, _ := json.Marshal(s)
+		for _, text := range []string{string(text), s} {
+			o, err := parseObject([]byte(`{"n":` + text + `}`))
+			if err != nil {
+				continue
+			}
+			fields := &fields{object: o}
+			if d := fields.seconds("n"); d < 0 || d > maxLifetime || d%time.Second != 0 || fields.err != nil && d != 0 && d < time.Second {
+				t.Errorf("%s is %v, %v", text, d, fields.err)
+			}
+		}
+	})
+}
+
+func TestDeviceEnds(t *testing.T) {
+	t.Parallel()
+	answers := func(status int, body string) func(*deviceRun) {
+		return func(r *deviceRun) {
+			r.fault = func(int) (*http.Response, error) { return deviceAnswer(status, body) }
+		}
+	}
+	hangs := func(path string) func(*deviceRun) {
+		return func(r *deviceRun) {
+			r.Hook = func(_ http.ResponseWriter, req *http.Request) bool {
+				if req.URL.Path == path {
+					<-req.Context().Done()
+				}
+				return false
+			}
+		}
+	}
+	script := func(words ...string) func(*deviceRun) { return func(r *deviceRun) { r.DeviceScript = words } }
+	lives := func(seconds string) func(*deviceRun) {
+		return func(r *deviceRun) {
+			r.edit = map[string]string{"expires_in": seconds}
+			r.DeviceScript = []string{"authorization_pending"}
+		}
+	}
+	none := time.Duration(0)
+	tests := []struct {
+		name  string
+		limit time.Duration // of the context
+		set   func(*deviceRun)
+		is    error
+		code  string
+		says  string
+		after float64 // seconds
+		polls int
+	}{
+		{"declined", none, script("authorization_pending", "access_denied"), nil, "access_denied", "declined", 10, 2},
+		{"expired, says the server", none, script("authorization_pending", "expired_token"), nil, "expired_token", "expired", 10, 2},
+		{"expired, says the clock", none, lives("22"), context.DeadlineExceeded, "", "expired", 22, 4}, // X1
+		{"expires before the first poll", none, lives("3"), context.DeadlineExceeded, "", "expired", 3, 0},
+		{"the context's deadline", 12 * time.Second, lives("1800"), context.DeadlineExceeded, "", "deadline", 12, 2},
+		{"the context's deadline while asking for a code", 50 * time.Millisecond, hangs("/device"), context.DeadlineExceeded, "", "", 0.05, 0}, // XO37
+		{"the context's deadline while polling", 5500 * time.Millisecond, hangs("/token"), context.DeadlineExceeded, "", "", 5.5, 1},           // XO37
+		{"unknown code", none, answers(400, `{"error":"invalid_grant"}`), nil, "invalid_grant", "", 5, 1},
+		{"client refused", none, answers(401, `{"error":"invalid_client"}`), nil, "invalid_client", "client ID", 5, 1},
+		{"unknown error", none, answers(418, `{"error":"teapot"}`), nil, "teapot", "", 5, 1},
+		{"no OAuth error", none, answers(404, "not found"), nil, "", "404", 5, 1},
+		{"neither token nor error", none, answers(200, "{}"), nil, "", "access_token", 5, 1},
+		{"not JSON", none, answers(200, "<html>"), nil, "", "JSON", 5, 1},
+		{"token of another type", none, answers(200, `{"access_token":"at","token_type":"mac"}`), nil, "", "mac", 5, 1},
+		{"no client", none, func(r *deviceRun) { r.flow = &InstalledAppFlow{Flow: &Flow{}} }, nil, "", "DeviceAuthURI", 0, 0},
+		{"no endpoint", none, func(r *deviceRun) { r.flow.client.DeviceAuthURI = "" }, nil, "", "DeviceAuthURI", 0, 0},
+		{"endpoint without TLS", none, func(r *deviceRun) { r.flow.client.DeviceAuthURI = "http://as.example/device" }, nil, "", "https", 0, 0},
+		{"token endpoint without TLS", none, func(r *deviceRun) { r.flow.client.TokenURI = "http://as.example/token" }, nil, "", "https", 5, 0},
+		{"ID token for another client", none, func(r *deviceRun) { r.IDTokenClaims = func(c map[string]any) { c["aud"] = "client-2" } }, nil, "", "ID token", 5, 1},   // F28
+		{"ID token of another issuer", none, func(r *deviceRun) { r.IDTokenClaims = func(c map[string]any) { c["iss"] = "https://x" } }, nil, "", "ID token", 5, 1},   // F28
+		{"expired ID token", none, func(r *deviceRun) { r.IDTokenClaims = func(c map[string]any) { c["exp"] = c["iat"].(int64) - 3600 } }, nil, "", "ID token", 5, 1}, // F28
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newDeviceRun(t)
+				tt.set(r)
+				ctx := t.Context()
+				if tt.limit > 0 {
+					limited, cancel := context.WithTimeout(ctx, tt.limit)
+					defer cancel()
+					ctx = limited
+				}
+				_, err := r.flow.RunDevice(ctx)
+				if took := time.Since(r.begun).Seconds(); took != tt.after {
+					t.Errorf("took %v s, want %v", took, tt.after)
+				}
+				e := new(Error)
+				errors.As(err, &e)
+				if err == nil || e.Code != tt.code || !strings.Contains(err.Error(), tt.says) || tt.is != nil && !errors.Is(err, tt.is) || !strings.HasPrefix(err.Error(), "oauth2: ") {
+					t.Errorf("%v, want the code %q and %q", err, tt.code, tt.says)
+				}
+				time.Sleep(2 * time.Hour)
+				if len(r.polls) != tt.polls || r.Count("/device") > 1 {
+					t.Errorf("polls %v, %d requests for a code", r.polls, r.Count("/device"))
+				}
+			})
+		})
+	}
+	t.Run("cancelled", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			r := newDeviceRun(t)
+			r.DeviceScript = []string{"authorization_pending"}
+			cause := errors.New("the person pressed a key")
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(7*time.Second, func() { cancel(cause) })
+			_, err := r.flow.RunDevice(ctx)
+			if took := time.Since(r.begun); took != 7*time.Second || !errors.Is(err, cause) {
+				t.Errorf("after %v: %v", took, err)
+			}
+		})
+	})
+	var noContext context.Context
+	if _, err := newDeviceRun(t).flow.RunDevice(noContext); err == nil {
+		t.Error("a nil context passed")
+	}
+}
+
+func TestDeviceAnswerRefused(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ name, member, value, says string }{
+		{"http", "verification_uri", `"http://as.example/activate"`, "http"},            // X2
+		{"javascript", "verification_uri", `"javascript:alert(1)"`, "verification_uri"}, // X2
+		{"data", "verification_uri", `"data:text/html,x"`, "verification_uri"},
+		{"file", "verification_uri", `"file:///etc/passwd"`, "verification_uri"},
+		{"an application's scheme", "verification_uri", `"ms-msdt:/id"`, "verification_uri"},
+		{"no scheme", "verification_uri", `"//as.example/activate"`, "verification_uri"},
+		{"user name", "verification_uri", `"https://as.example@evil.example/"`, "user name"},
+		{"escape sequence", "verification_uri", `"https://as.example/\u001b[2J"`, "verification_uri"}, // X2
+		{"new line", "verification_uri", `"https://as.example/\nrun this"`, "verification_uri"},
+		{"space", "verification_uri", `"https://as.example/ and run this"`, "verification_uri"},
+		{"look-alike letter", "verification_uri", `"https://аs.example/activate"`, "verification_uri"}, // Cyrillic
+		{"right-to-left override", "verification_uri", `"https://as.example/\u202egro"`, "verification_uri"},
+		{"backslash", "verification_uri", `"https://as.example\\@evil.example/"`, "verification_uri"},
+		{"not a string", "verification_uri", `7`, "verification_uri"},
+		{"no address", "verification_uri", "", "verification_ur"},
+		{"Google's name, http", "verification_url", `"http://as.example/activate"`, "verification_url"},
+		{"no user code", "user_code", "", "user_code"},
+		{"empty user code", "user_code", `""`, "user_code"},
+		{"long user code", "user_code", `"` + strings.Repeat("A", 257) + `"`, "user_code"},
+		{"number as user code", "user_code", `123456`, "user_code"},
+		{"no device code", "device_code", "", "device_code"},
+		{"device code with a line end", "device_code", `"dc-\r\nX"`, "device_code"},
+		{"long device code", "device_code", `"` + strings.Repeat("A", maxToken+1) + `"`, "device_code"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newDeviceRun(t)
+				r.edit = map[string]string{tt.member: tt.value}
+				if tt.member == "verification_url" {
+					r.edit["verification_uri"] = ""
+				}
+				_, err := r.run(t.Context())
+				if err == nil || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "evil") || len(r.polls) > 0 || r.prompt.Len() > 0 {
+					t.Errorf("%v, after the polls %v; the prompt is %q", err, r.polls, r.prompt.String())
+				}
+			})
+		})
+	}
+}
+
+func TestDevicePrompt(t *testing.T) {
+	t.Parallel()
+	const prompt = "To sign in, open this address in a browser on any device:\n\n    %s\n\nand enter the code:\n\n    %s\n\n"
+	const page = "https://as.example/activate"
+	tests := []struct {
+		name       string
+		google     bool
+		edit       map[string]string
+		page, code string
+	}{
+		{"RFC 8628", false, nil, page, "WDJB-MJHT"},
+		{"Google", true, nil, page, "WDJB-MJHT"}, // UP45
+		{"both names", true, map[string]string{"verification_uri": `"https://as.example/right"`}, "https://as.example/right", "WDJB-MJHT"},
+		{"complete address", false, map[string]string{"verification_uri_complete": `"javascript:alert(1)"`}, page, "WDJB-MJHT"},
+		{"this machine", false, map[string]string{"verification_uri": `"http://127.0.0.1:8000/d"`}, "http://127.0.0.1:8000/d", "WDJB-MJHT"},
+		{"escape sequences", false, map[string]string{"user_code": `"A\u001b[2J\u001b]0;x\u0007B"`}, page, "A?[2J?]0;x?B"}, // X2
+		{"line ends", false, map[string]string{"user_code": `"A\r\nB\u0085C"`}, page, "A??B?C"},
+		{"direction", false, map[string]string{"user_code": `"A\u202eB"`}, page, "A?B"},
+		{"as long as may be", false, map[string]string{"user_code": `"` + strings.Repeat("A", 256) + `"`}, page, strings.Repeat("A", 256)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newDeviceRun(t)
+				r.DeviceGoogle, r.edit = tt.google, tt.edit
+				if _, err := r.run(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if got, want := r.prompt.String(), fmt.Sprintf(prompt, tt.page, tt.code); got != want {
+					t.Errorf("got %q, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
+func TestDeviceRequests(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newDeviceRun(t)
+		r.DeviceScript = []string{"authorization_pending", "ok"}
+		r.flow.Params = url.Values{"audience": {"https://api.example"}, "prompt": {"consent"}}
+		creds, err := r.run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var code string
+		for n, req := range r.Requests() {
+			want := url.Values{"client_id": {r.ClientID}, "client_secret": {r.ClientSecret}, "scope": {"openid email"}, "audience": {"https://api.example"}}
+			if n > 0 {
+				code = req.Form.Get("device_code")
+				want = url.Values{"client_id": {r.ClientID}, "client_secret": {r.ClientSecret}, "grant_type": {asDeviceURN}, "device_code": {code}, "audience": {"https://api.example"}}
+			}
+			if got := req.Form; got.Encode() != want.Encode() || len(req.Query) > 0 {
+				t.Errorf("request %d is %v, want %v", n, got, want)
+			}
+		}
+		tok, err := creds.Token(t.Context())
+		if err != nil || tok.RefreshToken.Reveal() == "" || tok.IDToken.Reveal() == "" {
+			t.Errorf("%+v, %v", tok, err)
+		}
+		// What the server says of the code must not come back in an error.
+		r = newDeviceRun(t)
+		r.Hook = func(w http.ResponseWriter, req *http.Request) bool {
+			if req.URL.Path != "/token" {
+				return false
+			}
+			req.ParseForm()
+			code = req.PostForm.Get("device_code")
+			w.WriteHeader(400)
+			fmt.Fprintf(w, `{"error":"invalid_grant","error_description":"no %s here"}`, code)
+			return true
+		}
+		_, err = r.run(t.Context())
+		noSecret(t, err, code)
+		if !strings.Contains(err.Error(), "no [redacted] here") {
+			t.Error(err)
+		}
+	})
+}

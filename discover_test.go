@@ -1,0 +1,484 @@
+package oauth2
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// discServer answers with the documents that it has, and 404.
+type discServer struct {
+	documents map[string]string // by URL
+	asked     []string
+}
+
+func (s *discServer) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.asked = append(s.asked, r.Method+" "+r.URL.String())
+	resp := &http.Response{StatusCode: 200, Header: http.Header{}, Request: r}
+	body, ok := s.documents[r.URL.String()]
+	if status := 0; !ok {
+		resp.StatusCode = 404
+	} else if n, _ := fmt.Sscanf(body, "status %d", &status); n == 1 {
+		resp.StatusCode = status
+		resp.Header.Set("Location", "https://as.example/elsewhere")
+	}
+	resp.Body = io.NopCloser(strings.NewReader(body))
+	return resp, nil
+}
+
+// discDocument is what an authorization server says of itself, with some members changed; nil removes.
+func discDocument(issuer string, edit map[string]any) string {
+	document := map[string]any{"issuer": issuer, "authorization_endpoint": "https://as.example/a", "token_endpoint": "https://as.example/t", "jwks_uri": "https://keys.example/k",
+		"device_authorization_endpoint": "https://as.example/d", "revocation_endpoint": "https://as.example/r", "authorization_response_iss_parameter_supported": true,
+		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"}, "mtls_endpoint_aliases": map[string]any{"token_endpoint": "https://mtls.example/t"}}
+	maps.Copy(document, edit)
+	maps.DeleteFunc(document, func(_ string, v any) bool { return v == nil })
+	data, err := json.Marshal(document)
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
+const (
+	discOpenID = "/.well-known/openid-configuration"
+	discOAuth  = "/.well-known/oauth-authorization-server"
+)
+
+// discClient has something in every field that discovery may fill in.
+func discClient(transport http.RoundTripper) ClientSecrets {
+	return ClientSecrets{ClientID: "client-1", Issuer: "https://old.example", AuthURI: "https://old.example/a", TokenURI: "https://old.example/t", KeysURI: "https://old.example/k",
+		DeviceAuthURI: "https://old.example/d", RevocationURI: "https://old.example/r", AuthMethod: "none", RedirectURIs: []string{"http://127.0.0.1/"}, HTTPClient: &http.Client{Transport: transport}}
+}
+
+func discFilled(issuer string, transport http.RoundTripper) ClientSecrets {
+	c := discClient(transport)
+	c.Issuer, c.AuthURI, c.TokenURI, c.KeysURI, c.issRequired = issuer, "https://as.example/a", "https://as.example/t", "https://keys.example/k", true
+	c.DeviceAuthURI, c.RevocationURI = "https://as.example/d", "https://as.example/r"
+	return c
+}
+
+func TestDiscoverAddress(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, issuer string
+		at           string // where the document is
+		asked        []string
+	}{
+		{"host", "https://as.example", "https://as.example" + discOpenID, []string{"https://as.example" + discOpenID}},
+		{"trailing slash", "https://as.example/", "https://as.example" + discOpenID, []string{"https://as.example" + discOpenID}},
+		{"path", "https://as.example/t/1", "https://as.example/t/1" + discOpenID, []string{"https://as.example/t/1" + discOpenID}},
+		{"path with a trailing slash", "https://as.example/t/1/", "https://as.example/t/1" + discOpenID, []string{"https://as.example/t/1" + discOpenID}},
+		{"escaped path", "https://as.example/a%20b%2Fc", "https://as.example/a%20b%2Fc" + discOpenID, []string{"https://as.example/a%20b%2Fc" + discOpenID}},
+		{"port", "https://as.example:8443", "https://as.example:8443" + discOpenID, []string{"https://as.example:8443" + discOpenID}},
+		{"this machine", "http://127.0.0.1:8080", "http://127.0.0.1:8080" + discOpenID, []string{"http://127.0.0.1:8080" + discOpenID}},
+		{"OAuth", "https://as.example", "https://as.example" + discOAuth, []string{"https://as.example" + discOpenID, "https://as.example" + discOAuth}},
+		{"OAuth, path", "https://as.example/t/1", "https://as.example" + discOAuth + "/t/1", []string{"https://as.example/t/1" + discOpenID, "https://as.example" + discOAuth + "/t/1"}},
+		{"OAuth, path with a trailing slash", "https://as.example/t/", "https://as.example" + discOAuth + "/t", []string{"https://as.example/t" + discOpenID, "https://as.example" + discOAuth + "/t"}},
+		{"neither", "https://as.example/t", "https://as.example" + discOAuth, []string{"https://as.example/t" + discOpenID, "https://as.example" + discOAuth + "/t"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := &discServer{documents: map[string]string{tt.at: discDocument(tt.issuer, nil)}}
+			c, want := discClient(s), discFilled(tt.issuer, s)
+			err := c.Discover(t.Context(), tt.issuer)
+			if tt.name == "neither" {
+				e := new(Error)
+				if want = discClient(s); !errors.As(err, &e) || e.StatusCode != 404 {
+					t.Error(err)
+				}
+			} else if err != nil {
+				t.Error(err)
+			}
+			if !reflect.DeepEqual(c, want) {
+				t.Errorf("got %+v, want %+v", c, want)
+			}
+			if want := strings.Split("GET "+strings.Join(tt.asked, "\nGET "), "\n"); !slices.Equal(s.asked, want) {
+				t.Errorf("asked %q, want %q", s.asked, want)
+			}
+		})
+	}
+}
+
+// What is refused changes nothing, and is asked for once.
+func TestDiscoverRefused(t *testing.T) {
+	t.Parallel()
+	const issuer = "https://as.example/t"
+	var deep strings.Builder
+	for range maxDepth {
+		deep.WriteString(`{"a":`)
+	}
+	document := discDocument(issuer, nil)
+	tests := []struct{ name, issuer, document, says string }{
+		{"http", "http://as.example/t", "", "the issuer is a URL with scheme \"http\""},
+		{"no scheme", "as.example/t", "", "the issuer is"},
+		{"javascript", "javascript:alert(1)", "", "the issuer is not a valid URL"},
+		{"empty", "", "", "the issuer is missing"},
+		{"user name", "https://as.example@evil.example", "", "user name"},
+		{"query", "https://as.example/t?a=b", "", "the issuer has a query"},
+		{"empty query", "https://as.example/t?", "", "the issuer has a query"},
+		{"fragment", "https://as.example/t#a", "", "fragment"},
+		{"line end", "https://as.example/t\r\nX: y", "", "the issuer is not a valid URL"},
+
+		{"of another host", issuer, discDocument("https://evil.example/t", nil), `another issuer, "https://evil.example/t"`},
+		{"of another path", issuer, discDocument("https://as.example/u", nil), "another issuer"},
+		{"with a trailing slash", issuer, discDocument("https://as.example/t/", nil), "another issuer"},
+		{"in capitals", issuer, discDocument("https://AS.example/t", nil), "another issuer"},
+		{"with the port", issuer, discDocument("https://as.example:443/t", nil), "another issuer"},
+		{"of another scheme", issuer, discDocument("http://as.example/t", nil), "another issuer"},
+		{"longer", issuer, discDocument("https://as.example/t.evil.example", nil), "another issuer"},
+		{"of none", issuer, discDocument("", map[string]any{"issuer": nil}), "another issuer"},
+		{"issuer is a list", issuer, discDocument("", map[string]any{"issuer": []string{issuer}}), "issuer"},
+		{"escape sequence", issuer, discDocument("https://as.example/\x1b[2J", nil), `another issuer, "https://as.example/?[2J"`},
+
+		{"authorization endpoint without TLS", issuer, discDocument(issuer, map[string]any{"authorization_endpoint": "http://as.example/a"}), "authorization_endpoint"},
+		{"token endpoint without TLS", issuer, discDocument(issuer, map[string]any{"token_endpoint": "http://as.example/t"}), "token_endpoint"},
+		{"device endpoint without TLS", issuer, discDocument(issuer, map[string]any{"device_authorization_endpoint": "http://as.example/d"}), "device_authorization_endpoint"},
+		{"revocation endpoint without TLS", issuer, discDocument(issuer, map[string]any{"revocation_endpoint": "http://as.example/r"}), "revocation_endpoint"},
+		{"keys without TLS", issuer, discDocument(issuer, map[string]any{"jwks_uri": "http://as.example/k"}), "jwks_uri"},
+		{"endpoint that runs a program", issuer, discDocument(issuer, map[string]any{"authorization_endpoint": "ms-msdt:/id"}), "authorization_endpoint"},
+		{"endpoint with a fragment", issuer, discDocument(issuer, map[string]any{"token_endpoint": "https://as.example/t#x"}), "token_endpoint"},
+		{"endpoint with a user name", issuer, discDocument(issuer, map[string]any{"token_endpoint": "https://as.example@evil.example/"}), "token_endpoint"},
+		{"relative endpoint", issuer, discDocument(issuer, map[string]any{"token_endpoint": "/t"}), "token_endpoint"},
+		{"endpoint that is a number", issuer, discDocument(issuer, map[string]any{"token_endpoint": 7}), "token_endpoint"},
+		{"endpoint that is a list", issuer, discDocument(issuer, map[string]any{"jwks_uri": []string{"https://as.example/k"}}), "jwks_uri"},
+		{"methods are a string", issuer, discDocument(issuer, map[string]any{"token_endpoint_auth_methods_supported": "none"}), "token_endpoint_auth_methods_supported"},
+		{"methods are numbers", issuer, discDocument(issuer, map[string]any{"token_endpoint_auth_methods_supported": []int{1}}), "token_endpoint_auth_methods_supported"},
+
+		{"redirect", issuer, "status 302", "redirect"},
+		{"redirect that asks for the same", issuer, "status 307", "redirect"},
+		{"forbidden", issuer, "status 403", "403"},
+		{"error with status 200", issuer, `{"error":"invalid_request"}`, "invalid_request"},
+		{"nothing", issuer, " ", "JSON"},
+		{"a page", issuer, "<!DOCTYPE html>", "JSON"},
+		{"a list", issuer, "[" + document + "]", "JSON"},
+		{"two documents", issuer, document + document, "JSON"},
+		{"issuer twice", issuer, `{"issuer":"` + issuer + `",` + document[1:], "twice"},
+		{"too deep", issuer, deep.String() + "{}" + strings.Repeat("}", maxDepth), "deep"},
+		{"too large", issuer, document + strings.Repeat(" ", maxBody+1-len(document)), "larger"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := &discServer{documents: map[string]string{issuer + discOpenID: tt.document}}
+			c, want := discClient(s), discClient(s)
+			err := c.Discover(t.Context(), tt.issuer)
+			if err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("%v, want %q", err, tt.says)
+			}
+			if !reflect.DeepEqual(c, want) {
+				t.Errorf("the client has become %+v", c)
+			}
+			if asked := map[bool]int{true: 1}[tt.document != ""]; len(s.asked) != asked {
+				t.Errorf("asked %q", s.asked)
+			}
+		})
+	}
+	s := &discServer{documents: map[string]string{issuer + discOpenID: document + strings.Repeat(" ", maxBody-len(document))}}
+	if c := discClient(s); c.Discover(t.Context(), issuer) != nil {
+		t.Error("a document of 1 MiB is refused")
+	}
+}
+
+func TestDiscoverAbsent(t *testing.T) {
+	t.Parallel()
+	const issuer = "https://as.example"
+	fields := map[string]func(*ClientSecrets) *string{
+		"authorization_endpoint":        func(c *ClientSecrets) *string { return &c.AuthURI },
+		"token_endpoint":                func(c *ClientSecrets) *string { return &c.TokenURI },
+		"jwks_uri":                      func(c *ClientSecrets) *string { return &c.KeysURI },
+		"device_authorization_endpoint": func(c *ClientSecrets) *string { return &c.DeviceAuthURI },
+		"revocation_endpoint":           func(c *ClientSecrets) *string { return &c.RevocationURI },
+	}
+	names := slices.Sorted(maps.Keys(fields))
+	for set := range 1 << len(names) { // every mix of absent, null and empty ones
+		edit := map[string]any{}
+		s := &discServer{}
+		c, want := discClient(s), discFilled(issuer, s)
+		for n, name := range names {
+			if set&(1<<n) != 0 {
+				edit[name] = []any{nil, json.RawMessage("null"), ""}[(set+n)%3]
+				old := discClient(s)
+				*fields[name](&want) = *fields[name](&old)
+			}
+		}
+		s.documents = map[string]string{issuer + discOpenID: discDocument(issuer, edit)}
+		if err := c.Discover(t.Context(), issuer); err != nil || !reflect.DeepEqual(c, want) {
+			t.Errorf("%v: %v, got %+v, want %+v", edit, err, c, want)
+		}
+	}
+}
+
+func TestDiscoverAuthMethod(t *testing.T) {
+	t.Parallel()
+	const jwt, basic, post = "private_key_jwt", "client_secret_basic", "client_secret_post"
+	tests := []struct {
+		name        string
+		secret, key bool
+		set         string
+		supported   []string
+		want, used  string
+	}{
+		{"not said", true, false, "", nil, basic, basic}, // the default of RFC 8414, Section 2
+		{"nothing", true, false, "", []string{}, "", basic},
+		{"Basic", true, false, "", []string{basic}, basic, basic},
+		{"body", true, false, "", []string{post}, post, post},
+		{"both", true, false, "", []string{post, basic}, basic, basic},
+		{"key and secret", true, true, "", []string{post, basic, jwt}, jwt, jwt},
+		{"key and secret, of which one will do", true, true, "", []string{post}, post, post},
+		{"key", false, true, "", []string{basic, jwt}, jwt, jwt},
+		{"key that will not do", false, true, "", []string{basic}, "", jwt},
+		{"secret, among what is not supported", true, false, "", []string{"tls_client_auth", "client_secret_jwt", post}, post, post},
+		{"secret that will not do", true, false, "", []string{"tls_client_auth", "client_secret_jwt"}, "", basic},
+		{"public", false, false, "", []string{"none", basic}, "", "none"},
+		{"public, not said", false, false, "", nil, "", "none"},
+		{"set", true, false, post, []string{basic}, post, post},
+		{"set to none", true, false, "none", []string{basic, post}, "none", "none"},
+		{"unknown one", true, false, "", []string{"\x1b[2J"}, "", basic},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := NewMemoryServer() // which refuses all other methods
+			server.AuthMethod, server.ClientKey = tt.used, &asKey().PublicKey
+			server.Metadata = func(document map[string]any) {
+				document["token_endpoint_auth_methods_supported"] = tt.supported
+				if tt.supported == nil {
+					delete(document, "token_endpoint_auth_methods_supported")
+				}
+			}
+			c := &ClientSecrets{ClientID: server.ClientID, AuthMethod: tt.set, HTTPClient: &http.Client{Transport: server.Transport()}}
+			if tt.secret {
+				c.ClientSecret = NewSecret(server.ClientSecret)
+			}
+			if tt.key {
+				c.Key = asKey()
+			}
+			if err := c.Discover(t.Context(), server.URL); err != nil || c.AuthMethod != tt.want {
+				t.Errorf("AuthMethod is %q, want %q: %v", c.AuthMethod, tt.want, err)
+			}
+			if _, err := NewCredentials(c, NewSecret(server.IssueRefreshToken("a"))).Token(t.Context()); err != nil {
+				t.Errorf("with %s: %v", tt.used, err)
+			}
+			server.AuthMethod = "another" // what is refused is not tried in another way
+			_, err := NewCredentials(c, NewSecret(server.IssueRefreshToken("a"))).Token(t.Context())
+			if e := new(Error); !errors.As(err, &e) || e.Code != "invalid_client" || server.TokenRequests("") != 2 {
+				t.Errorf("%v, after %d requests", err, server.TokenRequests("")-1)
+			}
+		})
+	}
+}
+
+// F7: an issuer that promises to name itself has to, also in another process of a web application.
+func TestDiscoverIssuerParameter(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name     string
+		promise  any // nil: absent
+		iss      bool
+		accepted bool
+	}{
+		{"promised and kept", true, true, true},
+		{"promised and not kept", true, false, false},   // F7
+		{"not promised, not given", false, false, true}, // F7
+		{"not promised and given", false, true, true},
+		{"nothing said", nil, false, true},
+		{"not a boolean", "true", false, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := NewMemoryServer()
+			s.OmitIss = !tt.iss
+			s.Metadata = func(document map[string]any) {
+				const name = "authorization_response_iss_parameter_supported"
+				if document[name] = tt.promise; tt.promise == nil {
+					delete(document, name)
+				}
+			}
+			client := func() *ClientSecrets {
+				c := &ClientSecrets{ClientID: s.ClientID, ClientSecret: NewSecret(s.ClientSecret), HTTPClient: &http.Client{Transport: s.Transport()}}
+				if err := c.Discover(t.Context(), s.URL); err != nil {
+					t.Fatal(err)
+				}
+				return c
+			}
+			f := NewFlow(client(), "openid")
+			f.RedirectURI = "http://127.0.0.1:8000/"
+			authURL, err := f.AuthorizationURL()
+			if err != nil {
+				t.Fatal(err)
+			}
+			redirected, err := s.Authorize(authURL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored, err := f.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			resumed, err := ResumeFlow(client(), stored)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = resumed.FetchTokenFromRedirect(t.Context(), redirected)
+			if (err == nil) != tt.accepted || err != nil && (!strings.Contains(err.Error(), "issuer") || s.TokenRequests("") > 0) {
+				t.Errorf("resumed: %v", err)
+			}
+			if !tt.accepted {
+				_, err = f.FetchTokenFromRedirect(t.Context(), redirected)
+				if err == nil || !strings.Contains(err.Error(), "RFC 9207") || s.TokenRequests("") > 0 {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+func TestDiscoverOverTLS(t *testing.T) {
+	t.Parallel()
+	s := NewMemoryServer()
+	server := httptest.NewUnstartedServer(s)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	s.URL = server.URL
+	c := &ClientSecrets{ClientID: s.ClientID, ClientSecret: NewSecret(s.ClientSecret), RedirectURIs: s.RedirectURIs}
+	cert := (*tls.CertificateVerificationError)(nil)
+	if err := c.Discover(t.Context(), s.URL); !errors.As(err, &cert) || len(s.Requests()) > 0 {
+		t.Errorf("an unknown certificate: %v", err)
+	}
+	c.HTTPClient = server.Client()
+	if err := c.Discover(t.Context(), s.URL); err != nil || c.AuthMethod != "client_secret_post" {
+		t.Fatal(c.AuthMethod, err)
+	}
+	f := NewFlow(c, "openid", "email")
+	f.RedirectURI = "http://127.0.0.1:8000/"
+	authURL, err := f.AuthorizationURL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	redirected, err := s.Authorize(authURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	creds, err := f.FetchTokenFromRedirect(t.Context(), redirected)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := creds.Token(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier := &IDTokenVerifier{Issuer: c.Issuer, Audience: c.ClientID, KeysURI: c.KeysURI, HTTPClient: c.HTTPClient}
+	if claims, err := verifier.Verify(t.Context(), tok.IDToken.Reveal(), ""); err != nil || claims.Email != s.Email {
+		t.Error(claims, err)
+	}
+	if err := creds.Revoke(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDiscoverEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := NewMemoryServer()
+		var waits bool
+		s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+			if waits {
+				<-r.Context().Done()
+			}
+			w.WriteHeader(503)
+			return true
+		}
+		c := discClient(s.Transport())
+		var noContext context.Context
+		if err := c.Discover(noContext, s.URL); err == nil || len(s.Requests()) > 0 {
+			t.Errorf("a nil context: %v", err)
+		}
+		if err := c.Discover(t.Context(), s.URL); !strings.Contains(fmt.Sprint(err), "503") || len(s.Requests()) != maxAttempts {
+			t.Errorf("a server that is away: %v, asked %d times", err, len(s.Requests()))
+		}
+		waits = true
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := c.Discover(ctx, s.URL); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+	})
+}
+
+// XO30: several values of a parameter, in all requests that are to have them.
+func TestSeveralResources(t *testing.T) {
+	t.Parallel()
+	resources := []string{"https://api.example/", "https://files.example/"}
+	synctest.Test(t, func(t *testing.T) {
+		var forms []url.Values
+		s := NewMemoryServer()
+		s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != "POST" {
+				return false
+			}
+			body, _ := io.ReadAll(r.Body)
+			form, err := url.ParseQuery(string(body))
+			if err != nil {
+				t.Error(err)
+			}
+			forms = append(forms, form) // the test server itself refuses repeated parameters
+			io.WriteString(w, `{"access_token":"at","expires_in":60,"device_code":"dc","user_code":"uc","verification_uri":"https://as.example/"}`)
+			return true
+		}
+		c := &ClientSecrets{ClientID: s.ClientID, AuthURI: s.URL + "/authorize?kept=1", TokenURI: s.URL + "/token", DeviceAuthURI: s.URL + "/device", HTTPClient: &http.Client{Transport: s.Transport()}}
+		f := NewInstalledAppFlow(c, "api")
+		f.RedirectURI, f.Params, f.Prompt = "http://127.0.0.1:8000/", url.Values{"resource": resources}, io.Discard
+		authURL, err := f.AuthorizationURL()
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := url.Parse(authURL)
+		if err != nil || !slices.Equal(u.Query()["resource"], resources) || u.Query().Get("kept") != "1" || u.Fragment != "" || len(u.Query()["client_id"]) != 1 {
+			t.Error(authURL, err)
+		}
+		if _, err := f.FetchToken(t.Context(), "code"); err != nil {
+			t.Error(err)
+		}
+		stored, err := f.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		resumed, err := ResumeFlow(c, stored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := resumed.FetchToken(t.Context(), "code"); err != nil {
+			t.Error(err)
+		}
+		if _, err := f.RunDevice(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if len(forms) != 4 {
+			t.Errorf("%d requests", len(forms))
+		}
+		for n, form := range forms {
+			if !slices.Equal(form["resource"], resources) {
+				t.Errorf("request %d has %q", n, form["resource"])
+			}
+		}
+	})
+}

@@ -1,0 +1,689 @@
+package oauth2
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+)
+
+const (
+	pasteOpen  = "Open this URL in a browser to sign in:\n\n    %s\n\n"
+	pasteHere  = "If the browser can't reach this program, paste the address it ends at here:\n"
+	pasteAgain = ". Paste the whole address that the browser ended at:\n"
+)
+
+// pasteRun is a sign-in in a bubble, by a person at a keyboard, with a browser that may or may not reach the program.
+type pasteRun struct {
+	*TestServer
+	flow     *InstalledAppFlow
+	redirect *url.URL
+	keyboard net.Conn
+	screen   bytes.Buffer // read after synctest.Wait
+	conns    chan net.Conn
+	closed   chan struct{}
+	authURL  string
+	done     chan struct{}
+	creds    *Credentials // after done
+	err      error
+}
+
+func newPasteRun() *pasteRun {
+	r := &pasteRun{TestServer: NewMemoryServer(), conns: make(chan net.Conn), closed: make(chan struct{}), done: make(chan struct{})}
+	r.redirect = &url.URL{Scheme: "http", Host: "127.0.0.1:8000", Path: "/"}
+	r.flow = NewInstalledAppFlow(&ClientSecrets{ClientID: r.ClientID, ClientSecret: NewSecret(r.ClientSecret), AuthMethod: r.AuthMethod, AuthURI: r.URL + "/authorize",
+		TokenURI: r.URL + "/token", Issuer: r.URL, HTTPClient: &http.Client{Transport: r.Transport()}, issRequired: true}, "openid", "email")
+	r.keyboard, r.flow.Input = net.Pipe()
+	r.flow.Prompt = &r.screen
+	r.flow.OpenBrowser = func(authURL string) error { r.authURL = authURL; return nil }
+	return r
+}
+
+func (r *pasteRun) Accept() (net.Conn, error) {
+	select {
+	case c := <-r.conns:
+		return c, nil
+	case <-r.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (r *pasteRun) Close() error   { close(r.closed); return nil }
+func (r *pasteRun) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8000} }
+
+// start begins the sign-in and returns where the person's browser ends.
+func (r *pasteRun) start(ctx context.Context, t *testing.T) (redirected *url.URL) {
+	t.Helper()
+	go func() {
+		defer close(r.done)
+		r.creds, r.err = r.flow.run(ctx, []net.Listener{r}, r.redirect)
+	}()
+	synctest.Wait()
+	at, err := r.Authorize(r.authURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if redirected, err = url.Parse(at); err != nil {
+		t.Fatal(err)
+	}
+	return redirected
+}
+
+// types returns how much of what is typed was read.
+func (r *pasteRun) types(text string) int {
+	r.keyboard.SetWriteDeadline(time.Now().Add(time.Second))
+	n, _ := io.WriteString(r.keyboard, text)
+	synctest.Wait()
+	return n
+}
+
+// browse returns the status of the page that a browser gets which reaches the program.
+func (r *pasteRun) browse(t *testing.T, target string) int {
+	t.Helper()
+	browser := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		select {
+		case r.conns <- theirs:
+			return ours, nil
+		case <-r.closed:
+			return nil, net.ErrClosed
+		}
+	}}}
+	resp, err := browser.Get(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+func (r *pasteRun) ended() bool {
+	synctest.Wait()
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// signedIn waits for the end and checks that it is a good one.
+func (r *pasteRun) signedIn(t *testing.T) {
+	t.Helper()
+	<-r.done
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	if tok, err := r.creds.Token(t.Context()); err != nil || !r.valid(tok.AccessToken.Reveal()) || r.TokenRequests("authorization_code") != 1 {
+		t.Errorf("%v after %d exchanges", err, r.TokenRequests(""))
+	}
+}
+
+// What is pasted first, and what the person reads of it; then the right address is pasted.
+func TestPaste(t *testing.T) {
+	t.Parallel()
+	const neither, stranger = "that is neither an address with a code nor a code", "the redirect does not belong to this sign-in: its state is not the one sent"
+	tests := []struct{ name, first, says string }{ // says is empty where the first is right
+		{"address", "URL", ""}, // UP2 UP3
+		{"address in white space", " \t URL \r", ""},
+		{"address with a fragment", "URL#_=_", ""},
+		{"address of another scheme and host", "https://tunnel.example/x?QUERY", ""},
+		{"from the question mark on", "?QUERY", ""},
+		{"what follows the question mark", "QUERY", ""},
+		{"code", "CODE", ""}, // UP2
+		{"nothing", "", neither},
+		{"a word", "yes", neither},
+		{"words", "I have signed in, and now?", neither},
+		{"address without a query", "http://127.0.0.1:8000/", neither},
+		{"address with an empty query", "http://127.0.0.1:8000/?", neither},
+		{"address of a page", "https://www.example.com/accounts/signin/oauth/consent", neither},
+		{"address that was opened", "AUTH", "that is the address to open"},
+		{"address of another sign-in", "http://127.0.0.1:8000/?code=code-0123456789abcdef&iss=ISS&state=" + strings.Repeat("s", 43), stranger}, // UP19
+		{"address without the state", "http://127.0.0.1:8000/?code=CODE&iss=ISS", stranger},
+		{"address without the issuer", "http://127.0.0.1:8000/?code=CODE&state=STATE", "the redirect does not name its issuer, as this one's do (RFC 9207)"}, // F7
+		{"address of another issuer", "http://127.0.0.1:8000/?code=CODE&state=STATE&iss=https://other.example", `the redirect comes from the issuer "https://other.example", not from "ISS"`},
+		{"error of another sign-in", "http://127.0.0.1:8000/?error=access_denied&state=other", stranger},
+		{"code twice", "URL&code=CODE", `the redirect has the parameter "code" twice (RFC 6749, Section 3.1)`},
+		{"code and error", "URL&error=access_denied", "the redirect has both or neither of code and error"},
+		{"half an escape", "URL&x=%2", "the redirect's query is malformed"},
+		{"code with a space", "http://127.0.0.1:8000/?code=a+b&state=STATE&iss=ISS", "the redirect has no authorization code, or one with characters that no code has"},
+		{"short code", "abcdefghijklmno", neither},
+		{"code with a letter that no code has", "abcdefghijklmnopü", neither},
+		{"escape sequences", "\x1b[2Jhttp://x/?iss=\x1b]0;x\a&code=CODE&state=STATE", "the redirect's query is malformed"},
+		{"code at the limit", strings.Repeat("a", maxCode+1), neither},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newPasteRun()
+				at := r.start(t.Context(), t)
+				q := at.Query()
+				fill := strings.NewReplacer("URL", at.String(), "QUERY", at.RawQuery, "AUTH", r.authURL, "CODE", q.Get("code"), "STATE", q.Get("state"), "ISS", q.Get("iss"))
+				want := fmt.Sprintf(pasteOpen, r.authURL) + pasteHere
+				if r.screen.String() != want {
+					t.Fatalf("the screen has %q, want %q", r.screen.String(), want)
+				}
+				r.types(fill.Replace(tt.first) + "\n")
+				if tt.says != "" {
+					if r.ended() || r.TokenRequests("") > 0 {
+						t.Fatalf("the wrong paste ended the sign-in: %v", r.err)
+					}
+					said := strings.TrimPrefix(r.screen.String(), want)
+					if !strings.HasPrefix(said, fill.Replace(tt.says)) || !strings.HasSuffix(said, pasteAgain) || strings.Count(said, "\n") != 1 {
+						t.Errorf("the person reads %q", said)
+					}
+					if strings.ContainsFunc(said, func(c rune) bool { return c != '\n' && (c < ' ' || c > '~') }) {
+						t.Errorf("the person reads %q", said)
+					}
+					noSecret(t, said, q.Get("state"), q.Get("code"))
+					r.types(at.String() + "\n")
+				}
+				r.signedIn(t)
+			})
+		})
+	}
+}
+
+// What is longer than an address may be is not cut to one.
+func TestPasteLongLine(t *testing.T) {
+	t.Parallel()
+	for length, right := range map[int]bool{maxRedirect: true, maxRedirect + 1: false, 2 * maxRedirect: false} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newPasteRun()
+			ready, line := make(chan struct{}), io.Reader(nil)
+			r.flow.Input = readerFunc(func(b []byte) (int, error) { <-ready; return line.Read(b) })
+			at := r.start(t.Context(), t).String() + "&x="
+			line = strings.NewReader(at + strings.Repeat("a", length-len(at)) + "\n")
+			close(ready)
+			if r.ended() != right || right == strings.Contains(r.screen.String(), pasteAgain) {
+				t.Fatalf("%d bytes: %v; the screen has %q", length, r.err, r.screen.String())
+			}
+			if !right {
+				r.browse(t, at)
+			}
+			r.signedIn(t)
+		})
+	}
+}
+
+// Many wrong ones, and then the browser after all.
+func TestPasteManyThenBrowser(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newPasteRun()
+		at := r.start(t.Context(), t)
+		for n := range 100 {
+			r.types(fmt.Sprintf("wrong %d\n", n))
+		}
+		if strings.Count(r.screen.String(), pasteAgain) != 100 || r.ended() {
+			t.Errorf("the screen has %q", r.screen.String())
+		}
+		if status := r.browse(t, at.String()); status != 200 {
+			t.Error(status)
+		}
+		r.signedIn(t)
+	})
+}
+
+func TestPasteEnds(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, line, code, says string
+		set                    func(*TestServer)
+	}{
+		{"declined", "URL", "access_denied", "declined", func(s *TestServer) { s.Deny = "access_denied" }}, // UP2
+		{"refused by the server", "URL", "invalid_scope", "invalid_scope", func(s *TestServer) { s.Deny = "invalid_scope" }},
+		{"wrong code", "code-0123456789abcdef", "invalid_grant", "sign in again", nil},
+		{"ID token without the nonce", "URL", "", "nonce", func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { delete(c, "nonce") } }},                          // F29
+		{"ID token with another nonce", "URL", "", "nonce", func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { c["nonce"] = strings.Repeat("n", 43) } }},       // F29
+		{"a code alone, with another nonce", "CODE", "", "nonce", func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { c["nonce"] = strings.Repeat("n", 43) } }}, // F29
+		{"ID token for another client", "URL", "", "audience", func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { c["aud"] = "client-2" } }},                   // F28
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newPasteRun()
+				if tt.set != nil {
+					tt.set(r.TestServer)
+				}
+				at := r.start(t.Context(), t)
+				r.types(strings.NewReplacer("URL", at.String(), "CODE", at.Query().Get("code")).Replace(tt.line) + "\n")
+				<-r.done
+				e := new(Error)
+				if errors.As(r.err, &e); r.creds != nil || r.err == nil || e.Code != tt.code || !strings.Contains(r.err.Error(), tt.says) {
+					t.Errorf("%v, want the code %q and %q", r.err, tt.code, tt.says)
+				}
+				noSecret(t, r.err, at.Query().Get("state"))
+				if !strings.HasSuffix(r.screen.String(), pasteHere) {
+					t.Errorf("the screen has %q", r.screen.String())
+				}
+			})
+		})
+	}
+}
+
+// The bubble ends only when no goroutine is left.
+func TestPasteLeavesInputAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { // half a line was typed when the browser came
+		r := newPasteRun()
+		at := r.start(t.Context(), t)
+		r.types("half a line, quite a long one")
+		if status := r.browse(t, at.String()); status != 200 {
+			t.Error(status)
+		}
+		r.signedIn(t)
+		if n := r.types("next\n"); n != 0 || !strings.HasSuffix(r.screen.String(), pasteHere) {
+			t.Errorf("%d bytes read after the end; the screen has %q", n, r.screen.String())
+		}
+		next := make(chan string)
+		go func() { line, _ := bufio.NewReader(r.flow.Input).ReadString('\n'); next <- line }()
+		if r.types("next\n"); <-next != "next\n" {
+			t.Error("the program can't read its input")
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // a paste, and at once the next line
+		r := newPasteRun()
+		at := r.start(t.Context(), t)
+		if n := r.types(at.String() + "\nnext\n"); n != len(at.String())+1 {
+			t.Errorf("read to %d of %d bytes", n, len(at.String())+1)
+		}
+		r.signedIn(t)
+	})
+	synctest.Test(t, func(t *testing.T) { // nobody came
+		r := newPasteRun()
+		r.start(t.Context(), t)
+		<-r.done
+		if !errors.Is(r.err, context.DeadlineExceeded) || r.types("next\n") != 0 {
+			t.Error(r.err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // a reader that can't be interrupted takes no more than the line it waits for
+		r := newPasteRun()
+		in, keyboard := io.Pipe()
+		r.flow.Input = in
+		at := r.start(t.Context(), t)
+		r.browse(t, at.String())
+		r.signedIn(t)
+		io.WriteString(keyboard, "lost\n")
+		synctest.Wait()
+		next := make(chan string)
+		go func() { line, _ := bufio.NewReader(in).ReadString('\n'); next <- line }()
+		io.WriteString(keyboard, "next\n")
+		if <-next != "next\n" || !strings.HasSuffix(r.screen.String(), pasteHere) {
+			t.Errorf("the screen has %q", r.screen.String())
+		}
+	})
+}
+
+func TestPasteInputEnds(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		input   func(redirected string) io.Reader
+		browser bool // else the input completes the sign-in
+	}{
+		{"empty", func(string) io.Reader { return strings.NewReader("") }, true},
+		{"a wrong line", func(string) io.Reader { return strings.NewReader("yes\nno") }, true},
+		{"a fault", func(string) io.Reader { return iotest.ErrReader(errors.New("hung up")) }, true},
+		{"a fault in a line", func(at string) io.Reader { return iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(at))) }, true},
+		{"no line end", func(at string) io.Reader { return strings.NewReader("yes\n" + at) }, false},
+		{"last byte with the end", func(at string) io.Reader { return iotest.DataErrReader(strings.NewReader(at)) }, false},
+		{"last line with the end", func(at string) io.Reader { return iotest.DataErrReader(strings.NewReader(at + "\n")) }, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newPasteRun()
+				redirected, in := "", io.Reader(nil)
+				r.flow.Input = readerFunc(func(b []byte) (int, error) {
+					if in == nil { // after the browser was opened
+						redirected, _ = r.Authorize(r.authURL)
+						in = tt.input(redirected)
+					}
+					return in.Read(b)
+				})
+				opened := r.flow.OpenBrowser
+				ready := make(chan struct{})
+				r.flow.OpenBrowser = func(authURL string) error { opened(authURL); close(ready); return nil }
+				r.flow.Input = io.MultiReader(readerFunc(func([]byte) (int, error) { <-ready; return 0, io.EOF }), r.flow.Input)
+				at := r.start(t.Context(), t)
+				if tt.browser == r.ended() {
+					t.Fatalf("ended: %v", r.err)
+				}
+				if tt.browser {
+					r.browse(t, at.String())
+				}
+				r.signedIn(t)
+			})
+		})
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
+
+// The same with a file of the system, as os.Stdin is one, and a listener of it.
+func TestPasteOSPipe(t *testing.T) {
+	t.Parallel()
+	s := NewTestServer(t)
+	client, err := ParseClientSecrets(s.ClientSecretsJSON("installed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, how := range []string{"browser", "paste"} {
+		in, keyboard, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		defer keyboard.Close()
+		f := NewInstalledAppFlow(client, "email")
+		f.Input, f.Prompt, f.OpenBrowser = in, io.Discard, s.Browser
+		if how == "paste" {
+			f.OpenBrowser = func(authURL string) error {
+				at, err := s.Authorize(authURL)
+				io.WriteString(keyboard, "wrong\n"+at+"\nfirst\n")
+				return err
+			}
+		}
+		if _, err := f.RunLocalServer(t.Context()); err != nil {
+			t.Fatal(how, err)
+		}
+		io.WriteString(keyboard, "next\n")
+		want := map[string]string{"browser": "next\n", "paste": "first\n"}[how]
+		if line, err := bufio.NewReader(in).ReadString('\n'); line != want || err != nil {
+			t.Errorf("%s: the program reads %q, %v", how, line, err)
+		}
+	}
+}
+
+// UP32: what Testing mode at Google does every 7 days.
+func TestPasteSignInAgain(t *testing.T) {
+	t.Parallel()
+	s := NewTestServer(t)
+	client, err := ParseClientSecrets(s.ClientSecretsJSON("installed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "credentials.json")
+	var last string
+	for n := range 3 {
+		f := NewInstalledAppFlow(client, "email")
+		in, keyboard := io.Pipe()
+		signIns := 0
+		f.Input, f.Prompt, f.Store = in, io.Discard, FileStore(name)
+		f.OpenBrowser = func(authURL string) error {
+			signIns++
+			at, err := s.Authorize(authURL)
+			io.WriteString(keyboard, at+"\n")
+			return err
+		}
+		creds, err := f.Credentials(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		tok, err := creds.Token(t.Context())
+		if err != nil || !s.valid(tok.AccessToken.Reveal()) || tok.RefreshToken.Reveal() == last || signIns != 1 {
+			t.Errorf("sign-in %d: %v, %d sign-ins", n, err, signIns)
+		}
+		last = tok.RefreshToken.Reveal()
+		s.RevokeAll()
+		if _, err := creds.Refresh(t.Context()); !errors.Is(err, ErrLoginRequired) || !strings.Contains(err.Error(), "sign in again") {
+			t.Errorf("sign-in %d: %v", n, err)
+		}
+		if stored, err := LoadCredentials(t.Context(), FileStore(name)); err != nil || stored.cache.current.Load().RefreshToken.Reveal() != last {
+			t.Errorf("sign-in %d: stored: %v", n, err)
+		}
+		// The stored access token has not expired, and the next run finds out only by asking.
+		stored, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		expired := bytes.ReplaceAll(stored, []byte(`"expiry": "20`), []byte(`"expiry": "19`))
+		if bytes.Equal(expired, stored) || os.WriteFile(name, expired, 0o600) != nil {
+			t.Fatalf("%s", stored)
+		}
+	}
+}
+
+// UP13: the redirect arrives through a tunnel.
+func TestPasteTunnel(t *testing.T) {
+	t.Parallel()
+	const tunnel = "https://tunnel.example/sign-in?via=tunnel"
+	synctest.Test(t, func(t *testing.T) {
+		r := newPasteRun()
+		r.RedirectURIs = []string{tunnel}
+		r.redirect, _ = url.Parse(tunnel)
+		at := r.start(t.Context(), t)
+		if !strings.HasPrefix(at.String(), tunnel+"&") {
+			t.Errorf("sent to %s", at)
+		}
+		at.Scheme = "http" // the tunnel ends TLS
+		if status := r.browse(t, at.String()); status != 200 {
+			t.Error(status)
+		}
+		r.signedIn(t)
+	})
+	f := NewInstalledAppFlow(&ClientSecrets{ClientID: "client-1"})
+	f.RedirectURI, f.ListenAddr = tunnel, "127.0.0.1:0"
+	listeners, redirect, err := f.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listeners[0].Close()
+	if redirect.String() != tunnel || len(listeners) != 1 || !listeners[0].Addr().(*net.TCPAddr).IP.IsLoopback() {
+		t.Errorf("listens at %v for %v", listeners[0].Addr(), redirect)
+	}
+}
+
+// The environment is one for all tests: these are not parallel.
+func TestPasteHeadless(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("a system without a display can still have a browser")
+	}
+	const session, none = "203.0.113.9 50000 198.51.100.7 22", ""
+	const headless = "There seems to be no browser here. Open this URL in one on your own machine to sign in:\n\n    %s\n\n"
+	const forward = "For the browser to reach this program, first run this on that machine, and leave it open:\n\n    %s\n\n"
+	tests := []struct {
+		name, display, wayland, ssh, user string
+		redirect, listen                  string
+		want                              string // the command; none: there is a browser
+	}{
+		{"display", ":0", "", "", "alice", "http://127.0.0.1:8000/", "", none},
+		{"Wayland", "", "wayland-0", "", "alice", "http://127.0.0.1:8000/", "", none},
+		{"SSH with a display", "localhost:10.0", "", session, "alice", "http://127.0.0.1:8000/", "", none},
+		{"SSH", "", "", session, "alice", "http://127.0.0.1:41234/", "", "ssh -L 41234:127.0.0.1:41234 alice@198.51.100.7"}, // UP2
+		{"SSH, ::1", "", "", session, "alice", "http://[::1]:41234/cb", "", "ssh -L 41234:[::1]:41234 alice@198.51.100.7"},
+		{"SSH, localhost", "", "", session, "alice", "http://localhost:8080/cb", "", "ssh -L 8080:localhost:8080 alice@198.51.100.7"},
+		{"SSH, no port", "", "", session, "alice", "http://localhost/cb", "", "ssh -L 80:localhost:80 alice@198.51.100.7"},
+		{"SSH at another port", "", "", "203.0.113.9 50000 198.51.100.7 2222", "alice", "http://127.0.0.1:8000/", "", "ssh -L 8000:127.0.0.1:8000 -p 2222 alice@198.51.100.7"},
+		{"SSH over IPv6", "", "", "2001:db8::1 50000 2001:db8::2 22", "alice", "http://127.0.0.1:8000/", "", "ssh -L 8000:127.0.0.1:8000 alice@2001:db8::2"},
+		{"SSH without a user name", "", "", session, "", "http://127.0.0.1:8000/", "", "ssh -L 8000:127.0.0.1:8000 USER@198.51.100.7"},
+		{"no SSH", "", "", "", "alice", "http://127.0.0.1:8000/", "", "ssh -L 8000:127.0.0.1:8000 USER@THIS-MACHINE"},
+		{"malformed SSH_CONNECTION", "", "", "what", "alice", "http://127.0.0.1:8000/", "", "ssh -L 8000:127.0.0.1:8000 USER@THIS-MACHINE"},
+		{"published port", "", "", "", "alice", "http://localhost:8000/", "0.0.0.0:8000", " "},   // UP13
+		{"tunnel", "", "", session, "alice", "https://tunnel.example/cb", "127.0.0.1:8000", " "}, // UP13
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for name, value := range map[string]string{"DISPLAY": tt.display, "WAYLAND_DISPLAY": tt.wayland, "SSH_CONNECTION": tt.ssh, "USER": tt.user, "PATH": t.TempDir()} {
+				t.Setenv(name, value)
+			}
+			for _, input := range []io.Reader{nil, strings.NewReader("")} {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := NewMemoryServer()
+				f := NewInstalledAppFlow(&ClientSecrets{ClientID: "client-1", AuthURI: s.URL + "/authorize", TokenURI: s.URL + "/token"})
+				var screen bytes.Buffer
+				f.Prompt, f.Input, f.ListenAddr = &screen, input, tt.listen
+				redirect, _ := url.Parse(tt.redirect)
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				if _, err := f.run(ctx, []net.Listener{l}, redirect); !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+				_, authURL, _ := strings.Cut(screen.String(), "\n\n    ")
+				authURL, _, _ = strings.Cut(authURL, "\n")
+				if !strings.HasPrefix(authURL, s.URL+"/authorize?") {
+					t.Errorf("the URL to open is %q", authURL)
+				}
+				want := fmt.Sprintf(headless, authURL)
+				switch tt.want {
+				case none:
+					want = fmt.Sprintf(pasteOpen, authURL)
+				case " ":
+				default:
+					want += fmt.Sprintf(forward, tt.want)
+				}
+				if input != nil {
+					want += pasteHere
+				}
+				if screen.String() != want {
+					t.Errorf("the screen has %q, want %q", screen.String(), want)
+				}
+			}
+		})
+	}
+	t.Run("browser of the program's own", func(t *testing.T) {
+		for _, name := range []string{"DISPLAY", "WAYLAND_DISPLAY", "PATH"} {
+			t.Setenv(name, "")
+		}
+		synctest.Test(t, func(t *testing.T) {
+			r := newPasteRun()
+			at := r.start(t.Context(), t)
+			if !strings.HasPrefix(r.screen.String(), fmt.Sprintf(pasteOpen, r.authURL)) {
+				t.Errorf("the screen has %q", r.screen.String())
+			}
+			r.types(at.String() + "\n")
+			r.signedIn(t)
+		})
+	})
+}
+
+// A web application's two requests, which may be answered by two processes.
+func TestPasteWeb(t *testing.T) {
+	t.Parallel()
+	const callback = "https://app.example/callback"
+	tests := []struct {
+		name string
+		try  func(t *testing.T, s *TestServer, begin func(params url.Values) (cookie []byte, redirected string), resume func(cookie []byte, redirected string) (*Credentials, error)) error
+		says string
+	}{
+		{"verifier kept between requests", func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error { // UP18
+			_, err := resume(begin(nil))
+			return err
+		}, ""},
+		{"second tab", func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error { // UP19
+			_, first := begin(nil)
+			cookie, second := begin(nil)
+			if _, err := resume(cookie, first); err == nil || !strings.Contains(err.Error(), "does not belong") || s.TokenRequests("") > 0 {
+				t.Errorf("the first tab: %v", err)
+			}
+			_, err := resume(cookie, second)
+			return err
+		}, ""},
+		{"declined", func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error {
+			s.Deny = "access_denied"
+			_, err := resume(begin(nil))
+			if e := new(Error); !errors.As(err, &e) || e.Code != "access_denied" {
+				t.Errorf("%v is not access_denied", err)
+			}
+			return err
+		}, "declined"},
+		{"after an hour", func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error {
+			cookie, redirected := begin(nil)
+			time.Sleep(time.Hour + time.Second)
+			_, err := resume(cookie, redirected)
+			return err
+		}, "begin it anew"},
+		{"no refresh token the second time", func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error { // UP14
+			s.Answer = func(_ string, answer map[string]any) { // as Google does
+				for _, r := range s.Requests() {
+					if r.Path == "/authorize" && r.Query.Get("prompt") == "consent" {
+						return
+					}
+				}
+				delete(answer, "refresh_token")
+			}
+			creds, err := resume(begin(nil))
+			if err != nil {
+				return err
+			}
+			tok, err := creds.Token(t.Context())
+			if _, again := creds.Refresh(t.Context()); err != nil || tok.RefreshToken.Reveal() != "" || !errors.Is(again, ErrLoginRequired) {
+				t.Errorf("without a refresh token: %v, %v", err, again)
+			}
+			if creds, err = resume(begin(url.Values{"prompt": {"consent"}})); err != nil {
+				return err
+			}
+			tok, err = creds.Refresh(t.Context())
+			if err == nil && tok.RefreshToken.Reveal() == "" {
+				t.Error("no refresh token with prompt=consent")
+			}
+			return err
+		}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := NewMemoryServer()
+				s.RedirectURIs = []string{callback}
+				client := func() *ClientSecrets { // of each process
+					c, err := ParseClientSecrets(s.ClientSecretsJSON("web"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					c.Issuer, c.HTTPClient = s.URL, &http.Client{Transport: s.Transport()}
+					return c
+				}
+				err := tt.try(t, s, func(params url.Values) ([]byte, string) {
+					f := NewFlow(client(), "openid", "email")
+					f.RedirectURI, f.Params = callback, params
+					authURL, err := f.AuthorizationURL()
+					if err != nil {
+						t.Fatal(err)
+					}
+					cookie, err := f.Marshal()
+					if err != nil {
+						t.Fatal(err)
+					}
+					redirected, err := s.Authorize(authURL)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return cookie, redirected
+				}, func(cookie []byte, redirected string) (*Credentials, error) {
+					f, err := ResumeFlow(client(), cookie)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return f.FetchTokenFromRedirect(t.Context(), redirected)
+				})
+				if (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+					t.Errorf("%v, want %q", err, tt.says)
+				}
+			})
+		})
+	}
+}
