@@ -1,6 +1,7 @@
 package oauth2
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -84,7 +85,7 @@ func (f *InstalledAppFlow) Credentials(ctx context.Context) (*Credentials, error
 		return nil, errors.New("oauth2: the flow needs a Store and a client")
 	}
 	creds, err := LoadCredentials(ctx, f.Store)
-	fit := err == nil && creds.client.ClientID == f.client.ClientID && creds.client.TokenURI == f.client.TokenURI && creds.covers(f.scopes)
+	fit := err == nil && creds.client.same(f.client) && creds.covers(f.scopes)
 	if fit {
 		creds.client = f.client
 		_, err = creds.Token(ctx)
@@ -207,12 +208,12 @@ func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) 
 			return nil, fmt.Errorf("oauth2: waiting for the sign-in on another device: %w", context.Cause(ctx))
 		}
 		creds, err := f.client.redeem(ctx, "signing in on another device", form, f.scopes, "")
-		e := (*Error)(nil)
+		e := new(Error)
 		switch errors.As(err, &e); {
-		case e != nil && e.Code == "authorization_pending":
-		case e != nil && e.Code == "slow_down":
+		case e.Code == "authorization_pending":
+		case e.Code == "slow_down":
 			interval += slowDown
-		case e != nil && e.temporary: // RFC 8628, Section 3.5: back off
+		case e.temporary: // RFC 8628, Section 3.5: back off
 			interval = min(2*interval, max(interval, longestInterval))
 		default:
 			return creds, err
@@ -261,13 +262,13 @@ func (s *loopbackServer) readPasted() (stop func()) {
 	}
 	go func() {
 		defer close(done)
-		defer tty.Close() // nil too
-		for {
-			line, err := readLine(in)
-			if err != nil || s.claimed.Load() { // the end of the input leaves the browser
+		defer tty.Close()                                                          // nil too
+		for lines := bufio.NewReader(byteReader{io.LimitReader(in, maxBody)}); ; { // which bounds a line, too
+			line, err := lines.ReadString('\n')
+			if err != nil && (err != io.EOF || line == "") || s.claimed.Load() { // the end of the input leaves the browser
 				return
 			}
-			code, err := s.attempt.parsePasted(line)
+			code, err := s.attempt.parsePasted(strings.TrimSpace(line))
 			if isAnswer(err) {
 				s.complete(code, err)
 				return
@@ -283,30 +284,19 @@ func (s *loopbackServer) readPasted() (stop func()) {
 	}
 }
 
-// readLine reads a line byte by byte, since what follows it is not for this package.
-func readLine(r io.Reader) (string, error) {
-	var line []byte
-	for b := make([]byte, 1); ; {
-		switch _, err := io.ReadFull(r, b); {
-		case err == nil && b[0] == '\n' || err == io.EOF && len(line) > 0:
-			return strings.TrimSpace(string(line)), nil
-		case err != nil:
-			return "", err
-		case len(line) <= maxRedirect: // what is longer is no address
-			line = append(line, b[0])
-		}
-	}
-}
+// A byteReader reads byte by byte, since what follows a line is not for this package.
+type byteReader struct{ io.Reader }
+
+func (r byteReader) Read(b []byte) (int, error) { return r.Reader.Read(b[:1]) }
 
 // parsePasted is parseRedirect for what a person pastes. A code alone has no state; PKCE
 // binds it to this sign-in.
 func (a *attempt) parsePasted(line string) (code string, err error) {
-	if !strings.Contains(line, "?") && strings.Contains(line, "code=") { // the end of an address
-		line = "?" + line
-	}
 	_, query, ok := strings.Cut(line, "?")
 	switch {
-	case !ok && len(line) >= minPastedCode && validCode(line) && !strings.Contains(line, "://"):
+	case !ok && strings.Contains(line, "code="): // the end of an address
+		return a.parseRedirect("?" + line)
+	case !ok && len(line) >= minPastedCode && validCode(line) && !strings.Contains(line, "://") && !strings.Contains(line, "&"):
 		return line, nil
 	case query == "" || len(line) > maxRedirect:
 		return "", errors.New("oauth2: that is neither an address with a code nor a code")
@@ -384,20 +374,18 @@ func bindBoth(port string) ([]net.Listener, error) {
 		return bind("127.0.0.1:" + port)
 	}
 	v6.Close()
-	for n := 1; ; n++ {
-		v4, err := net.Listen("tcp4", "127.0.0.1:"+port)
-		if err != nil {
-			return nil, err
+	for range maxBinds { // a port may be free on one of them only
+		v4, err4 := net.Listen("tcp4", "127.0.0.1:"+port)
+		if err4 != nil {
+			return nil, err4
 		}
 		_, same, _ := net.SplitHostPort(v4.Addr().String())
 		if v6, err = net.Listen("tcp6", "[::1]:"+same); err == nil {
 			return []net.Listener{v4, v6}, nil
 		}
 		v4.Close()
-		if port != "0" || n == maxBinds {
-			return nil, err
-		}
 	}
+	return nil, err
 }
 
 // A loopbackServer waits for the redirect of one attempt.
@@ -420,7 +408,10 @@ func (s *loopbackServer) serve(listeners []net.Listener) (stop func()) {
 		Handler: s, Protocols: new(http.Protocols), MaxHeaderBytes: maxLoopbackHeader, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		ReadTimeout: loopbackTimeout, WriteTimeout: loopbackTimeout, // the first also for the header, and for the next request
 		ConnState: func(_ net.Conn, state http.ConnState) {
-			if state == http.StateClosed {
+			switch state {
+			case http.StateNew: // which holds up the next one, so that idle ones do not use up what the process can open
+				slots <- struct{}{}
+			case http.StateClosed:
 				<-slots
 			}
 		},
@@ -429,7 +420,7 @@ func (s *loopbackServer) serve(listeners []net.Listener) (stop func()) {
 	var running sync.WaitGroup
 	for _, l := range listeners {
 		running.Go(func() {
-			if err := server.Serve(&limitedListener{l, slots}); err != http.ErrServerClosed {
+			if err := server.Serve(l); err != http.ErrServerClosed {
 				s.complete("", fmt.Errorf("oauth2: the listener for the redirect failed: %w", err))
 			}
 		})
@@ -459,7 +450,7 @@ func (s *loopbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		respond(w, http.StatusForbidden, "")
 	case !isAnswer(err):
 		respond(w, http.StatusBadRequest, strayPage)
-	case s.complete(code, err) != nil:
+	case s.complete(code, err) != nil: // which has waited for the exchange
 		respond(w, http.StatusBadRequest, cmp.Or(s.flow.FailurePage, failurePage))
 	default:
 		respond(w, http.StatusOK, cmp.Or(s.flow.SuccessPage, successPage))
@@ -499,22 +490,6 @@ func respond(w http.ResponseWriter, status int, page string) {
 	io.WriteString(w, page)
 }
 
-// A limitedListener accepts a connection for each slot, so that idle ones do not use up what
-// the process can open; the server frees the slots.
-type limitedListener struct {
-	net.Listener
-	slots chan struct{}
-}
-
-func (l *limitedListener) Accept() (net.Conn, error) {
-	l.slots <- struct{}{}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-	}
-	return c, err
-}
-
 // OpenBrowser opens a URL in the person's browser, with xdg-open, open or rundll32 and without a
 // shell. Only https URLs are opened, and http ones on this machine: those of other
 // schemes run programs. It does not wait for the browser.
@@ -528,18 +503,15 @@ func launch(ctx context.Context, target string) error {
 	if strings.ContainsAny(target, "\"'`$^|<>") { // which a launcher that is a shell script could misread
 		return errors.New("oauth2: the URL to open has characters that must be percent-encoded")
 	}
-	args := []string{"xdg-open", target}
-	switch runtime.GOOS {
-	case "windows":
-		args = []string{"rundll32", "url.dll,FileProtocolHandler", target}
-	case "darwin":
-		args = []string{"/usr/bin/open", target}
+	args := map[string][]string{"windows": {"rundll32", "url.dll,FileProtocolHandler"}, "darwin": {"/usr/bin/open"}}[runtime.GOOS]
+	if args == nil {
+		args = []string{"xdg-open"}
 	}
 	path, err := exec.LookPath(args[0])
 	if err != nil || !filepath.IsAbs(path) { // a program in the current directory is not the launcher
 		return fmt.Errorf("oauth2: %s was not found, so that no browser can be opened", args[0])
 	}
-	cmd := exec.CommandContext(ctx, path, args[1:]...)
+	cmd := exec.CommandContext(ctx, path, append(args[1:], target)...)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("oauth2: starting %s: %w", args[0], err)
 	}
@@ -556,19 +528,14 @@ const (
 		"<h1>Nothing to do here</h1><p>This page belongs to another sign-in, or to none. Use the window that the application opened last.</p></main></body></html>\n"
 	pageHead = `<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><style>
-:root { color-scheme: light dark }
-* { box-sizing: border-box; margin: 0 }
+:root { color-scheme: light dark } * { box-sizing: border-box; margin: 0 }
 body { min-height: 100vh; min-height: 100svh; display: grid; place-items: center; padding: 1.5rem; background: #f3f5f8; color: #1d2430; font: 1.0625rem/1.55 system-ui, sans-serif }
 main { width: 100%; max-width: 27rem; padding: 2.75rem 2rem; border-radius: 1rem; background: #fff; text-align: center; text-wrap: balance; box-shadow: 0 1px 2px #1018281a, 0 8px 28px #10182814 }
 svg { display: block; width: 3.5rem; margin: 0 auto 1.25rem; border-radius: 50%; background: #5b6676; fill: none; stroke: #fff; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round }
-.ok { background: #067647 }
-.bad { background: #b42318 }
+.ok { background: #067647 } .bad { background: #b42318 } p { color: #4a5568 }
 h1 { margin-bottom: .625rem; font-size: 1.5rem; line-height: 1.25 }
-p { color: #4a5568 }
 @media (prefers-color-scheme: dark) {
-body { background: #10141b; color: #eef1f6 }
-main { background: #1a202b; box-shadow: none; outline: 1px solid #2c3442 }
-p { color: #aab4c4 }
+body { background: #10141b; color: #eef1f6 } p { color: #aab4c4 } main { background: #1a202b; box-shadow: none; outline: 1px solid #2c3442 }
 }
 </style>`
 )

@@ -1057,7 +1057,7 @@ func TestPastedRedirect(t *testing.T) {
 					return
 				}
 				go io.WriteString(here, "for the program\n") // what is typed next
-				if line, err := readLine(there); err != nil || line != "for the program" {
+				if line, err := bufio.NewReader(there).ReadString('\n'); err != nil || line != "for the program\n" {
 					t.Error(line, err)
 				}
 			})

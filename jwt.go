@@ -81,15 +81,12 @@ func (v *IDTokenVerifier) Verify(ctx context.Context, raw, nonce string) (*IDTok
 
 func (v *IDTokenVerifier) verify(ctx context.Context, raw, nonce string) (*IDToken, error) {
 	want := expected{cmp.Or(v.Issuer, googleIssuer), v.Audience, nonce, cmp.Or(v.Leeway, defaultLeeway)}
-	uri := v.KeysURI
-	if uri == "" && want.issuer == googleIssuer {
-		uri = googleKeysURI
-	}
+	uri := cmp.Or(v.KeysURI, map[string]string{googleIssuer: googleKeysURI}[want.issuer])
 	kid, signed, signature, err := parseJWT(raw)
 	if err != nil {
 		return nil, err
 	}
-	t, err := checkedClaims(raw, want) // junk must not cause a fetch
+	t, err := checkedClaims(raw, want) // before the signature, as junk must not cause a fetch
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +222,7 @@ type jwtClaims struct {
 
 var reservedClaims = []string{"iss", "sub", "aud", "iat", "exp", "scope", "target_audience"}
 
-// sign returns the JWT of claims and more, which must have other names.
+// sign dates c, and returns the JWT of it and of more, which must have other names.
 func (s *signer) sign(now time.Time, lifetime time.Duration, c *jwtClaims, more map[string]any) (string, error) {
 	c.IssuedAt = now.Add(-backdate).Unix()
 	c.Expiry = c.IssuedAt + int64(lifetime/time.Second)
@@ -401,16 +398,13 @@ func parseJWK(f *fields) *rsa.PublicKey {
 	return &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(new(big.Int).SetBytes(e).Int64())}
 }
 
-func parseCertificate(text string) *rsa.PublicKey {
-	block, _ := pem.Decode([]byte(text))
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil
+func parseCertificate(text string) (key *rsa.PublicKey) {
+	if block, _ := pem.Decode([]byte(text)); block != nil && block.Type == "CERTIFICATE" {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if now := time.Now(); err == nil && !now.Before(cert.NotBefore) && !now.After(cert.NotAfter) {
+			key, _ = cert.PublicKey.(*rsa.PublicKey)
+		}
 	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil || time.Now().After(cert.NotAfter) || time.Now().Before(cert.NotBefore) {
-		return nil
-	}
-	key, _ := cert.PublicKey.(*rsa.PublicKey)
 	return key
 }
 
@@ -434,7 +428,9 @@ func parseClaims(raw string) (*IDToken, error) {
 func (f *fields) date(name string) (t time.Time) {
 	if text, ok := f.object[name]; ok {
 		n, err := strconv.ParseFloat(text, 64)
-		f.must(err == nil && n > 0 && n < 253402300800, name, "a time") // before the year 10000
+		if err != nil || n <= 0 || n >= 253402300800 { // the year 10000
+			f.require(false, "has a %s that is not a time", name)
+		}
 		t = time.Unix(int64(n), 0)
 	}
 	return t
@@ -502,11 +498,11 @@ func parseObject(data []byte) (object, error) {
 	case strings.TrimSpace(text)[0] != '{':
 		return nil, errors.New("not a JSON object")
 	}
-	// around are the objects around a place, the one to return first; a list is nil.
-	around := append(make([]object, 0, maxDepth), make(object, min(len(text)/24, 32)))
-	var str, name string // the last string; the name of the last member of the first object
-	var value int        // where its value begins
-	for i := strings.IndexByte(text, '{') + 1; ; i++ {
+	first := make(object, min(len(text)/24, 32))
+	around := append(make([]object, 0, maxDepth), first) // the objects that are not closed yet; a list's stays empty
+	var str, name string                                 // the last string; the name of the last member of first
+	var value int                                        // where its value begins
+	for i := strings.IndexByte(text, '{') + 1; len(around) > 0; i++ {
 		inner := len(around) - 1
 		switch c := text[i]; c {
 		case '"':
@@ -530,23 +526,17 @@ func parseObject(data []byte) (object, error) {
 			if len(around) == maxDepth {
 				return nil, errors.New("nested too deeply")
 			}
-			var o object
-			if c == '{' {
-				o = object{}
-			}
-			around = append(around, o)
+			around = append(around, object{})
 		case ',', '}', ']':
 			if inner == 0 && value > 0 {
-				around[0][name] = strings.TrimSpace(text[value:i])
-			}
-			if inner == 0 && c == '}' {
-				return around[0], nil
+				first[name] = strings.TrimSpace(text[value:i])
 			}
 			if c != ',' {
 				around = around[:inner]
 			}
 		}
 	}
+	return first, nil
 }
 
 // unquote returns the string that a JSON text is.
@@ -580,13 +570,6 @@ func (f *fields) require(ok bool, format string, args ...any) {
 	}
 }
 
-// must remembers that a member is not what it must be unless ok, and allocates nothing if it is.
-func (f *fields) must(ok bool, name, be string) {
-	if !ok {
-		f.require(false, "has a %s that is not %s", name, be)
-	}
-}
-
 // has reports whether a member says something.
 func (f *fields) has(name string) bool {
 	text := f.object[name]
@@ -597,7 +580,7 @@ func (f *fields) str(name string) string {
 	if text := f.object[name]; strings.HasPrefix(text, `"`) {
 		return unquote(text)
 	}
-	f.must(!f.has(name), name, "a string")
+	f.require(!f.has(name), "has a %s that is not a string", name)
 	return ""
 }
 
@@ -611,7 +594,7 @@ func (f *fields) secret(name string) Secret {
 // project reads a project ID.
 func (f *fields) project(name string) string {
 	s := f.str(name)
-	f.must(s == "" || validProject(s), name, "a project")
+	f.require(s == "" || validProject(s), "has a %s that is not a project", name)
 	return s
 }
 
@@ -625,7 +608,7 @@ func (f *fields) endpoint(name string) string {
 
 // strs reads a list of strings.
 func (f *fields) strs(name string) (list []string) {
-	f.must(!f.has(name) || json.Unmarshal([]byte(f.object[name]), &list) == nil, name, "a list of strings")
+	f.require(!f.has(name) || json.Unmarshal([]byte(f.object[name]), &list) == nil, "has a %s that is not a list of strings", name)
 	return list
 }
 
@@ -647,7 +630,7 @@ func (f *fields) expiry(name string) time.Time {
 	if err != nil {
 		t, err = time.Parse(time.RFC3339, s+"Z")
 	}
-	f.must(err == nil || s == "", name, "a time (RFC 3339)")
+	f.require(err == nil || s == "", "has a %s that is not a time (RFC 3339)", name)
 	return t
 }
 
@@ -657,6 +640,6 @@ func (f *fields) seconds(name string) time.Duration {
 	text := strings.Trim(f.object[name], `"`)
 	n, err := strconv.ParseFloat(text, 64)
 	ok := (err == nil || errors.Is(err, strconv.ErrRange)) && strings.Trim(text, "0123456789.+-eE") == "" && n >= 0
-	f.must(ok || !f.has(name), name, "a number of seconds")
+	f.require(ok || !f.has(name), "has a %s that is not a number of seconds", name)
 	return time.Duration(max(0, min(n, maxLifetime.Seconds()))) * time.Second
 }

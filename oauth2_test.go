@@ -893,6 +893,10 @@ func TestCanaryTypes(t *testing.T) {
 			t.Errorf("%s prints %q", format, got)
 		}
 	}
+	var logged bytes.Buffer
+	if slog.New(slog.NewJSONHandler(&logged, nil)).Info("m", "key", NewSecret(faultSecret)); !strings.Contains(logged.String(), `"key":"[secret]"`) {
+		t.Errorf("logged: %s", logged.String())
+	}
 	if b, err := NewSecret(faultSecret).MarshalText(); err == nil || b != nil {
 		t.Errorf("a Secret was marshaled as text: %s", b)
 	}

@@ -198,12 +198,10 @@ func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
 			*to = f.endpoint(name)
 		}
 	}
-	methods := f.strs("token_endpoint_auth_methods_supported")
-	if methods == nil {
-		methods = []string{"client_secret_basic"} // the default of both specifications
-	}
+	methods := f.strs("token_endpoint_auth_methods_supported") // by default client_secret_basic
 	for _, method := range []string{"private_key_jwt", "client_secret_basic", "client_secret_post"} {
-		if found.AuthMethod == "" && c.has(method) && slices.Contains(methods, method) {
+		supported := slices.Contains(methods, method) || methods == nil && method == "client_secret_basic"
+		if found.AuthMethod == "" && supported && c.has(method) {
 			found.AuthMethod = method
 		}
 	}
@@ -282,13 +280,8 @@ func (c *ClientSecrets) post(ctx context.Context, op, uri string, form url.Value
 }
 
 func (c *ClientSecrets) authMethod() string {
-	method := c.AuthMethod
-	for _, usual := range []string{"client_secret_basic", "private_key_jwt", "none"} {
-		if method == "" && c.has(usual) {
-			method = usual
-		}
-	}
-	return method
+	usual := []string{"client_secret_basic", "private_key_jwt", "none"}
+	return cmp.Or(c.AuthMethod, usual[slices.IndexFunc(usual, c.has)])
 }
 
 // has reports whether c has what an authentication method needs.
@@ -303,36 +296,33 @@ func (c *ClientSecrets) same(o *ClientSecrets) bool {
 
 // authenticate adds the client's authentication to a request (RFC 6749, Section 2.3).
 func (c *ClientSecrets) authenticate(form url.Values, header http.Header) error {
-	method := c.authMethod()
-	if c.ClientID == "" {
+	switch method := c.authMethod(); {
+	case c.ClientID == "":
 		return errors.New("oauth2: the client has no ClientID")
-	}
-	if c.ClientSecret.empty() && strings.HasPrefix(method, "client_secret") {
+	case c.ClientSecret.empty() && strings.HasPrefix(method, "client_secret"):
 		return fmt.Errorf("oauth2: AuthMethod %s needs a ClientSecret", method)
-	}
-	if method != "client_secret_basic" {
-		form.Set("client_id", c.ClientID)
-	}
-	switch method {
-	case "none":
-	case "client_secret_basic": // encoded first, which many forget (Section 2.3.1)
+	case method == "client_secret_basic":
 		r := &http.Request{Header: header}
-		r.SetBasicAuth(url.QueryEscape(c.ClientID), url.QueryEscape(c.ClientSecret.Reveal()))
-	case "client_secret_post":
+		r.SetBasicAuth(url.QueryEscape(c.ClientID), url.QueryEscape(c.ClientSecret.Reveal())) // encoded first, which many forget (Section 2.3.1)
+		return nil
+	case method == "client_secret_post":
 		form.Set("client_secret", c.ClientSecret.Reveal())
-	case "private_key_jwt":
+	case method == "private_key_jwt":
 		signer, err := newSigner(c.Key, c.KeyID)
 		if err != nil {
 			return fmt.Errorf("oauth2: the client's Key: %w", err)
 		}
 		claims := jwtClaims{Issuer: c.ClientID, Subject: c.ClientID, Audience: c.TokenURI, ID: randomSecret().Reveal()}
 		assertion, err := signer.sign(time.Now(), clientLifetime, &claims, nil)
+		if err != nil {
+			return err
+		}
 		form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
 		form.Set("client_assertion", assertion)
-		return err
-	default:
+	case method != "none":
 		return fmt.Errorf("oauth2: AuthMethod %q is not supported", printable(method, 64))
 	}
+	form.Set("client_id", c.ClientID)
 	return nil
 }
 

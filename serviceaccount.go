@@ -50,9 +50,9 @@ type ServiceAccountCredentials struct {
 	HTTPClient *http.Client
 
 	signer     *signer
-	selfSigned bool
-	audience   string // of a self-signed token, or of an ID token
+	selfSigned bool // else assertions are exchanged, for ID tokens if idToken
 	idToken    bool
+	audience   string // of a self-signed token, or of an ID token
 	cache      tokenCache
 }
 
@@ -135,14 +135,14 @@ func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ *Token) (*Token
 	}
 	r := &request{op: "signing in as " + printable(s.Email, 256), url: s.TokenURI, client: s.HTTPClient, form: url.Values{
 		"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {assertion}}}
-	if !s.idToken {
-		return r.token(ctx, s.Scopes)
-	}
 	ans, err := r.do(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case s.idToken:
+		return ans.idToken(ans.fields().str("id_token"))
 	}
-	return ans.idToken(ans.fields().str("id_token"))
+	return ans.token(joinScopes(s.Scopes))
 }
 
 // idToken returns an ID token that is to be used as an access token.
