@@ -18,7 +18,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -262,8 +261,9 @@ func (s *loopbackServer) readPasted() (stop func()) {
 	}
 	go func() {
 		defer close(done)
-		defer tty.Close()                                                          // nil too
-		for lines := bufio.NewReader(byteReader{io.LimitReader(in, maxBody)}); ; { // which bounds a line, too
+		defer tty.Close() // nil too
+		lines := bufio.NewReader(byteReader{io.LimitReader(in, maxBody)})
+		for {
 			line, err := lines.ReadString('\n')
 			if err != nil && (err != io.EOF || line == "") || s.claimed.Load() { // the end of the input leaves the browser
 				return
@@ -346,11 +346,8 @@ func (f *InstalledAppFlow) loopbackURI() (*url.URL, error) {
 	if f.RedirectURI != "" {
 		return f.client.checkRedirectURI(f.RedirectURI)
 	}
-	uris, web := f.client.RedirectURIs, f.client.Type == "web"
-	if !web {
-		uris = slices.Concat(uris, []string{"http://127.0.0.1/"})
-	}
-	for _, raw := range uris {
+	web := f.client.Type == "web"
+	for _, raw := range f.client.RedirectURIs {
 		if u, err := url.Parse(raw); err == nil && u.Scheme == "http" && isLoopback(u.Hostname()) {
 			if !web { // any port will do (RFC 8252, Section 7.3), and a literal address is safer (Section 8.3)
 				u.Host = "127.0.0.1:0"
@@ -358,7 +355,10 @@ func (f *InstalledAppFlow) loopbackURI() (*url.URL, error) {
 			return u, nil
 		}
 	}
-	return nil, fmt.Errorf("oauth2: none of the client's redirect URIs, %q, is on this machine; register one such as http://localhost:8080/ and download the file again, or use a client of type installed", uris)
+	if web {
+		return nil, fmt.Errorf("oauth2: none of the redirect URIs %q is on this machine; register one such as http://localhost:8080/ and download the file again, or use a client of type installed", f.client.RedirectURIs)
+	}
+	return url.Parse("http://127.0.0.1:0/")
 }
 
 func bind(addr string) ([]net.Listener, error) {
