@@ -37,6 +37,7 @@ func newDeviceRun(t *testing.T) *deviceRun {
 	r.flow = NewInstalledAppFlow(&ClientSecrets{ClientID: r.ClientID, ClientSecret: NewSecret(r.ClientSecret), AuthMethod: r.AuthMethod, TokenURI: r.URL + "/token",
 		DeviceAuthURI: r.URL + "/device", Issuer: r.URL, HTTPClient: &http.Client{Transport: r}}, "openid", "email")
 	r.flow.Prompt = &r.prompt
+	r.Answer = func(_ string, answer map[string]any) { delete(answer, "scope") }            // as asked for (RFC 6749, Section 5.1)
 	r.flow.OpenBrowser = func(string) error { t.Error("a browser was opened"); return nil } // X2
 	return r
 }
@@ -319,8 +320,8 @@ func TestDeviceEnds(t *testing.T) {
 		polls int
 	}{
 		{"declined", none, script("authorization_pending", "access_denied"), nil, "access_denied", "declined", 10, 2},
-		{"expired, says the server", none, script("authorization_pending", "expired_token"), nil, "expired_token", "expired", 10, 2},
-		{"expired, says the clock", none, lives("22"), context.DeadlineExceeded, "", "expired", 22, 4}, // X1
+		{"expired, says the server", none, script("authorization_pending", "expired_token"), nil, "expired_token", "sign in again", 10, 2},
+		{"expired, says the clock", none, lives("22"), context.DeadlineExceeded, "", "expired; sign in again", 22, 4}, // X1
 		{"expires before the first poll", none, lives("3"), context.DeadlineExceeded, "", "expired", 3, 0},
 		{"the context's deadline", 12 * time.Second, lives("1800"), context.DeadlineExceeded, "", "deadline", 12, 2},
 		{"the context's deadline while asking for a code", 50 * time.Millisecond, hangs("/device"), context.DeadlineExceeded, "", "", 0.05, 0}, // XO37

@@ -80,7 +80,7 @@ func NewInstalledAppFlow(client *ClientSecrets, scopes ...string) *InstalledAppF
 // work, and an error. A network that fails, or a stored file that is not understood, is an error,
 // and no reason to sign in again.
 func (f *InstalledAppFlow) Credentials(ctx context.Context) (*Credentials, error) {
-	if f.Store == nil || f.client == nil {
+	if f.Store == nil || f.Flow == nil || f.client == nil {
 		return nil, errors.New("oauth2: the flow needs a Store and a client")
 	}
 	creds, err := LoadCredentials(ctx, f.Store)
@@ -116,8 +116,13 @@ func (f *InstalledAppFlow) Credentials(ctx context.Context) (*Credentials, error
 // [*Error] if the server refused, with Code "access_denied" when the person declined; errors.Is
 // finds the cause if ctx ended or the address could not be used.
 func (f *InstalledAppFlow) RunLocalServer(ctx context.Context) (*Credentials, error) {
-	if ctx == nil {
+	switch {
+	case ctx == nil:
 		return nil, errNilContext
+	case f.Flow == nil || f.client == nil:
+		return nil, errNoClient
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("oauth2: signing in: %w", context.Cause(ctx))
 	}
 	listeners, redirectURI, err := f.listen()
 	if err != nil {
@@ -175,7 +180,7 @@ func (f *InstalledAppFlow) run(ctx context.Context, listeners []net.Listener, re
 // devices. The error is an [*Error] with Code "access_denied" if the person
 // declined, or "expired_token".
 func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) {
-	if f.client == nil || f.client.DeviceAuthURI == "" {
+	if f.Flow == nil || f.client == nil || f.client.DeviceAuthURI == "" {
 		return nil, errors.New("oauth2: the client has no DeviceAuthURI")
 	}
 	form := f.extra()
@@ -314,7 +319,7 @@ func (f *InstalledAppFlow) listen() (listeners []net.Listener, u *url.URL, err e
 	addr, host, port := f.ListenAddr, u.Hostname(), cmp.Or(u.Port(), "80")
 	switch _, _, portErr := net.SplitHostPort(addr); {
 	case addr != "" && portErr != nil:
-		listeners, err = bind(net.JoinHostPort(addr, port))
+		listeners, err = bind(net.JoinHostPort(strings.Trim(addr, "[]"), port))
 	case addr != "":
 		listeners, err = bind(addr)
 	case !isLoopback(host):
@@ -340,9 +345,6 @@ func (f *InstalledAppFlow) listen() (listeners []net.Listener, u *url.URL, err e
 
 // loopbackURI returns the redirect URI, whose port may still be 0.
 func (f *InstalledAppFlow) loopbackURI() (*url.URL, error) {
-	if f.client == nil {
-		return nil, errors.New("oauth2: the flow has no client")
-	}
 	if f.RedirectURI != "" {
 		return f.client.checkRedirectURI(f.RedirectURI)
 	}
