@@ -35,10 +35,10 @@ type Flow struct {
 	// must be registered, to the letter. It is required, but InstalledAppFlow finds one.
 	RedirectURI string
 	// Params are added to the authorization request: prompt, login_hint, hd,
-	// include_granted_scopes, audience, resource and what else the server knows. access_type is "offline" unless
-	// it is set here, since Google issues no refresh token otherwise. audience and resource
-	// (RFC 8707) are sent to the token endpoint too. The parameters that the package itself
-	// sets are refused.
+	// include_granted_scopes, audience, resource and what else the server knows. access_type is "offline"
+	// unless it is set here, since Google issues no refresh token otherwise. audience and resource
+	// (RFC 8707) are sent to the token endpoint too; several resources work only where the server issues
+	// one token for all. The parameters that the package itself sets are refused.
 	Params url.Values
 
 	client *ClientSecrets

@@ -56,8 +56,10 @@ type InstalledAppFlow struct {
 	// silences it.
 	Prompt io.Writer
 	// Input is where the person may paste the address that the browser ends at, or the code
-	// in it, if the browser runs on another machine: os.Stdin. If nil, nothing is read. Whichever comes first,
-	// the redirect or the pasted address, completes the sign-in.
+	// in it, if the browser runs on another machine: os.Stdin. If nil, nothing is read. Whichever comes
+	// first, the redirect or the pasted address, completes the sign-in. What is typed after that is the
+	// program's, if Input is a terminal or has a SetReadDeadline method; of another reader, the next line
+	// is lost.
 	Input io.Reader
 	// SuccessPage and FailurePage are what the browser shows in the end, as HTML. If empty,
 	// plain pages of this package are. Of their contents, style elements are allowed, and
@@ -154,7 +156,7 @@ func (f *InstalledAppFlow) run(ctx context.Context, listeners []net.Listener, re
 		open = func(target string) error { return launch(ctx, target) }
 	}
 	if f.OpenBrowser == nil && noBrowser() {
-		f.prompt("There seems to be no browser here. Open this URL in one on your own machine to sign in:\n\n    %s\n\n", authURL)
+		f.prompt("There seems to be no browser here. To sign in, open this URL in a browser on your own machine:\n\n    %s\n\n", authURL)
 		if f.ListenAddr == "" {
 			f.prompt("%s", forwarding(redirectURI))
 		}
@@ -163,7 +165,7 @@ func (f *InstalledAppFlow) run(ctx context.Context, listeners []net.Listener, re
 		go open(authURL) // it may block
 	}
 	if f.Input != nil {
-		f.prompt("If the browser can't reach this program, paste the address it ends at here:\n")
+		f.prompt("If the browser can't connect in the end, paste the address that it then shows here:\n")
 		defer srv.readPasted()()
 	}
 	select {
@@ -247,7 +249,7 @@ func forwarding(redirectURI *url.URL) string {
 		}
 	}
 	port := cmp.Or(redirectURI.Port(), "80")
-	return fmt.Sprintf("For the browser to reach this program, first run this on that machine, and leave it open:\n\n    ssh -L %s:%s %s\n\n",
+	return fmt.Sprintf("For that browser to get back to this program, first run this on your own machine, and leave it open:\n\n    ssh -L %s:%s %s\n\n",
 		port, net.JoinHostPort(redirectURI.Hostname(), port), target)
 }
 

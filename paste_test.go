@@ -22,7 +22,7 @@ import (
 
 const (
 	pasteOpen  = "Open this URL in a browser to sign in:\n\n    %s\n\n"
-	pasteHere  = "If the browser can't reach this program, paste the address it ends at here:\n"
+	pasteHere  = "If the browser can't connect in the end, paste the address that it then shows here:\n"
 	pasteAgain = ". Paste the whole address that the browser ended at:\n"
 )
 
@@ -501,8 +501,8 @@ func TestPasteHeadless(t *testing.T) {
 		t.Skip("a system without a display can still have a browser")
 	}
 	const session, none = "203.0.113.9 50000 198.51.100.7 22", ""
-	const headless = "There seems to be no browser here. Open this URL in one on your own machine to sign in:\n\n    %s\n\n"
-	const forward = "For the browser to reach this program, first run this on that machine, and leave it open:\n\n    %s\n\n"
+	const headless = "There seems to be no browser here. To sign in, open this URL in a browser on your own machine:\n\n    %s\n\n"
+	const forward = "For that browser to get back to this program, first run this on your own machine, and leave it open:\n\n    %s\n\n"
 	tests := []struct {
 		name, display, wayland, ssh, user string
 		redirect, listen                  string

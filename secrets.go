@@ -265,11 +265,8 @@ func (c *ClientSecrets) TokenSource(scopes ...string) TokenSource {
 		if scope != "" {
 			form.Set("scope", scope)
 		}
-		ans, err := c.post(ctx, "signing the client in", c.TokenURI, form, false)
-		if err != nil {
-			return nil, err
-		}
-		return ans.token(scope)
+		r := &request{op: "signing the client in", url: c.TokenURI, form: form, authenticate: c.authenticate, client: c.HTTPClient}
+		return r.token(ctx, scopes)
 	}}
 }
 
