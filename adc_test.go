@@ -180,7 +180,7 @@ func TestMetadataIDToken(t *testing.T) {
 	if got, err := adcToken((&ComputeCredentials{}).IDTokenSource(""))(t.Context()); err == nil || len(s.uris()) != 0 {
 		t.Errorf("no audience: %q, %v", got, err)
 	}
-	for _, answer := range []string{"", "x", "a.b.c", `{"access_token":"SENTINEL"}`, "<html>", adcIDToken() + "\nx", strings.Repeat("a", maxJWT) + ".b.c", jwSign(asKey(), "{}", "{}")} { // G19
+	for _, answer := range []string{"", "x", "a.b.c", `{"access_token":"SENTINEL"}`, "<html>", adcIDToken() + "\nx", strings.Repeat("a", maxJWT) + ".b.c", jwSign(asKey(), "{}", "{}"), "a\r\nX: y." + asB64.EncodeToString([]byte(jwClaims())) + ".c"} { // G19
 		s.mu.Lock()
 		s.answer = func(w http.ResponseWriter, _ *http.Request) bool { io.WriteString(w, answer); return true }
 		s.mu.Unlock()

@@ -86,15 +86,20 @@ func (v *IDTokenVerifier) verify(ctx context.Context, raw, nonce string) (*IDTok
 	if err != nil {
 		return nil, err
 	}
-	t, err := checkedClaims(raw, want) // before the signature, as junk must not cause a fetch
-	if err != nil {
+	key := v.keys.fresh(kid)
+	if key == nil {
+		if _, err := checkedClaims(raw, want); err != nil { // before the signature only here, as junk must not cause a fetch
+			return nil, err
+		}
+		r := &request{op: "fetching the issuer's keys", url: uri, client: v.HTTPClient}
+		if key, err = v.keys.get(ctx, kid, r); err != nil {
+			return nil, fmt.Errorf("can't be verified: %w", err)
+		}
+	}
+	if err := verifyRS256(key, signed, signature); err != nil {
 		return nil, err
 	}
-	key, err := v.keys.get(ctx, kid, &request{op: "fetching the issuer's keys", url: uri, client: v.HTTPClient})
-	if err != nil {
-		return nil, fmt.Errorf("can't be verified: %w", err)
-	}
-	return t, verifyRS256(key, signed, signature)
+	return checkedClaims(raw, want)
 }
 
 // An IDToken is what an ID token says of a person (OpenID Connect Core, Section 2).
@@ -204,7 +209,11 @@ func newSigner(key *rsa.PrivateKey, keyID string) (*signer, error) {
 	}
 	header, _ := json.Marshal(h)
 	s := &signer{key, base64.RawURLEncoding.EncodeToString(header) + "."}
-	_, err := s.sign(time.Now(), 0, &jwtClaims{}, nil) // crypto/rsa checks what it has signed
+	jwt, err := s.sign(time.Now(), 0, &jwtClaims{}, nil)
+	if err == nil {
+		_, signed, signature, parseErr := parseJWT(jwt)
+		err = cmp.Or(parseErr, verifyRS256(&key.PublicKey, signed, signature))
+	}
 	return s, err
 }
 
@@ -283,6 +292,16 @@ type keySet struct {
 type keys struct {
 	byID    map[string]*rsa.PublicKey
 	expires time.Time
+}
+
+// fresh returns the key kid if it is known and has not expired, or nil.
+func (s *keySet) fresh(kid string) *rsa.PublicKey {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !time.Now().Before(s.known.expires) {
+		return nil
+	}
+	return s.known.byID[kid]
 }
 
 // get returns the key kid, from a set that was fetched with r for this or another caller.

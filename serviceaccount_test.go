@@ -158,7 +158,7 @@ func TestServiceAccountIDToken(t *testing.T) {
 		if err != nil || claims["aud"] != "https://run.example" || tok.Expiry.Unix() != time.Now().Unix()+3600 || !tok.IDToken.empty() {
 			t.Error(claims, err, tok.Expiry)
 		}
-		for _, answer := range []any{nil, "", "x", "a.b.c", "a.e30.c", 7, []string{"x"}, "a.e30\n.c"} {
+		for _, answer := range []any{nil, "", "x", "a.b.c", "a.e30.c", 7, []string{"x"}, "a.e30\n.c", "a\r\nX: y." + asB64.EncodeToString([]byte(jwClaims())) + ".c"} {
 			s.Answer = func(_ string, m map[string]any) { m["id_token"] = answer }
 			if tok, err := sa.IDTokenSource("https://run.example").Token(t.Context()); err == nil || tok != nil {
 				t.Errorf("%v: accepted %v", answer, tok)
