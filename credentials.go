@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"math/big"
 	"net"
 	"net/http"
 	"net/url"
@@ -98,61 +96,58 @@ func (c *Credentials) renew(ctx context.Context, rejected *Token) (*Token, error
 
 func (c *Credentials) quotaProject() string { return c.stored().quota }
 
-func (c *Credentials) fetch(ctx context.Context, old *Token) (*Token, error) {
-	if c.stored().store == nil {
-		tok, err := c.exchange(ctx, old)
-		if tok == nil || c.stored().store == nil {
-			return tok, err
-		}
-		old = tok // and save it in the store that has come meanwhile
+// fetch refreshes the token. With a store it does so under the store's lock, or adopts what another process has stored.
+func (c *Credentials) fetch(ctx context.Context, old *Token) (tok *Token, failed error) {
+	if c.client == nil || old == nil {
+		return nil, errNoClient
 	}
-	tok, used, err := c.fetchStored(ctx, old)
-	if errors.Is(err, ErrLoginRequired) {
-		// A program that does not lock may have replaced the refresh token since it was read.
-		data, loadErr := c.stored().store.Load(ctx)
-		if now, _, parseErr := c.storedToken(data, old); loadErr == nil && parseErr == nil && now.RefreshToken.Reveal() != used {
-			tok, _, err = c.fetchStored(ctx, old)
+	rest, used := c.rest.Load(), ""
+	if rest == nil || rest.store == nil {
+		tok, failed = c.exchange(ctx, old)
+		if tok == nil || c.rest.Load() == rest {
+			return tok, failed
 		}
+		return c.fetch(ctx, tok) // to save it in the store that has come meanwhile
 	}
-	return tok, err
-}
-
-// fetchStored refreshes the token under the store's lock, or adopts what another process has stored. It also
-// returns the refresh token that it used.
-func (c *Credentials) fetchStored(ctx context.Context, old *Token) (tok *Token, used string, err error) {
-	var failed error // to refresh; err is of the store
-	rest := c.rest.Load()
 	unsaved := !rest.saved.same(old)
-	err = rest.store.Update(ctx, func(data []byte) ([]byte, error) {
+	update := func(data []byte) ([]byte, error) {
 		now, unknown, err := c.storedToken(data, old)
 		switch {
 		case err != nil:
 			return nil, err
-		case time.Now().UnixNano() < now.freshUntil && now.AccessToken.Reveal() != old.AccessToken.Reveal() && !now.Expiry.Before(old.Expiry):
-			tok = now
+		case now.fresh() && now.AccessToken.Reveal() != old.AccessToken.Reveal() && !now.Expiry.Before(old.Expiry):
+			tok, failed = now, nil
 			return data, nil
 		case unsaved && old.Valid():
 			tok = old
 			return c.marshal(tok, unknown)
-		case unsaved:
+		case unsaved && failed == nil:
 			now.RefreshToken = old.RefreshToken
+		case failed != nil && now.RefreshToken.Reveal() == used:
+			return nil, failed
 		}
 		used = now.RefreshToken.Reveal()
 		if tok, failed = c.exchange(ctx, now); tok == nil {
 			return nil, failed
 		}
 		return c.marshal(tok, unknown)
-	})
+	}
+	err := rest.store.Update(ctx, update)
+	if errors.Is(failed, ErrLoginRequired) { // a program that does not lock may have replaced the refresh token since it was read
+		err = rest.store.Update(ctx, update)
+	}
 	if tok == nil {
-		return nil, used, err
+		return nil, cmp.Or(failed, err)
 	}
 	if err != nil {
-		return tok, used, fmt.Errorf("oauth2: the new token is in use, but could not be saved: %w", err)
+		return tok, fmt.Errorf("oauth2: the new token is in use, but could not be saved: %w", err)
 	}
 	next := *rest
 	next.saved = tok
-	c.rest.CompareAndSwap(rest, &next)
-	return tok, used, failed
+	if !c.rest.CompareAndSwap(rest, &next) && failed == nil { // Save has stored elsewhere what was used up here
+		return c.fetch(ctx, tok)
+	}
+	return tok, failed
 }
 
 // same reports whether t and u would be stored alike.
@@ -160,49 +155,49 @@ func (t *Token) same(u *Token) bool {
 	return t != nil && t.AccessToken.Reveal() == u.AccessToken.Reveal() && t.RefreshToken.Reveal() == u.RefreshToken.Reveal()
 }
 
-// storedToken returns the token in a file, with what it lacks from old, and the file's members that
-// this package does not know. If nothing is stored, it returns old. Another client's file is refused: its refresh
-// token would be sent to this one's server.
-func (c *Credentials) storedToken(data []byte, old *Token) (*Token, object, error) {
-	t := *old
-	if data == nil {
-		return &t, nil, nil
-	}
-	file, err := ParseCredentials(data)
-	if err != nil {
-		return nil, nil, err
-	}
-	if !c.client.same(file.client) {
-		return nil, nil, errors.New("oauth2: the store has the credentials of another client by now")
-	}
-	t = *file.cache.current.Load()
-	if len(t.Scopes) == 0 {
-		t.Scopes = old.Scopes
+// inherit takes from old what t lacks and an answer, or the file of another program, need not repeat.
+func (t *Token) inherit(old *Token) {
+	if t.RefreshToken.empty() {
+		t.RefreshToken = old.RefreshToken
 	}
 	if t.IDToken.empty() {
 		t.IDToken = old.IDToken
 	}
-	if t.RefreshToken.empty() {
-		t.RefreshToken = old.RefreshToken
+	if len(t.Scopes) == 0 {
+		t.Scopes = old.Scopes
 	}
-	return &t, file.stored().unknown, nil
+}
+
+// storedToken returns the token in a file, with what it lacks from old, and the file's members that
+// this package does not know. If nothing is stored, it returns old. Another client's file is refused: its refresh
+// token would be sent to this one's server.
+func (c *Credentials) storedToken(data []byte, old *Token) (*Token, object, error) {
+	now := *old
+	if data == nil {
+		return &now, nil, nil
+	}
+	file, err := ParseCredentials(data)
+	if err == nil && !c.client.same(file.client) {
+		err = errors.New("oauth2: the store has the credentials of another client by now")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	now = *file.cache.current.Load()
+	now.inherit(old)
+	return &now, file.stored().unknown, nil
 }
 
 // exchange refreshes the token (RFC 6749, Section 6).
 func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) {
-	if c.client == nil || old == nil {
-		return nil, errNoClient
-	}
 	if old.RefreshToken.empty() {
 		return nil, loginRequired("the access token has expired and there is no refresh token")
 	}
-	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.RefreshToken.Reveal()}}
-	granted := joinScopes(old.Scopes)
-	if !c.stored().granted {
-		if granted = c.scope; granted != "" {
-			form.Set("scope", granted)
-		}
+	scope := c.scope
+	if c.stored().granted {
+		scope = "" // what was granted then
 	}
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.RefreshToken.Reveal()}, "scope": {scope}}
 	ans, err := c.client.post(ctx, "refreshing the token", c.client.TokenURI, form, false)
 	if e := (*Error)(nil); errors.As(err, &e) && e.Code == "invalid_grant" {
 		e.loginRequired = true
@@ -211,22 +206,16 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 	if err != nil {
 		return nil, err
 	}
-	tok, err := ans.token(granted)
+	tok, err := ans.token(scope)
 	if err != nil { // a new refresh token is kept even so, since the old one may be gone
 		f, kept := ans.fields(), *old
 		kept.RefreshToken = f.secret("refresh_token")
-		typ := f.str("token_type")
-		if f.secret("access_token").empty() || kept.RefreshToken.empty() || typ != "" && !strings.EqualFold(typ, "Bearer") || f.err != nil {
+		if f.secret("access_token").empty() || kept.RefreshToken.empty() || !isBearer(f.str("token_type")) || f.err != nil {
 			return nil, err
 		}
 		return &kept, err
 	}
-	if tok.RefreshToken.empty() {
-		tok.RefreshToken = old.RefreshToken
-	}
-	if tok.IDToken.empty() {
-		tok.IDToken = old.IDToken
-	}
+	tok.inherit(old)
 	return tok, nil
 }
 
@@ -293,7 +282,7 @@ var userFile = []string{
 func ParseCredentials(data []byte) (*Credentials, error) {
 	f := parseTyped(data, "authorized_user")
 	client := &ClientSecrets{ClientID: f.str("client_id"), ClientSecret: NewSecret(f.str("client_secret")), TokenURI: googleTokenURI,
-		Issuer: f.str("issuer"), RevocationURI: f.str("revocation_uri"), AuthMethod: f.str("token_endpoint_auth_method")}
+		Issuer: f.str("issuer"), RevocationURI: f.str("revocation_uri"), AuthMethod: cmp.Or(f.str("token_endpoint_auth_method"), "client_secret_post")}
 	if f.has("token_uri") {
 		client.TokenURI = f.endpoint("token_uri")
 	}
@@ -310,11 +299,8 @@ func ParseCredentials(data []byte) (*Credentials, error) {
 	if endpoint, _ := checkEndpoint(client.TokenURI); isGoogle(endpoint) {
 		client.useGoogle()
 	}
-	if client.AuthMethod == "" {
-		client.AuthMethod = "client_secret_post"
-		if client.ClientSecret.empty() {
-			client.AuthMethod = "none"
-		}
+	if client.AuthMethod == "client_secret_post" && client.ClientSecret.empty() {
+		client.AuthMethod = "none"
 	}
 	if tok.Expiry.IsZero() && !tok.RefreshToken.empty() {
 		tok.AccessToken = Secret{}
@@ -339,22 +325,13 @@ func (c *Credentials) marshal(t *Token, unknown object) ([]byte, error) {
 	if t.RefreshToken.empty() && t.AccessToken.empty() {
 		return nil, loginRequired("the credentials have no token to keep")
 	}
-	file := map[string]any{}
-	for name, text := range unknown {
-		file[name] = json.RawMessage(text)
-	}
-	optional := map[string]string{"token": t.AccessToken.Reveal(), "id_token": t.IDToken.Reveal(), "quota_project_id": c.stored().quota}
+	file := map[string]any{"type": "authorized_user", "token_uri": c.client.TokenURI, "client_id": c.client.ClientID, "token": t.AccessToken.Reveal(),
+		"id_token": t.IDToken.Reveal(), "quota_project_id": c.stored().quota}
 	if !t.Expiry.IsZero() {
-		optional["expiry"] = t.Expiry.UTC().Format("2006-01-02T15:04:05.999999Z")
+		file["expiry"] = t.Expiry.UTC().Format("2006-01-02T15:04:05.999999Z")
 	}
 	if c.client.Issuer != googleIssuer {
-		optional["issuer"], optional["revocation_uri"] = c.client.Issuer, c.client.RevocationURI
-		optional["token_endpoint_auth_method"] = c.client.authMethod()
-	}
-	for name, value := range optional {
-		if value != "" {
-			file[name] = value
-		}
+		file["issuer"], file["revocation_uri"], file["token_endpoint_auth_method"] = c.client.Issuer, c.client.RevocationURI, c.client.authMethod()
 	}
 	if c.scope != "" {
 		file["scopes"] = strings.Fields(c.scope)
@@ -362,8 +339,11 @@ func (c *Credentials) marshal(t *Token, unknown object) ([]byte, error) {
 	if c.stored().granted {
 		file["granted_scopes"] = t.Scopes
 	}
-	file["type"], file["token_uri"], file["client_id"] = "authorized_user", c.client.TokenURI, c.client.ClientID
+	maps.DeleteFunc(file, func(_ string, value any) bool { return value == "" })
 	file["client_secret"], file["refresh_token"] = c.client.ClientSecret.Reveal(), t.RefreshToken.Reveal() // even if empty: Python demands them
+	for name, text := range unknown {
+		file[name] = json.RawMessage(text)
+	}
 	return json.MarshalIndent(file, "", "  ")
 }
 
@@ -465,36 +445,31 @@ func (s fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, erro
 		return err
 	}
 	data, err := fn(old)
-	switch {
-	case err != nil || bytes.Equal(data, old) && (data == nil) == (old == nil):
+	if err != nil || bytes.Equal(data, old) && (data == nil) == (old == nil) {
 		return err
-	case data == nil:
-		err = os.Remove(string(s))
-	default:
-		err = replaceFile(string(s), lock, data)
+	}
+	return replaceFile(string(s), lock, data)
+}
+
+// replaceFile writes data to the lock, which is a new file with mode 0600, and renames it, so that at any moment
+// the old or the new content is there, whole; without data it removes the file. If another process took this one for
+// dead, the lock is gone, and nothing is changed.
+func replaceFile(name, lock string, data []byte) error {
+	f, err := os.OpenFile(lock, os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.Write(data)
+		err = cmp.Or(err, f.Sync(), f.Close()) // Sync, as the rename could get to the disk first
+	}
+	switch {
+	case err == nil && data == nil:
+		err = os.Remove(name)
+	case err == nil:
+		err = os.Rename(lock, name)
 	}
 	if err != nil {
 		return fmt.Errorf("oauth2: saving: %w", err)
 	}
-	return nil
-}
-
-// replaceFile writes data to the lock, which is a new file with mode 0600, and renames it, so that at any moment
-// the old or the new content is there, whole. If another process took this one for dead, the lock is gone, and nothing
-// is written.
-func replaceFile(name, lock string, data []byte) error {
-	f, err := os.OpenFile(lock, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = cmp.Or(err, f.Sync(), f.Close()); err != nil { // Sync, as the rename could get to the disk first
-		return err
-	}
-	if err := os.Rename(lock, name); err != nil {
-		return err
-	}
-	if d, err := os.Open(filepath.Dir(name)); err == nil { // so that the rename is on the disk too, where the system can say so
+	if d, err := os.Open(filepath.Dir(name)); err == nil { // so that the change is on the disk too, where the system can say so
 		d.Sync()
 		d.Close()
 	}
@@ -512,43 +487,38 @@ func lockFile(ctx context.Context, name string) (lock string, err error) {
 		return "", errNoFile
 	}
 	dir, parent := name+".lock", filepath.Dir(name)
+	lock = filepath.Join(dir, fmt.Sprintf("%s.%d.%s", machineID(), os.Getpid(), randomSecret().Reveal()))
 	err = os.MkdirAll(parent, 0o700)
 	if info, statErr := os.Stat(parent); statErr == nil && runtime.GOOS != "windows" && info.Mode()&0o022 != 0 {
 		return "", fmt.Errorf("oauth2: others can replace files in the folder %q; make it yours alone (chmod go-w)", parent)
 	}
-	lock = filepath.Join(dir, fmt.Sprintf("%s.%d.%s", machineID(), os.Getpid(), randomSecret().Reveal()))
-	for alone := false; err == nil; {
-		os.Mkdir(dir, 0o700)
-		err = os.WriteFile(lock, nil, 0o600)
-		if info, statErr := os.Lstat(dir); err == nil && (statErr != nil || !info.IsDir()) {
-			err = errors.New("there is something else in place of the folder " + dir) // a link, to make aloneIn remove files elsewhere
-		}
-		if err == nil {
-			alone, err = aloneIn(dir, filepath.Base(lock))
-		}
-		if alone {
+	for alone := false; err == nil; err = cmp.Or(err, sleep(ctx, jitter(lockRetry))) {
+		if alone, err = tryLock(dir, lock); alone {
 			return lock, nil
 		}
 		os.Remove(lock)
-		if errors.Is(err, fs.ErrNotExist) { // somebody who unlocked has removed the folder
-			err = nil
-		}
-		wait, _ := rand.Int(rand.Reader, big.NewInt(int64(lockRetry)))
-		err = cmp.Or(err, sleep(ctx, time.Duration(wait.Int64())))
 	}
-	return "", fmt.Errorf("oauth2: locking: %w", err)
+	return "", fmt.Errorf("oauth2: locking %q: %w", name, err)
 }
 
-// aloneIn reports whether nobody but mine is in a lock folder, after removing the dead: processes of this
-// machine that are gone, and files that are older than any update takes. A file that is old though there is a
-// process with its ID may be that of a process that slept with its machine; much later, of another process.
-func aloneIn(dir, mine string) (alone bool, err error) {
-	entries, err := os.ReadDir(dir)
+// tryLock puts a lock into its folder and reports whether it is alone there, after removing the dead: those of
+// processes of this machine that are gone, and those that are older than any update takes. One that is old though there is
+// a process with its ID may be that of a process that slept with its machine; much later, of another process.
+func tryLock(dir, lock string) (alone bool, err error) {
+	err = os.Mkdir(dir, 0o700)
+	if info, statErr := os.Lstat(dir); err != nil && (!errors.Is(err, fs.ErrExist) || statErr == nil && !info.IsDir()) {
+		return false, err // also for a link, which would have files removed elsewhere
+	}
+	err = os.WriteFile(lock, nil, 0o600)
+	entries, readErr := os.ReadDir(dir)
+	if err = cmp.Or(err, readErr); errors.Is(err, fs.ErrNotExist) { // somebody who unlocked has removed the folder
+		return false, nil
+	}
 	alone = err == nil
 	for _, e := range entries {
 		info, err := e.Info()
 		parts := strings.Split(e.Name(), ".")
-		if e.Name() == mine || err != nil || len(parts) != 3 {
+		if e.Name() == filepath.Base(lock) || err != nil || len(parts) != 3 {
 			continue
 		}
 		limit, gone := lockStale, false
@@ -598,9 +568,7 @@ type ComputeCredentials struct {
 	// X-Goog-User-Project. If empty, that is the account's own.
 	QuotaProject string
 
-	idToken  bool // in place of access tokens, for audience
-	audience string
-	cache    tokenCache
+	cache tokenCache
 }
 
 // Token returns an access token; it implements [TokenSource].
@@ -609,7 +577,16 @@ func (c *ComputeCredentials) Token(ctx context.Context) (*Token, error) { return
 // IDTokenSource returns a source of ID tokens for audience, such as the URL of a Cloud Run service,
 // in place of access tokens.
 func (c *ComputeCredentials) IDTokenSource(audience string) TokenSource {
-	return &ComputeCredentials{Account: c.Account, QuotaProject: c.QuotaProject, idToken: true, audience: audience}
+	return &source{quota: c.QuotaProject, get: func(ctx context.Context) (*Token, error) {
+		if audience == "" {
+			return nil, errNoAudience
+		}
+		ans, err := c.get(ctx, "identity?format=full&audience="+url.QueryEscape(audience))
+		if err != nil {
+			return nil, err
+		}
+		return ans.idToken(strings.TrimSpace(string(ans.body)))
+	}}
 }
 
 // ProjectID returns the project of the machine.
@@ -639,20 +616,12 @@ func (c *ComputeCredentials) get(ctx context.Context, leaf string) (*answer, err
 
 func (c *ComputeCredentials) fetch(ctx context.Context, _ *Token) (*Token, error) {
 	leaf := "token"
-	switch {
-	case c.idToken && c.audience == "":
-		return nil, errNoAudience
-	case c.idToken:
-		leaf = "identity?format=full&audience=" + url.QueryEscape(c.audience)
-	case len(c.Scopes) > 0:
+	if len(c.Scopes) > 0 {
 		leaf += "?scopes=" + url.QueryEscape(strings.Join(c.Scopes, ","))
 	}
 	ans, err := c.get(ctx, leaf)
 	if err != nil {
 		return nil, err
-	}
-	if c.idToken {
-		return ans.idToken(strings.TrimSpace(string(ans.body)))
 	}
 	return ans.token(joinScopes(c.Scopes))
 }
@@ -674,9 +643,8 @@ func metadata(ctx context.Context, path string) (*answer, error) {
 	if u, err := url.Parse("http://" + host); err != nil || u.Host != host || u.Hostname() == "" || strings.Trim(host, letters+".:-[]") != "" {
 		return nil, errors.New("oauth2: GCE_METADATA_HOST is not a host, or host:port")
 	}
-	r := &request{op: "asking the metadata server", url: "http://" + host + "/computeMetadata/v1/" + path, client: metadataClient, metadata: true,
-		header: http.Header{"Metadata-Flavor": {"Google"}}}
-	return r.do(ctx)
+	return (&request{op: "asking the metadata server", url: "http://" + host + "/computeMetadata/v1/" + path, client: metadataClient, metadata: true,
+		header: http.Header{"Metadata-Flavor": {"Google"}}}).do(ctx)
 }
 
 func metadataText(ctx context.Context, path string, get func(context.Context, string) (*answer, error), valid func(string) bool) (string, error) {
@@ -712,9 +680,12 @@ func DefaultCredentials(ctx context.Context, scopes ...string) (src TokenSource,
 	if quota != "" && !validProject(quota) {
 		return nil, "", errors.New("oauth2: GOOGLE_CLOUD_QUOTA_PROJECT is not a project")
 	}
-	name, err := credentialsFile()
-	if err == nil && name != "" {
-		src, err = parseFile(name, func(data []byte) (TokenSource, error) { return defaultFile(data, quota, scopes) })
+	name := os.Getenv("GOOGLE_APPLICATION_CREDENTIALS")
+	if file := cmp.Or(name, gcloudFile()); file != "" {
+		src, err = parseFile(file, func(data []byte) (TokenSource, error) { return defaultFile(data, quota, scopes) })
+	}
+	if name == "" && errors.Is(err, fs.ErrNotExist) {
+		err = nil // gcloud need not have been used
 	}
 	if err != nil {
 		return nil, "", err
@@ -745,27 +716,20 @@ func DefaultCredentials(ctx context.Context, scopes ...string) (src TokenSource,
 	return compute, projectID, nil
 }
 
-// credentialsFile returns the name of the file with default credentials, or "" if there is none.
-func credentialsFile() (string, error) {
-	if name := os.Getenv("GOOGLE_APPLICATION_CREDENTIALS"); name != "" {
-		return name, nil
-	}
+// gcloudFile returns the name of the file in which gcloud keeps default credentials, or "" where there is no place for one.
+func gcloudFile() string {
 	dir := os.Getenv("CLOUDSDK_CONFIG")
-	if dir == "" && runtime.GOOS == "windows" && os.Getenv("APPDATA") != "" {
-		dir = filepath.Join(os.Getenv("APPDATA"), "gcloud")
-	} else if home, err := os.UserHomeDir(); dir == "" && runtime.GOOS != "windows" && err == nil {
+	if dir == "" {
+		home, _ := os.UserHomeDir()
 		dir = filepath.Join(home, ".config", "gcloud")
+		if runtime.GOOS == "windows" {
+			dir = filepath.Join(os.Getenv("APPDATA"), "gcloud")
+		}
+		if !filepath.IsAbs(dir) {
+			return ""
+		}
 	}
-	if dir == "" { // never a relative path
-		return "", nil
-	}
-	name := filepath.Join(dir, "application_default_credentials.json")
-	if _, err := os.Stat(name); errors.Is(err, os.ErrNotExist) {
-		return "", nil
-	} else if err != nil {
-		return "", fmt.Errorf("oauth2: %w", err)
-	}
-	return name, nil
+	return filepath.Join(dir, "application_default_credentials.json")
 }
 
 // defaultFile parses a file with default credentials.

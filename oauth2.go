@@ -148,10 +148,7 @@ func (s *source) Token(ctx context.Context) (*Token, error) { return s.cache.tok
 
 func (s *source) fetch(ctx context.Context, _ *Token) (*Token, error) {
 	t, err := s.get(ctx)
-	if err == nil {
-		err = t.check()
-	}
-	if err != nil {
+	if err = cmp.Or(err, t.check()); err != nil {
 		return nil, err // and no token, since one that comes with an error is kept
 	}
 	return t, nil
@@ -165,11 +162,13 @@ func (s *source) quotaProject() string { return s.quota }
 
 // check refuses a token that can't be put on a request.
 func (t *Token) check() error {
-	if t == nil || !validToken(t.AccessToken.Reveal()) || t.Type != "" && !strings.EqualFold(t.Type, "Bearer") {
+	if t == nil || !validToken(t.AccessToken.Reveal()) || !isBearer(t.Type) {
 		return errors.New("oauth2: the token source returned no usable Bearer token (RFC 6750, Section 2.1)")
 	}
 	return nil
 }
+
+func isBearer(typ string) bool { return typ == "" || strings.EqualFold(typ, "Bearer") }
 
 // validToken reports whether s can be a token: visible ASCII, so that it can't end a
 // header line (RFC 6749, Appendix A.12).
@@ -258,7 +257,7 @@ func printable(s string, max int) string {
 type request struct {
 	op     string // begins the error, such as "refreshing the token"
 	url    string
-	form   url.Values  // nil and no json: GET
+	form   url.Values  // without what is empty; nil and no json: GET
 	json   []byte      // a body in place of form
 	header http.Header // besides the usual
 	// authenticate adds client authentication to an attempt's form and header. It is
@@ -275,8 +274,8 @@ type answer struct {
 	status  int
 	header  http.Header
 	body    []byte
-	members object // nil where the body is not a JSON object
 	sent    time.Time
+	members object // nil where the body is not a JSON object
 }
 
 // token sends r to a token endpoint and reads its answer.
@@ -293,67 +292,58 @@ func (r *request) do(ctx context.Context) (*answer, error) {
 	if ctx == nil {
 		return nil, errNilContext
 	}
-	if _, err := checkEndpoint(r.url); err != nil && !r.metadata {
+	timeout := attemptTimeout
+	u, err := checkEndpoint(r.url)
+	if r.metadata {
+		timeout = metadataTimeout
+		u, err = url.Parse(r.url)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("oauth2: %s: the endpoint %w", r.op, err)
 	}
 	for n := 1; ; n++ {
-		ans, err := r.attempt(ctx)
+		ans, err := r.attempt(ctx, u, timeout)
 		var e *Error
 		if !errors.As(err, &e) || n == maxAttempts || !e.temporary || r.once && !e.dialed {
 			return ans, err
 		}
-		wait := e.RetryAfter
-		if wait == 0 { // full jitter, so that many clients do not come back at once
-			r, _ := rand.Int(rand.Reader, big.NewInt(int64(500*time.Millisecond)<<(n-1)))
-			wait = time.Duration(r.Int64())
-		}
+		wait := cmp.Or(e.RetryAfter, jitter(500*time.Millisecond<<(n-1)))
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
-			return nil, err
-		}
-		if sleep(ctx, wait) != nil {
-			e.cause = func() error { return context.Cause(ctx) }
+			return nil, e
+		} else if err := sleep(ctx, wait); err != nil {
+			e.cause = func() error { return err }
 			return nil, e
 		}
 	}
 }
 
-func (r *request) attempt(ctx context.Context) (*answer, error) {
-	timeout := attemptTimeout
-	if r.metadata {
-		timeout = metadataTimeout
-	}
+func (r *request) attempt(ctx context.Context, u *url.URL, timeout time.Duration) (*answer, error) {
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, tokenRequest{}, true), timeout)
 	defer cancel()
 	header := http.Header{"Accept": {"application/json"}}
 	maps.Copy(header, r.header)
-	form, method, body := maps.Clone(r.form), http.MethodPost, r.json
-	switch {
-	case form != nil:
-		if r.authenticate != nil {
-			if err := r.authenticate(form, header); err != nil {
-				return nil, err
-			}
+	form, body := maps.Clone(r.form), r.json
+	maps.DeleteFunc(form, func(_ string, values []string) bool { return len(values) == 1 && values[0] == "" }) // RFC 6749, Section 3.1
+	if r.authenticate != nil {
+		if err := r.authenticate(form, header); err != nil {
+			return nil, err
 		}
+	}
+	if form != nil {
 		header.Set("Content-Type", "application/x-www-form-urlencoded")
 		body = []byte(form.Encode())
-	case body == nil:
-		method = http.MethodGet
 	}
 	var began atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { began.Store(true) }})
-	req, err := http.NewRequestWithContext(ctx, method, r.url, nil)
-	if err != nil {
-		return nil, fmt.Errorf("oauth2: %s: the endpoint is not a valid URL", r.op)
-	}
-	req.Header = header
+	req := (&http.Request{Method: http.MethodGet, URL: u, Header: header}).WithContext(ctx)
 	if body != nil { // without GetBody, so that nothing but do can send it again
-		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		req.Method, req.Body, req.ContentLength = http.MethodPost, io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	}
 	clean := func(s string) string { return newCleaner(form, header).Replace(s) }
 	ans := &answer{op: r.op, sent: time.Now()}
 	resp, err := clientFor(r.client).Do(req)
 	if err != nil {
-		return nil, broken(r.op, err, clean, began.Load())
+		return nil, broken(r.op, errors.Unwrap(err), clean, began.Load()) // without the text of url.Error, which has the whole URL
 	}
 	defer resp.Body.Close()
 	ans.status, ans.header = resp.StatusCode, resp.Header
@@ -367,49 +357,37 @@ func (r *request) attempt(ctx context.Context) (*answer, error) {
 			return nil, broken(r.op, err, clean, true)
 		}
 	}
-	var malformed error
-	if ans.members, malformed = parseObject(ans.body); malformed != nil && ans.status/100 == 2 && bytes.HasPrefix(ans.body, []byte("{")) {
-		return nil, ans.bad("is " + malformed.Error())
+	if ans.members, err = parseObject(ans.body); err != nil && ans.status/100 == 2 && bytes.HasPrefix(ans.body, []byte("{")) {
+		return nil, ans.bad("is " + err.Error())
 	}
-	if e := ans.refusal(clean); e != nil {
-		return nil, e
-	}
-	return ans, nil
+	return ans.accepted(clean)
 }
 
-// refusal returns the error that an answer stands for, or nil.
-func (a *answer) refusal(clean func(string) string) *Error {
+// accepted returns the answer, or the error that it stands for.
+func (a *answer) accepted(clean func(string) string) (*answer, error) {
 	f := fields{object: a.members}
 	if !f.has("error") && a.status/100 == 2 {
-		return nil
+		return a, nil
 	}
-	get := f.str
 	if inner, err := parseObject([]byte(f.object["error"])); err == nil { // as Google's APIs have it
-		g := fields{object: inner}
-		get = func(name string) string {
-			return g.str(map[string]string{"error": "status", "error_description": "message"}[name])
-		}
+		f.object = object{"error": inner["status"], "error_description": inner["message"]}
 	}
-	e := serverError(a.op, get, clean)
+	e := serverError(a.op, f.str, clean)
 	e.StatusCode, e.RetryAfter = a.status, retryAfter(a.header)
 	e.temporary = e.temporary || slices.Contains([]int{408, 429, 500, 502, 503, 504}, a.status)
-	switch {
-	case e.Code != "":
-		e.text += fmt.Sprintf(" (status %d)", a.status)
-	case a.status/100 == 3:
+	e.text += fmt.Sprintf(" (status %d)", a.status)
+	date, dateErr := http.ParseTime(a.header.Get("Date"))
+	switch skew := time.Since(date).Abs(); {
+	case e.Code == "invalid_grant" && dateErr == nil && skew > 5*time.Minute: // the commonest cause with assertions, and one that servers do not name
+		e.text += fmt.Sprintf("; this machine's clock is %v off the server's", skew.Round(time.Minute))
+	case e.Code == "invalid_client":
+		e.text += "; check the client ID, the client secret and how the client authenticates"
+	case e.Code == "" && a.status/100 == 3:
 		e.text = a.bad("is a redirect, which is not followed, since it would send secrets elsewhere; check the endpoint's URL").text
-	default:
+	case e.Code == "":
 		e.text = a.bad("has no OAuth error").text
 	}
-	switch e.Code {
-	case "invalid_grant": // the commonest cause with assertions, and one that servers do not name
-		if date, err := http.ParseTime(a.header.Get("Date")); err == nil && time.Since(date).Abs() > 5*time.Minute {
-			e.text += fmt.Sprintf("; this machine's clock is %v off the server's", time.Since(date).Abs().Round(time.Minute))
-		}
-	case "invalid_client":
-		e.text += "; check the client ID, the client secret and how the client authenticates"
-	}
-	return e
+	return nil, e
 }
 
 // bad returns the error for an answer that what says is wrong with it.
@@ -431,25 +409,13 @@ func (a *answer) fields() *fields {
 // broken returns the error for an exchange that did not come to its end. began says
 // that an answer had begun: what fails then is passing only if the network did.
 func broken(op string, err error, clean func(string) string, began bool) *Error {
-	if ue := (*url.Error)(nil); errors.As(err, &ue) {
-		err = ue.Err // ue's text has the whole URL
-	}
 	e := &Error{text: op + ": " + printable(clean(err.Error()), maxErrorText), cause: func() error { return err }}
-	var (
-		cert   *tls.CertificateVerificationError
-		record tls.RecordHeaderError
-		dns    *net.DNSError
-		netOp  *net.OpError
-		netErr net.Error
-	)
-	e.dialed = errors.As(err, &netOp) && netOp.Op == "dial"
-	switch {
-	case errors.As(err, &cert), errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
-	case errors.As(err, &dns):
-		e.temporary = !dns.IsNotFound
-	default:
-		e.temporary = !began || errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-	}
+	var dns *net.DNSError
+	var dial *net.OpError
+	e.dialed = errors.As(err, &dial) && dial.Op == "dial"
+	lasting := errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(tls.RecordHeaderError)) ||
+		errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &dns) && dns.IsNotFound
+	e.temporary = !lasting && (!began || errors.As(err, new(net.Error)) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
 	return e
 }
 
@@ -459,10 +425,9 @@ func newCleaner(form url.Values, header http.Header) *strings.Replacer {
 	_, credentials, _ := strings.Cut(header.Get("Authorization"), " ")
 	_, password, _ := (&http.Request{Header: header}).BasicAuth()
 	plain, _ := url.QueryUnescape(password)
-	secrets := []string{credentials, plain}
-	for _, k := range []string{"code", "code_verifier", "refresh_token", "token", "device_code", "client_secret", "assertion", "client_assertion"} {
-		secrets = append(secrets, form.Get(k))
-	}
+	secrets := slices.Concat([]string{credentials, plain}, form["code"], form["code_verifier"], form["refresh_token"], form["token"],
+		form["device_code"], form["client_secret"], form["assertion"], form["client_assertion"])
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) }) // else one that begins another would leave the rest of that
 	var pairs []string
 	for _, s := range slices.DeleteFunc(secrets, func(s string) bool { return s == "" }) {
 		quoted := strconv.Quote(s) // as net/http quotes what is not HTTP
@@ -486,12 +451,8 @@ var defaultClient = &http.Client{Transport: &http.Transport{
 // clientFor returns c, or the package's client, without redirects and cookies: a
 // redirect would send the secrets of a body to another origin.
 func clientFor(c *http.Client) *http.Client {
-	if c == nil {
-		c = defaultClient
-	}
-	return &http.Client{Transport: c.Transport, Timeout: c.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}
+	c = cmp.Or(c, defaultClient)
+	return &http.Client{Transport: c.Transport, Timeout: c.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 var errTooLarge = errors.New("oauth2: larger than 1 MiB")
@@ -509,20 +470,25 @@ func readAll(r io.Reader) ([]byte, error) {
 // 10.2.3), bounded, and 0 for none or garbage.
 func retryAfter(h http.Header) time.Duration {
 	s := h.Get("Retry-After")
-	d := time.Duration(0)
-	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
-		d = time.Duration(n) * time.Second
-	} else if t, err := http.ParseTime(s); err == nil {
+	n, _ := strconv.ParseUint(s, 10, 31)
+	d := time.Duration(n) * time.Second
+	if t, err := http.ParseTime(s); err == nil {
 		d = time.Until(t)
 	}
 	return max(0, min(d, maxRetryAfter))
+}
+
+// jitter returns a random part of most, so that many who wait do not come back at once.
+func jitter(most time.Duration) time.Duration {
+	n, _ := rand.Int(rand.Reader, big.NewInt(int64(most)))
+	return time.Duration(n.Int64())
 }
 
 // sleep waits for d, or until ctx is done.
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-time.After(d):
 		return nil
 	}
@@ -536,7 +502,7 @@ func (a *answer) token(requested string) (*Token, error) {
 		Scopes: scopeList(unique.Make(cmp.Or(f.str("scope"), requested)).Value())}
 	f.require(!t.AccessToken.empty(), "has no access_token")
 	typ := f.str("token_type")
-	f.require(typ == "" || strings.EqualFold(typ, "Bearer"), "has token_type %q; only Bearer is supported", printable(typ, 32))
+	f.require(isBearer(typ), "has token_type %q; only Bearer is supported", printable(typ, 32))
 	if d := f.seconds("expires_in"); d > 0 {
 		t.Expiry = a.sent.Add(d).Round(0) // without the monotonic clock, which stops while a machine sleeps
 	}
@@ -621,18 +587,17 @@ type trouble struct {
 	failures   int   // in a row
 	retryAt    time.Time
 	rejectedAt time.Time
-	ended      bool // by end
 }
 
 func (c *tokenCache) token(ctx context.Context, src fetcher) (*Token, error) {
-	if t := c.current.Load(); t != nil && time.Now().UnixNano() < t.freshUntil {
+	t := c.current.Load()
+	if t.fresh() {
 		return t, nil
 	}
 	c.mu.Lock()
-	t := c.current.Load()
-	if t != nil && time.Now().UnixNano() < t.freshUntil { // renewed meanwhile
+	if c.current.Load() != t { // renewed meanwhile
 		c.mu.Unlock()
-		return t, nil
+		return c.token(ctx, src)
 	}
 	f, err := c.join(src, false)
 	c.mu.Unlock()
@@ -645,24 +610,20 @@ func (c *tokenCache) token(ctx context.Context, src fetcher) (*Token, error) {
 	return t, nil
 }
 
+func (t *Token) fresh() bool { return t != nil && time.Now().UnixNano() < t.freshUntil }
+
 // renew fetches a token in place of one that a resource server rejected, or, if that is nil, of the current one
-// though it may be fresh. Unlike token it reports the error that came with a token.
+// though it may be fresh. Unlike token it reports the error that came with a token. It may return the rejected token: a
+// server that refuses every one must not cause a refresh at every request.
 func (c *tokenCache) renew(ctx context.Context, src fetcher, rejected *Token) (*Token, error) {
 	c.mu.Lock()
-	if rejected != nil && c.current.Load() != rejected { // renewed meanwhile
+	tr := cmp.Or(c.trouble, new(trouble))
+	if rejected != nil && (c.current.Load() != rejected || c.flight == nil && time.Since(tr.rejectedAt) < rejectInterval) {
 		c.mu.Unlock()
 		return c.token(ctx, src)
 	}
 	if rejected != nil && c.flight == nil {
-		if c.trouble == nil {
-			c.trouble = new(trouble)
-		}
-		// A server that refuses every token must not cause a refresh at every request.
-		if last := c.trouble.rejectedAt; !last.IsZero() && time.Since(last) < rejectInterval {
-			c.mu.Unlock()
-			return rejected, nil
-		}
-		c.trouble.rejectedAt = time.Now()
+		tr.rejectedAt, c.trouble = time.Now(), tr
 	}
 	f, err := c.join(src, rejected == nil)
 	c.mu.Unlock()
@@ -690,31 +651,28 @@ func (c *tokenCache) join(src fetcher, force bool) (*flight[*Token], error) {
 func (c *tokenCache) land(f *flight[*Token]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.flight = nil
-	tr, old := c.trouble, c.current.Load()
-	if tr == nil {
-		tr = new(trouble) // garbage, where all is well
-	}
-	switch {
-	case tr.ended:
-		f.value, f.err = nil, tr.err
+	if c.flight != f { // end came first
+		f.value, f.err = nil, c.trouble.err
 		return
-	case f.err == nil && !f.value.Valid():
+	}
+	tr, old := cmp.Or(c.trouble, new(trouble)), c.current.Load()
+	c.flight = nil
+	if f.err == nil && !f.value.Valid() {
 		f.err = errors.New("oauth2: the token had expired when it came; check this machine's clock")
-		fallthrough
-	case f.err != nil:
-		if f.value != nil && !f.value.Valid() && old.Valid() { // but the refresh token may be new
-			kept := *old
-			kept.RefreshToken = f.value.RefreshToken
-			f.value = &kept
-		}
+	}
+	if f.value != nil && !f.value.Valid() && old.Valid() { // but the refresh token may be new
+		kept := *old
+		kept.RefreshToken = f.value.RefreshToken
+		f.value = &kept
+	}
+	if tr.err = f.err; f.err == nil {
+		tr.failures = 0
+	} else {
 		pause := min(firstBackoff<<min(tr.failures, 10), longestBackoff)
 		if e := (*Error)(nil); errors.As(f.err, &e) {
 			pause = max(pause, e.RetryAfter)
 		}
-		tr.err, tr.retryAt, tr.failures, c.trouble = f.err, time.Now().Add(pause), tr.failures+1, tr
-	default:
-		tr.err, tr.failures = nil, 0
+		tr.retryAt, tr.failures, c.trouble = time.Now().Add(pause), tr.failures+1, tr
 	}
 	if f.value != nil {
 		f.value = c.keep(f.value)
@@ -725,33 +683,28 @@ func (c *tokenCache) land(f *flight[*Token]) {
 func (c *tokenCache) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.trouble = &trouble{err: err, ended: true}
+	c.flight, c.trouble = nil, &trouble{err: err}
 	c.current.Store(&Token{})
 }
 
-// keep makes a copy of t, which may be shared, the current token. c.mu is held, or nobody
-// else has c yet.
+// keep makes a copy of t, which may be shared, the current token. It gets stale 225 s before its expiry, or in
+// the middle of the life it has left if that is later, so that short lives cause no storm. c.mu is held, or nobody else
+// has c yet.
 func (c *tokenCache) keep(t *Token) *Token {
-	kept := *t
-	kept.freshUntil = freshUntil(t, time.Now())
+	kept, left := *t, t.Expiry.Round(0).Sub(time.Now().Round(0))
+	switch {
+	case t.AccessToken.empty() || left <= 0 && !t.Expiry.IsZero():
+		kept.freshUntil = 0
+	case t.Expiry.IsZero() || left > maxLifetime:
+		kept.freshUntil = math.MaxInt64
+	default:
+		kept.freshUntil = t.Expiry.Add(-min(earlyRefresh, left/2)).UnixNano()
+	}
 	if c.trouble != nil && c.trouble.err != nil { // so that the hot path comes by again
 		kept.freshUntil = min(kept.freshUntil, c.trouble.retryAt.UnixNano())
 	}
 	c.current.Store(&kept)
 	return &kept
-}
-
-// freshUntil returns when t gets stale: 225 s before its expiry, or in the middle of
-// the life it has left if that is later, so that short lives cause no storm.
-func freshUntil(t *Token, now time.Time) int64 {
-	switch left := t.Expiry.Round(0).Sub(now.Round(0)); {
-	case t.AccessToken.empty() || left <= 0 && !t.Expiry.IsZero():
-		return 0
-	case t.Expiry.IsZero() || left > maxLifetime:
-		return math.MaxInt64
-	default:
-		return t.Expiry.Add(-min(earlyRefresh, left/2)).UnixNano()
-	}
 }
 
 var errNoSource = errors.New("oauth2: there is no token source")
@@ -780,17 +733,10 @@ type Transport struct {
 	// error. Nil means all hosts.
 	Hosts []string
 
-	header atomic.Pointer[authorization]
+	header atomic.Pointer[[]string] // for the last token, so that it is not built anew for each request
 }
 
 var _ http.RoundTripper = (*Transport)(nil)
-
-// authorization is the header for the last token, kept so that it is not built anew for
-// each request.
-type authorization struct {
-	token string
-	value []string
-}
 
 // NewClient returns an HTTP client that authorizes its requests with src, as a
 // [Transport] with no other settings does. It has no timeout: API calls may take long,
@@ -800,10 +746,7 @@ func NewClient(src TokenSource) *http.Client { return &http.Client{Transport: &T
 // RoundTrip implements [http.RoundTripper]. It fails with the error of the source, and
 // with one of its own for a request that must not carry a token; the request is then not sent.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	base := t.Base
-	if base == nil {
-		base = http.DefaultTransport
-	}
+	base := cmp.Or(t.Base, http.DefaultTransport)
 	if req.Header["Authorization"] != nil || req.Context().Value(tokenRequest{}) != nil || redirectedAway(req) {
 		return base.RoundTrip(req)
 	}
@@ -819,16 +762,14 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := base.RoundTrip(authorized)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized {
-		return resp, err
+	if err == nil && resp.StatusCode == http.StatusUnauthorized {
+		if again := t.renewed(req, tok); again != nil {
+			io.Copy(io.Discard, io.LimitReader(resp.Body, maxHeader)) // so that the connection can be used again
+			resp.Body.Close()
+			return base.RoundTrip(again)
+		}
 	}
-	again := t.renewed(req, tok)
-	if again == nil {
-		return resp, nil
-	}
-	io.Copy(io.Discard, io.LimitReader(resp.Body, maxHeader)) // so that the connection can be used again
-	resp.Body.Close()
-	return base.RoundTrip(again)
+	return resp, err
 }
 
 // token returns the token for req, or why it must have none.
@@ -850,18 +791,17 @@ func (t *Transport) token(req *http.Request) (*Token, error) {
 // withToken returns req with the token and body, leaving req itself alone.
 func (t *Transport) withToken(req *http.Request, tok *Token, body io.ReadCloser) (*http.Request, error) {
 	auth := t.header.Load()
-	if auth == nil || tok == nil || auth.token != tok.AccessToken.Reveal() {
+	if auth == nil || tok == nil || strings.TrimPrefix((*auth)[0], "Bearer ") != tok.AccessToken.Reveal() {
 		if err := tok.check(); err != nil {
 			return nil, err
 		}
-		access := tok.AccessToken.Reveal()
-		auth = &authorization{access, []string{"Bearer " + access}}
+		auth = &[]string{"Bearer " + tok.AccessToken.Reveal()}
 		t.header.Store(auth)
 	}
 	r := req.WithContext(req.Context())
 	r.Header = make(http.Header, len(req.Header)+1)
 	maps.Copy(r.Header, req.Header)
-	r.Header["Authorization"] = auth.value
+	r.Header["Authorization"] = *auth
 	if src, ok := t.Source.(renewer); ok && src.quotaProject() != "" && r.Header["X-Goog-User-Project"] == nil {
 		r.Header["X-Goog-User-Project"] = []string{src.quotaProject()}
 	}

@@ -493,7 +493,7 @@ func TestRetryAfter(t *testing.T) {
 		now := time.Now().UTC()
 		for s, want := range map[string]time.Duration{
 			"": 0, "0": 0, "1": time.Second, "299": 299 * time.Second, "300": maxRetryAfter, "301": maxRetryAfter, "1000000000": maxRetryAfter,
-			"9223372037": 0, "99999999999999999999": 0, "-1": 0, "1.5": 0, "1e9": 0, "0x10": 0, " 5": 0, "soon": 0, "5, 6": 0,
+			"9223372037": maxRetryAfter, "99999999999999999999": maxRetryAfter, "-1": 0, "1.5": 0, "1e9": 0, "0x10": 0, " 5": 0, "soon": 0, "5, 6": 0,
 			now.Add(time.Minute).Format(http.TimeFormat): time.Minute, now.Add(-time.Minute).Format(http.TimeFormat): 0,
 			now.Add(time.Hour).Format(http.TimeFormat): maxRetryAfter, "Fri, 31 Dec 9999 23:59:59 GMT": maxRetryAfter, "Mon, 01 Jan 0001 00:00:00 GMT": 0,
 		} {
