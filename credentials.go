@@ -115,7 +115,13 @@ func (c *Credentials) fetch(ctx context.Context, old *Token) (tok *Token, failed
 		switch {
 		case err != nil:
 			return nil, err
-		case now.fresh() && now.AccessToken.Reveal() != old.AccessToken.Reveal() && !now.Expiry.Before(old.Expiry):
+		case c.cache.failure() == errRevoked:
+			return nil, errRevoked
+		case data != nil && now.RefreshToken.Reveal() != rest.saved.RefreshToken.Reveal():
+			unsaved = false // the store has moved on, or has it after all
+		}
+		switch {
+		case !unsaved && now.fresh() && now.AccessToken.Reveal() != old.AccessToken.Reveal() && !now.Expiry.Before(old.Expiry):
 			tok, failed = now, nil
 			return data, nil
 		case unsaved && old.Valid():
@@ -221,6 +227,8 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 
 var errNoClient = errors.New("oauth2: the credentials have no client")
 
+var errRevoked error = loginRequired("the credentials were revoked")
+
 func loginRequired(text string) *Error {
 	return &Error{text: text + "; sign in again", loginRequired: true}
 }
@@ -232,7 +240,12 @@ func (c *Credentials) Revoke(ctx context.Context) error {
 	if c.client == nil || c.client.RevocationURI == "" {
 		return errors.New("oauth2: the client has no RevocationURI")
 	}
+	c.cache.settle(ctx)
+	revoked := c.cache.failure() == errRevoked
 	revoke := func(data []byte) ([]byte, error) {
+		if revoked {
+			return nil, nil // and only the store failed
+		}
 		t := c.cache.current.Load()
 		if now, _, err := c.storedToken(data, t); err != nil {
 			return nil, err
@@ -249,7 +262,7 @@ func (c *Credentials) Revoke(ctx context.Context) error {
 		if _, err := c.client.post(ctx, "revoking the token", c.client.RevocationURI, form, false); err != nil {
 			return nil, err
 		}
-		c.cache.end(loginRequired("the credentials were revoked"))
+		c.cache.end(errRevoked)
 		return nil, nil
 	}
 	if store := c.stored().store; store != nil {
@@ -363,6 +376,7 @@ type Store interface {
 // Save stores the credentials, and makes them use store from then on. It replaces other credentials
 // of a person that are stored there, but nothing else: a file that is not understood is an error.
 func (c *Credentials) Save(ctx context.Context, store Store) error {
+	c.cache.settle(ctx)
 	for {
 		t := c.cache.current.Load()
 		err := store.Update(ctx, func(data []byte) ([]byte, error) {
@@ -370,18 +384,27 @@ func (c *Credentials) Save(ctx context.Context, store Store) error {
 				if _, err := ParseCredentials(data); err != nil {
 					return nil, err
 				}
+				if rest := c.stored(); rest.saved.same(t) && sameStore(rest.store, store) { // it has this, or a later one
+					return data, nil
+				}
 			}
 			return c.marshal(t, c.stored().unknown)
 		})
-		next := c.stored()
-		if next.store = store; err == nil {
-			next.saved = t
+		if err != nil {
+			return err
 		}
+		next := c.stored()
+		next.store, next.saved = store, t
 		c.rest.Store(&next)
-		if err != nil || c.cache.current.Load() == t { // else a refresh has come between
+		if c.cache.current.Load() == t { // else a refresh has come between
 			return err
 		}
 	}
+}
+
+func sameStore(a, b Store) (same bool) {
+	defer func() { recover() }() // not comparable: not known to be the same
+	return a == b
 }
 
 // LoadCredentials returns the credentials in store. If there are none, errors.Is finds the error to be
@@ -406,7 +429,7 @@ func LoadCredentials(ctx context.Context, store Store) (*Credentials, error) {
 const (
 	lockRetry  = 20 * time.Millisecond
 	lockStale  = flightTimeout + time.Minute
-	lockReused = time.Hour
+	lockReused = 15 * time.Minute
 )
 
 // FileStore returns a Store that is the file called name, which only the user who runs the

@@ -321,8 +321,8 @@ func TestDeviceEnds(t *testing.T) {
 	}{
 		{"declined", none, script("authorization_pending", "access_denied"), nil, "access_denied", "declined", 10, 2},
 		{"expired, says the server", none, script("authorization_pending", "expired_token"), nil, "expired_token", "sign in again", 10, 2},
-		{"expired, says the clock", none, lives("22"), context.DeadlineExceeded, "", "expired; sign in again", 22, 4}, // X1
-		{"expires before the first poll", none, lives("3"), context.DeadlineExceeded, "", "expired", 3, 0},
+		{"expired, says the clock", none, lives("22"), context.DeadlineExceeded, "expired_token", "expired; sign in again", 22, 4}, // X1
+		{"expires before the first poll", none, lives("3"), context.DeadlineExceeded, "expired_token", "expired", 3, 0},
 		{"the context's deadline", 12 * time.Second, lives("1800"), context.DeadlineExceeded, "", "deadline", 12, 2},
 		{"the context's deadline while asking for a code", 50 * time.Millisecond, hangs("/device"), context.DeadlineExceeded, "", "", 0.05, 0}, // XO37
 		{"the context's deadline while polling", 5500 * time.Millisecond, hangs("/token"), context.DeadlineExceeded, "", "", 5.5, 1},           // XO37
@@ -332,7 +332,7 @@ func TestDeviceEnds(t *testing.T) {
 		{"no OAuth error", none, answers(404, "not found"), nil, "", "404", 5, 1},
 		{"neither token nor error", none, answers(200, "{}"), nil, "", "access_token", 5, 1},
 		{"not JSON", none, answers(200, "<html>"), nil, "", "JSON", 5, 1},
-		{"token of another type", none, answers(200, `{"access_token":"at","token_type":"mac"}`), nil, "", "mac", 5, 1},
+		{"token of another type", none, answers(200, `{"access_token":"at","token_type":"mac"}`), nil, "", "other than Bearer", 5, 1},
 		{"no client", none, func(r *deviceRun) { r.flow = &InstalledAppFlow{Flow: &Flow{}} }, nil, "", "DeviceAuthURI", 0, 0},
 		{"no endpoint", none, func(r *deviceRun) { r.flow.client.DeviceAuthURI = "" }, nil, "", "DeviceAuthURI", 0, 0},
 		{"endpoint without TLS", none, func(r *deviceRun) { r.flow.client.DeviceAuthURI = "http://as.example/device" }, nil, "", "https", 0, 0},

@@ -455,12 +455,12 @@ func TestSeveralResources(t *testing.T) {
 		if err != nil || !slices.Equal(u.Query()["resource"], resources) || u.Query().Get("kept") != "1" || u.Fragment != "" || len(u.Query()["client_id"]) != 1 {
 			t.Error(authURL, err)
 		}
-		if _, err := f.FetchToken(t.Context(), "code"); err != nil {
-			t.Error(err)
-		}
 		stored, err := f.Marshal()
 		if err != nil {
 			t.Fatal(err)
+		}
+		if _, err := f.FetchToken(t.Context(), "code"); err != nil {
+			t.Error(err)
 		}
 		resumed, err := ResumeFlow(c, stored)
 		if err != nil {

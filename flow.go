@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -87,6 +88,9 @@ func (f *Flow) AuthorizationURL() (string, error) {
 	}
 	if _, err := checkEndpoint(f.client.TokenURI); err != nil { // before a person has signed in for nothing
 		return "", fmt.Errorf("oauth2: the client's TokenURI %w", err)
+	}
+	if err := f.client.authenticate(url.Values{}, http.Header{}); err != nil {
+		return "", err
 	}
 	if _, err := f.client.checkRedirectURI(f.RedirectURI); err != nil {
 		return "", err
@@ -187,10 +191,14 @@ func (f *Flow) current() (*attempt, error) {
 		return nil, errors.New("oauth2: no sign-in is under way; call AuthorizationURL first, or ResumeFlow")
 	case time.Since(a.began) > attemptLifetime:
 		return nil, errors.New("oauth2: the sign-in was begun more than an hour ago; begin it anew")
+	case a.used.Load():
+		return nil, errUsed
 	default:
 		return a, nil
 	}
 }
+
+var errUsed = errors.New("oauth2: this sign-in has been completed; a code is exchanged only once (RFC 6749, Section 4.1.2)")
 
 var errBadCode = errors.New("oauth2: the redirect has no authorization code, or one with characters that no code has")
 
@@ -252,7 +260,7 @@ func advice(code, redirectURI string) string {
 // exchange sends the code (RFC 6749, Section 4.1.3), once.
 func (a *attempt) exchange(ctx context.Context, code string) (*Credentials, error) {
 	if a.used.Swap(true) {
-		return nil, errors.New("oauth2: this sign-in has been completed; a code is exchanged only once (RFC 6749, Section 4.1.2)")
+		return nil, errUsed
 	}
 	form := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {a.redirectURI}, "code_verifier": {a.verifier.Reveal()}}
 	maps.Copy(form, a.extra)

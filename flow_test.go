@@ -739,7 +739,7 @@ func TestSignInIDToken(t *testing.T) {
 		{"no nonce", func(c map[string]any) { delete(c, "nonce") }, "", "nonce"}, // F29
 		{"empty nonce", set("nonce", ""), "", "nonce"},                           // F29
 		{"nonce is no string", set("nonce", 1), "", "nonce"},                     // F29
-		{"another issuer", set("iss", "https://evil.example"), "", `issued by "https://evil.example"`},
+		{"another issuer", set("iss", "https://evil.example"), "", `not issued by "https://as.example"`},
 		{"no issuer", func(c map[string]any) { delete(c, "iss") }, "", "issued by"},
 		{"another audience", set("aud", "other"), "", "audience"},
 		{"no audience", func(c map[string]any) { delete(c, "aud") }, "", "audience"},

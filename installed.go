@@ -203,7 +203,8 @@ func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) 
 	if d.err != nil {
 		return nil, ans.bad(d.err.Error())
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, lifetime, fmt.Errorf("the code has expired; sign in again: %w", context.DeadlineExceeded))
+	parent := ctx
+	ctx, cancel := context.WithTimeout(ctx, lifetime)
 	defer cancel()
 	f.prompt("To sign in, open this address in a browser on any device:\n\n    %s\n\nand enter the code:\n\n    %s\n\n", page, printable(user, maxErrorCode))
 	form = f.extra()
@@ -211,7 +212,11 @@ func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) 
 	form.Set("device_code", device.Reveal())
 	for wait := interval; ; {
 		if sleep(ctx, wait) != nil {
-			return nil, fmt.Errorf("oauth2: waiting for the sign-in on another device: %w", context.Cause(ctx))
+			err := context.Cause(ctx)
+			if parent.Err() == nil {
+				return nil, &Error{Code: "expired_token", text: "waiting for the sign-in on another device: the code has expired; sign in again", cause: func() error { return err }}
+			}
+			return nil, fmt.Errorf("oauth2: waiting for the sign-in on another device: %w", err)
 		}
 		creds, err := f.client.redeem(ctx, "signing in on another device", form, f.scopes, "")
 		e := new(Error)
@@ -324,7 +329,7 @@ func (f *InstalledAppFlow) listen() (listeners []net.Listener, u *url.URL, err e
 		listeners, err = bind(net.JoinHostPort(strings.Trim(addr, "[]"), port))
 	case addr != "":
 		listeners, err = bind(addr)
-	case !isLoopback(host):
+	case !isLoopback(host) || u.Scheme != "http":
 		err = fmt.Errorf("the redirect URI %q is not on this machine: set ListenAddr to where it arrives", u)
 	case strings.EqualFold(host, "localhost"):
 		listeners, err = bindBoth(port)

@@ -389,12 +389,13 @@ func parseKeys(set object) map[string]*rsa.PublicKey {
 	for _, text := range list {
 		f := parseFields(text)
 		kid, key := f.str("kid"), parseJWK(f)
+		if f.err != nil || key == nil || !usableKey(key) { // of another kind, which may have the same ID
+			continue
+		}
 		if _, twice := keys[kid]; twice {
 			key = nil
 		}
-		if f.err == nil {
-			keys[kid] = key
-		}
+		keys[kid] = key
 	}
 	maps.DeleteFunc(keys, func(kid string, key *rsa.PublicKey) bool { return len(kid) > maxKeyID || key == nil || !usableKey(key) })
 	return keys
@@ -478,7 +479,7 @@ func (t *IDToken) check(want expected, now time.Time) error {
 	case want.audience == "":
 		return errors.New("can't be verified: the verifier needs an Audience") // it would pass for any application
 	case t.Issuer != want.issuer && (want.issuer != googleIssuer || t.Issuer != "accounts.google.com"): // as Google also writes it
-		return fmt.Errorf("was issued by %q, not by %q", printable(t.Issuer, maxErrorText), want.issuer)
+		return fmt.Errorf("was not issued by %q", want.issuer)
 	case !slices.Contains(t.Audience, want.audience) || slices.Contains(t.Audience, ""):
 		return fmt.Errorf("is not for the audience %q", want.audience)
 	case t.authorizedParty != "" && t.authorizedParty != want.audience, len(t.Audience) > 1 && t.authorizedParty == "":

@@ -127,13 +127,22 @@ type TokenSource interface {
 // those unchanged. Callers wait no longer than their own context; src is called
 // with another one, which ends after 2 minutes.
 func CachedTokenSource(src TokenSource) TokenSource {
-	if _, ok := src.(renewer); ok {
+	if caches(src) != nil {
 		return src
 	}
 	if src == nil {
 		return &source{get: func(context.Context) (*Token, error) { return nil, errNoSource }}
 	}
 	return &source{get: src.Token}
+}
+
+// caches returns src if it is a source of this package, and not a type that embeds one: its Token may be another.
+func caches(src TokenSource) renewer {
+	switch s := src.(type) {
+	case *source, *Credentials, *ServiceAccountCredentials, *ComputeCredentials:
+		return s.(renewer)
+	}
+	return nil
 }
 
 // A source caches the tokens that get returns. quota is the project that API calls are counted
@@ -243,12 +252,12 @@ func serverError(op string, get func(name string) string, clean func(string) str
 // printable returns s as printable ASCII, cut to max bytes, so that what a server
 // sent can neither steer a terminal nor forge log lines.
 func printable(s string, max int) string {
-	return strings.Map(func(r rune) rune {
+	return strings.Clone(strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return '?'
 		}
 		return r
-	}, s[:min(len(s), max)])
+	}, s[:min(len(s), max)]))
 }
 
 // A request is something asked of an authorization server, or of another server that
@@ -301,6 +310,8 @@ func (r *request) do(ctx context.Context) (*answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("oauth2: %s: the endpoint %w", r.op, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, flightTimeout) // which a Retry-After must not exceed
+	defer cancel()
 	for n := 1; ; n++ {
 		ans, err := r.attempt(ctx, u, timeout)
 		var e *Error
@@ -409,7 +420,11 @@ func (a *answer) fields() *fields {
 // broken returns the error for an exchange that did not come to its end. began says
 // that an answer had begun: what fails then is passing only if the network did.
 func broken(op string, err error, clean func(string) string, began bool) *Error {
-	e := &Error{text: op + ": " + printable(clean(err.Error()), maxErrorText), cause: func() error { return err }}
+	text := clean(err.Error())
+	e := &Error{text: op + ": " + printable(text, maxErrorText)}
+	if text == err.Error() { // else it holds what the server has sent back
+		e.cause = func() error { return err }
+	}
 	var dns *net.DNSError
 	var dial *net.OpError
 	e.dialed = errors.As(err, &dial) && dial.Op == "dial"
@@ -501,8 +516,7 @@ func (a *answer) token(requested string) (*Token, error) {
 	t := &Token{AccessToken: f.secret("access_token"), Type: "Bearer", RefreshToken: f.secret("refresh_token"), IDToken: f.secret("id_token"),
 		Scopes: scopeList(unique.Make(cmp.Or(f.str("scope"), requested)).Value())}
 	f.require(!t.AccessToken.empty(), "has no access_token")
-	typ := f.str("token_type")
-	f.require(isBearer(typ), "has token_type %q; only Bearer is supported", printable(typ, 32))
+	f.require(isBearer(f.str("token_type")), "has a token_type other than Bearer")
 	if d := f.seconds("expires_in"); d > 0 {
 		t.Expiry = a.sent.Add(d).Round(0) // without the monotonic clock, which stops while a machine sleeps
 	}
@@ -633,6 +647,16 @@ func (c *tokenCache) renew(ctx context.Context, src fetcher, rejected *Token) (*
 	return f.wait(ctx)
 }
 
+// settle waits for the flight under way, if any.
+func (c *tokenCache) settle(ctx context.Context) {
+	c.mu.Lock()
+	f := c.flight
+	c.mu.Unlock()
+	if f != nil {
+		f.wait(ctx)
+	}
+}
+
 // join returns the flight under way or a new one, or why there must be none: the last
 // one failed and it is too soon, or useless, to try again. c.mu is held.
 func (c *tokenCache) join(src fetcher, force bool) (*flight[*Token], error) {
@@ -677,6 +701,16 @@ func (c *tokenCache) land(f *flight[*Token]) {
 	if f.value != nil {
 		f.value = c.keep(f.value)
 	}
+}
+
+// failure returns the error of the last fetch, or that which end gave.
+func (c *tokenCache) failure() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.trouble == nil {
+		return nil
+	}
+	return c.trouble.err
 }
 
 // end makes err the answer to all further calls.
@@ -764,7 +798,6 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := base.RoundTrip(authorized)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized {
 		if again := t.renewed(req, tok); again != nil {
-			io.Copy(io.Discard, io.LimitReader(resp.Body, maxHeader)) // so that the connection can be used again
 			resp.Body.Close()
 			return base.RoundTrip(again)
 		}
@@ -802,7 +835,7 @@ func (t *Transport) withToken(req *http.Request, tok *Token, body io.ReadCloser)
 	r.Header = make(http.Header, len(req.Header)+1)
 	maps.Copy(r.Header, req.Header)
 	r.Header["Authorization"] = *auth
-	if src, ok := t.Source.(renewer); ok && src.quotaProject() != "" && r.Header["X-Goog-User-Project"] == nil {
+	if src := caches(t.Source); src != nil && src.quotaProject() != "" && r.Header["X-Goog-User-Project"] == nil {
 		r.Header["X-Goog-User-Project"] = []string{src.quotaProject()}
 	}
 	r.Body = body
@@ -812,8 +845,8 @@ func (t *Transport) withToken(req *http.Request, tok *Token, body io.ReadCloser)
 // renewed returns req with another token than tok, which the server refused, or nil: what
 // it answered to tok then says more than an error could.
 func (t *Transport) renewed(req *http.Request, tok *Token) *http.Request {
-	src, ok := t.Source.(renewer)
-	if !ok {
+	src := caches(t.Source)
+	if src == nil {
 		return nil
 	}
 	fresh, err := src.renew(req.Context(), tok) // for the next request, even if this one can't be sent again

@@ -272,6 +272,9 @@ func (c *ClientSecrets) TokenSource(scopes ...string) TokenSource {
 
 // post sends form, with client authentication, to the endpoint uri.
 func (c *ClientSecrets) post(ctx context.Context, op, uri string, form url.Values, once bool) (*answer, error) {
+	if c == nil {
+		return nil, errNoClient
+	}
 	r := &request{op: op, url: uri, form: form, authenticate: c.authenticate, client: c.HTTPClient, once: once}
 	return r.do(ctx)
 }
@@ -351,5 +354,5 @@ func isLoopback(host string) bool {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.IsLoopback() && !ip.Is4In6()
 	}
-	return strings.EqualFold(host, "localhost")
+	return host == "localhost" // as net/http spells it where it decides that no proxy is asked
 }

@@ -164,7 +164,8 @@ func TestServiceAccountIDToken(t *testing.T) {
 				t.Errorf("%v: accepted %v", answer, tok)
 			}
 		}
-		if tok, err := sa.IDTokenSource("").Token(t.Context()); err == nil || tok != nil {
+		before := len(s.Requests())
+		if tok, err := sa.IDTokenSource("").Token(t.Context()); err == nil || tok != nil || len(s.Requests()) != before {
 			t.Error("an ID token for nobody:", tok)
 		}
 	})

@@ -353,9 +353,9 @@ func TestTransportUnauthorized(t *testing.T) {
 				if err != nil || resp.StatusCode != tt.want || strings.Join(sent, " ") != tt.sent || src.calls.Load() != tt.calls {
 					t.Fatalf("%v, %v; sent %q, want %q; %d tokens, want %d", resp, err, sent, tt.sent, src.calls.Load(), tt.calls)
 				}
-				for i, a := range answers { // the ones that nobody sees are drained and closed, so that the connection serves again
+				for i, a := range answers { // the ones that nobody sees are closed, and not read, which could take long
 					b := a.Body.(*trBody)
-					if last := i == len(answers)-1; last && (b.closed.Load() != 0 || b.read.Load() != 0) || !last && (b.closed.Load() != 1 || b.read.Load() == 0) {
+					if last := i == len(answers)-1; last && (b.closed.Load() != 0 || b.read.Load() != 0) || !last && b.closed.Load() != 1 {
 						t.Errorf("answer %d: read %d bytes, closed %d times", i+1, b.read.Load(), b.closed.Load())
 					}
 				}

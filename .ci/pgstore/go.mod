@@ -1,0 +1,18 @@
+// A module of its own, since the package has no driver. It is built in a copy: see the section postgres of .ci/run.
+module example.com/oauth2/pgstore
+
+go 1.25.0
+
+require (
+	example.com/oauth2 v0.0.0
+	github.com/jackc/pgx/v5 v5.12.0
+)
+
+require (
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	golang.org/x/sync v0.22.0 // indirect
+	golang.org/x/text v0.41.0 // indirect
+)
+
