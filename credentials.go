@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -573,112 +571,6 @@ func processGone(id string) bool {
 	}
 	p, err := os.FindProcess(pid)
 	return err != nil || runtime.GOOS != "windows" && errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
-}
-
-// ComputeCredentials are the identity of the machine that the program runs on, as the
-// metadata server of Compute Engine, GKE, Cloud Run, Cloud Functions and App Engine hands
-// it out. They are a [TokenSource]; the zero value is the default service account. The fields must
-// not be changed after the first call. They are safe for concurrent use.
-//
-// The server is asked at 169.254.169.254, or where GCE_METADATA_HOST says (a host, or
-// host:port), never through a proxy.
-type ComputeCredentials struct {
-	// Account is the e-mail address of the service account. If empty, it is the default one.
-	Account string
-	// Scopes are asked for. If empty, the token has the scopes of the machine.
-	Scopes []string
-	// QuotaProject is the project that API calls are counted against, as the header
-	// X-Goog-User-Project. If empty, that is the account's own.
-	QuotaProject string
-
-	cache tokenCache
-}
-
-// Token returns an access token; it implements [TokenSource].
-func (c *ComputeCredentials) Token(ctx context.Context) (*Token, error) { return c.cache.token(ctx, c) }
-
-// IDTokenSource returns a source of ID tokens for audience, such as the URL of a Cloud Run service,
-// in place of access tokens.
-func (c *ComputeCredentials) IDTokenSource(audience string) TokenSource {
-	return &source{quota: c.QuotaProject, get: func(ctx context.Context) (*Token, error) {
-		if audience == "" {
-			return nil, errNoAudience
-		}
-		ans, err := c.get(ctx, "identity?format=full&audience="+url.QueryEscape(audience))
-		if err != nil {
-			return nil, err
-		}
-		return ans.idToken(strings.TrimSpace(string(ans.body)))
-	}}
-}
-
-// ProjectID returns the project of the machine.
-func (c *ComputeCredentials) ProjectID(ctx context.Context) (string, error) {
-	return metadataText(ctx, "project/project-id", metadata, validProject)
-}
-
-// Email returns the e-mail address of the service account.
-func (c *ComputeCredentials) Email(ctx context.Context) (string, error) {
-	return metadataText(ctx, "email", c.get, validText)
-}
-
-func (c *ComputeCredentials) renew(ctx context.Context, rejected *Token) (*Token, error) {
-	return c.cache.renew(ctx, c, rejected)
-}
-
-func (c *ComputeCredentials) quotaProject() string { return c.QuotaProject }
-
-// get asks for something of the account.
-func (c *ComputeCredentials) get(ctx context.Context, leaf string) (*answer, error) {
-	account := cmp.Or(c.Account, "default")
-	if strings.Trim(account, letters+"@._-") != "" || strings.HasPrefix(account, ".") { // it goes into a path
-		return nil, fmt.Errorf("oauth2: %q is not the address of a service account", printable(account, 256))
-	}
-	return metadata(ctx, "instance/service-accounts/"+account+"/"+leaf)
-}
-
-func (c *ComputeCredentials) fetch(ctx context.Context, _ *Token) (*Token, error) {
-	leaf := "token"
-	if len(c.Scopes) > 0 {
-		leaf += "?scopes=" + url.QueryEscape(strings.Join(c.Scopes, ","))
-	}
-	ans, err := c.get(ctx, leaf)
-	if err != nil {
-		return nil, err
-	}
-	return ans.token(joinScopes(c.Scopes))
-}
-
-const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-
-// validProject reports whether s can be a project ID, which goes into a header.
-func validProject(s string) bool { return s != "" && strings.Trim(s, letters+".:-") == "" }
-
-// metadataClient uses no proxy, which could read and give out the machine's tokens. Nothing
-// changes it.
-var metadataClient = &http.Client{Transport: &http.Transport{
-	DialContext: (&net.Dialer{Timeout: metadataTimeout}).DialContext, MaxResponseHeaderBytes: maxHeader, IdleConnTimeout: 90 * time.Second,
-}}
-
-// metadata asks the metadata server.
-func metadata(ctx context.Context, path string) (*answer, error) {
-	host := cmp.Or(os.Getenv("GCE_METADATA_HOST"), "169.254.169.254")
-	if u, err := url.Parse("http://" + host); err != nil || u.Host != host || u.Hostname() == "" || strings.Trim(host, letters+".:-[]") != "" {
-		return nil, errors.New("oauth2: GCE_METADATA_HOST is not a host, or host:port")
-	}
-	return (&request{op: "asking the metadata server", url: "http://" + host + "/computeMetadata/v1/" + path, client: metadataClient, metadata: true,
-		header: http.Header{"Metadata-Flavor": {"Google"}}}).do(ctx)
-}
-
-func metadataText(ctx context.Context, path string, get func(context.Context, string) (*answer, error), valid func(string) bool) (string, error) {
-	ans, err := get(ctx, path)
-	if err != nil {
-		return "", err
-	}
-	if s := string(ans.body); len(s) < maxErrorText && valid(s) {
-		return s, nil
-	}
-	return "", ans.bad("is not what was asked for")
 }
 
 // DefaultCredentials returns the credentials that the environment has for a program (Google's

@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/big"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+	"unique"
 )
 
 // Limits of tokens, keys and clocks.
@@ -662,4 +664,43 @@ func (f *fields) seconds(name string) time.Duration {
 	ok := (err == nil || errors.Is(err, strconv.ErrRange)) && strings.Trim(text, "0123456789.+-eE") == "" && n >= 0
 	f.require(ok || !f.has(name), "has a %s that is not a number of seconds", name)
 	return time.Duration(max(0, min(n, maxLifetime.Seconds()))) * time.Second
+}
+
+// validToken reports whether s can be a token: visible ASCII, so that it can't end a
+// header line (RFC 6749, Appendix A.12).
+func validToken(s string) bool { return validText(s) && len(s) <= maxToken }
+
+func validText(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// printable returns s as printable ASCII, cut to max bytes, so that what a server
+// sent can neither steer a terminal nor forge log lines.
+func printable(s string, max int) string {
+	return strings.Clone(strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), max)]))
+}
+
+// joinScopes is the opposite of scopeList.
+func joinScopes(scopes []string) string {
+	return unique.Make(strings.Join(scopeList(scopes...), " ")).Value()
+}
+
+// scopeList returns the scopes in ss, each of which may be several (RFC 6749,
+// Section 3.3).
+func scopeList(ss ...string) []string { return strings.Fields(strings.Join(ss, " ")) }
+
+var errTooLarge = errors.New("oauth2: larger than 1 MiB")
+
+// readAll reads to the end of r, or fails: what was cut could parse.
+func readAll(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxBody+1))
+	if err == nil && len(data) > maxBody {
+		return nil, errTooLarge
+	}
+	return data, err
 }

@@ -1,22 +1,30 @@
 // Package oauth2 signs people and machines in with OAuth 2.0, at Google or any
 // other provider, keeps their credentials fresh and authorizes HTTP requests.
 //
-// A program that a person runs reads its client_secrets.json, signs the person
-// in with [InstalledAppFlow.RunLocalServer] and calls APIs through [NewClient].
+// A program that a person runs reads its client_secrets.json and calls
+// [InstalledAppFlow.Credentials], which signs the person in once and stores the result.
 // A web application makes one [Flow] an attempt and keeps it between its two
-// handlers with [Flow.Marshal] and [ResumeFlow]. A program that already holds a
-// refresh token uses [NewCredentials]. Everything that yields tokens is a
-// [TokenSource], and [Transport] puts them on requests.
+// handlers with [Flow.Marshal] and [ResumeFlow]. A server signs itself in with
+// [DefaultCredentials], a service account ([ReadServiceAccountFile]), the machine's identity
+// ([ComputeCredentials]) or its client secret ([ClientSecrets.TokenSource]). All of
+// these yield a [TokenSource]; [NewClient] and [Transport] put its tokens on
+// requests. An [IDTokenVerifier] checks who somebody is.
 //
 // # Security defaults
 //
-// There are no switches. Every authorization request has PKCE (S256), state and
-// nonce of 256 random bits; redirects are matched against them in constant
-// time. Tokens and client secrets travel over https only (loopback excepted), in
-// bodies or headers, and no redirect of a token endpoint is followed. A
+// There are no switches. Every authorization request has PKCE (S256) and a state, with
+// openid also a nonce, of 256 random bits; redirects are matched against them in
+// constant time. Tokens and client secrets travel over https only (loopback excepted),
+// in bodies or headers, and no redirect of a token endpoint is followed. A
 // [Transport] does not send a token after a redirect to another origin. Answers
 // are bounded and parsed strictly. Secrets are values of type [Secret], which no
 // verb, logger or encoder prints, and no error carries one.
+//
+// # Storing credentials
+//
+// [FileStore] keeps them in a file that only its owner reads, in Google's authorized_user
+// format, and that processes may share. A [Store] of your own, such as a row of a
+// database, does the same for many machines.
 //
 // # Errors
 //
@@ -29,7 +37,8 @@
 //
 // A token response without token_type means Bearer, and its expires_in may be a
 // string or have a fraction, since servers send these. A token type other than
-// Bearer is refused.
+// Bearer is refused. A refresh does not check the claims of an ID token that comes with
+// it; an [IDTokenVerifier] does.
 package oauth2
 
 import (
@@ -54,7 +63,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unique"
 )
 
 // What the package takes from the network and from files at the most.
@@ -179,14 +187,6 @@ func (t *Token) check() error {
 
 func isBearer(typ string) bool { return typ == "" || strings.EqualFold(typ, "Bearer") }
 
-// validToken reports whether s can be a token: visible ASCII, so that it can't end a
-// header line (RFC 6749, Appendix A.12).
-func validToken(s string) bool { return validText(s) && len(s) <= maxToken }
-
-func validText(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
-}
-
 // ErrLoginRequired is what errors.Is finds in an error that only a new sign-in
 // can mend: the refresh token has expired, was revoked, or there is none.
 var ErrLoginRequired = errors.New("oauth2: a new sign-in is required")
@@ -247,17 +247,6 @@ func serverError(op string, get func(name string) string, clean func(string) str
 		e.text += fmt.Sprintf(": %q", e.Description)
 	}
 	return e
-}
-
-// printable returns s as printable ASCII, cut to max bytes, so that what a server
-// sent can neither steer a terminal nor forge log lines.
-func printable(s string, max int) string {
-	return strings.Clone(strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, s[:min(len(s), max)]))
 }
 
 // A request is something asked of an authorization server, or of another server that
@@ -470,17 +459,6 @@ func clientFor(c *http.Client) *http.Client {
 	return &http.Client{Transport: c.Transport, Timeout: c.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-var errTooLarge = errors.New("oauth2: larger than 1 MiB")
-
-// readAll reads to the end of r, or fails: what was cut could parse.
-func readAll(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxBody+1))
-	if err == nil && len(data) > maxBody {
-		return nil, errTooLarge
-	}
-	return data, err
-}
-
 // retryAfter returns what a Retry-After header asks for (RFC 9110, Section
 // 10.2.3), bounded, and 0 for none or garbage.
 func retryAfter(h http.Header) time.Duration {
@@ -514,7 +492,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (a *answer) token(requested string) (*Token, error) {
 	f := a.fields()
 	t := &Token{AccessToken: f.secret("access_token"), Type: "Bearer", RefreshToken: f.secret("refresh_token"), IDToken: f.secret("id_token"),
-		Scopes: scopeList(unique.Make(cmp.Or(f.str("scope"), requested)).Value())}
+		Scopes: scopeList(joinScopes([]string{cmp.Or(f.str("scope"), requested)}))}
 	f.require(!t.AccessToken.empty(), "has no access_token")
 	f.require(isBearer(f.str("token_type")), "has a token_type other than Bearer")
 	if d := f.seconds("expires_in"); d > 0 {
@@ -525,15 +503,6 @@ func (a *answer) token(requested string) (*Token, error) {
 	}
 	return t, nil
 }
-
-// joinScopes is the opposite of scopeList.
-func joinScopes(scopes []string) string {
-	return unique.Make(strings.Join(scopeList(scopes...), " ")).Value()
-}
-
-// scopeList returns the scopes in ss, each of which may be several (RFC 6749,
-// Section 3.3).
-func scopeList(ss ...string) []string { return strings.Fields(strings.Join(ss, " ")) }
 
 // A tokenCache holds one token and renews it. Fresh: it is returned at once. Stale,
 // near its expiry: it is returned at once, and renewed in the background. Expired: all

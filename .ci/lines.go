@@ -14,7 +14,7 @@ import (
 
 const (
 	perFile  = 600
-	together = 2500
+	together = 2900
 )
 
 func main() {
