@@ -63,7 +63,7 @@ func fleetChild(t *testing.T, job fleetJob) (child *exec.Cmd, stdout io.Reader) 
 	}
 	args := []string{exe, "-test.run=^TestFleetChild$", "-test.count=1"}
 	if job.Shell != "" {
-		args = append([]string{"sh", "-c", job.Shell + ` && exec "$@"`, "sh"}, args...)
+		args = append([]string{"/bin/sh", "-c", job.Shell + ` && exec "$@"`, "sh"}, args...)
 	}
 	data, err := json.Marshal(job)
 	if err != nil {
