@@ -292,8 +292,8 @@ func TestMetadataRetries(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), tt.timeout)
 			defer cancel()
 			began := time.Now()
-			ans, err := r.do(ctx)
-			if d := time.Since(began); (err == nil) != tt.ok || (ans != nil) != tt.ok || len(m.times) != tt.attempts || d < tt.least || d > tt.most {
+			err := r.do(ctx).err
+			if d := time.Since(began); (err == nil) != tt.ok || len(m.times) != tt.attempts || d < tt.least || d > tt.most {
 				t.Errorf("%s: %v, %d attempts, %v", tt.name, err, len(m.times), d)
 			}
 		})
@@ -856,8 +856,8 @@ func FuzzMetadata(f *testing.F) {
 		r := &request{op: "asking", url: "http://metadata.example/token", metadata: true, client: &http.Client{Transport: adcFunc(func(r *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: status, Header: http.Header{"Metadata-Flavor": {flavor}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 		})}}
-		ans, err := r.do(t.Context())
-		if err != nil {
+		ans := r.do(t.Context())
+		if err := ans.err; err != nil {
 			if !strings.HasPrefix(err.Error(), "oauth2: ") || strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' }) {
 				t.Errorf("%q", err)
 			}

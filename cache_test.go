@@ -818,7 +818,7 @@ func TestCacheRenew(t *testing.T) {
 			{"later still", 1, func() *Token { return rejected }, "4", 4},
 		} {
 			time.Sleep(step.wait)
-			got, err := cached.renew(t.Context(), step.rejected())
+			got, err := cached.cache.renew(t.Context(), cached, step.rejected())
 			if err != nil || got.AccessToken.Reveal() != step.want || src.calls.Load() != step.calls {
 				t.Fatalf("%s: %v, %d calls; %v", step.name, got.AccessToken.Reveal(), src.calls.Load(), err)
 			}
@@ -828,7 +828,7 @@ func TestCacheRenew(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
-				if got, err := cached.renew(t.Context(), rejected); err != nil || got.AccessToken.Reveal() != "5" {
+				if got, err := cached.cache.renew(t.Context(), cached, rejected); err != nil || got.AccessToken.Reveal() != "5" {
 					t.Error("at once: ", got, err)
 				}
 			})
@@ -840,7 +840,7 @@ func TestCacheRenew(t *testing.T) {
 		src.next = func(context.Context, int64) (*Token, error) { return nil, errors.New("down") }
 		time.Sleep(time.Minute)
 		current, _ := cached.Token(t.Context())
-		if _, err := cached.renew(t.Context(), current); err == nil || cacheGet(t.Context(), cached) != "5" {
+		if _, err := cached.cache.renew(t.Context(), cached, current); err == nil || cacheGet(t.Context(), cached) != "5" {
 			t.Errorf("a failure: %v; then %s", err, cacheGet(t.Context(), cached))
 		}
 	})

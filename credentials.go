@@ -88,12 +88,6 @@ func (c *Credentials) Token(ctx context.Context) (*Token, error) { return c.cach
 // is in use, and the error. The save is tried again.
 func (c *Credentials) Refresh(ctx context.Context) (*Token, error) { return c.cache.renew(ctx, c, nil) }
 
-func (c *Credentials) renew(ctx context.Context, rejected *Token) (*Token, error) {
-	return c.cache.renew(ctx, c, rejected)
-}
-
-func (c *Credentials) quotaProject() string { return c.stored().quota }
-
 // fetch refreshes the token. With a store it does so under the store's lock, or adopts what another process has stored.
 func (c *Credentials) fetch(ctx context.Context, old *Token) (tok *Token, failed error) {
 	if c.client == nil || old == nil {
@@ -202,13 +196,10 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 		scope = "" // what was granted then
 	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.RefreshToken.Reveal()}, "scope": {scope}}
-	ans, err := c.client.post(ctx, "refreshing the token", c.client.TokenURI, form, false)
-	if e := (*Error)(nil); errors.As(err, &e) && e.Code == "invalid_grant" {
+	ans := c.client.post(ctx, "refreshing the token", c.client.TokenURI, form, false)
+	if e := (*Error)(nil); errors.As(ans.err, &e) && e.Code == "invalid_grant" {
 		e.loginRequired = true
 		e.text += "; the refresh token has expired or was revoked: sign in again"
-	}
-	if err != nil {
-		return nil, err
 	}
 	tok, err := ans.token(scope)
 	if err != nil { // a new refresh token is kept even so, since the old one may be gone
@@ -257,7 +248,7 @@ func (c *Credentials) Revoke(ctx context.Context) error {
 		if form.Get("token") == "" {
 			return nil, loginRequired("the credentials have no token to revoke")
 		}
-		if _, err := c.client.post(ctx, "revoking the token", c.client.RevocationURI, form, false); err != nil {
+		if err := c.client.post(ctx, "revoking the token", c.client.RevocationURI, form, false).err; err != nil {
 			return nil, err
 		}
 		c.cache.end(errRevoked)

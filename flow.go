@@ -269,8 +269,7 @@ func (a *attempt) exchange(ctx context.Context, code string) (*Credentials, erro
 
 // redeem sends the grant that ends a sign-in.
 func (c *ClientSecrets) redeem(ctx context.Context, op string, form url.Values, scopes []string, nonce string) (*Credentials, error) {
-	r := &request{op: op, url: c.TokenURI, form: form, authenticate: c.authenticate, client: c.HTTPClient, once: true}
-	tok, err := r.token(ctx, scopes)
+	tok, err := c.post(ctx, op, c.TokenURI, form, true).token(joinScopes(scopes))
 	if e := (*Error)(nil); errors.As(err, &e) {
 		e.text += advice(e.Code, form.Get("redirect_uri"))
 	}

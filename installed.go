@@ -186,13 +186,8 @@ func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) 
 		return nil, errors.New("oauth2: the client has no DeviceAuthURI")
 	}
 	form := f.extra()
-	if len(f.scopes) > 0 {
-		form.Set("scope", strings.Join(f.scopes, " "))
-	}
-	ans, err := f.client.post(ctx, "asking for a device code", f.client.DeviceAuthURI, form, false)
-	if err != nil {
-		return nil, err
-	}
+	form.Set("scope", strings.Join(f.scopes, " "))
+	ans := f.client.post(ctx, "asking for a device code", f.client.DeviceAuthURI, form, false)
 	d, page := ans.fields(), "verification_uri"
 	if !d.has(page) {
 		page = "verification_url" // Google's name

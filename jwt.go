@@ -352,11 +352,7 @@ func (s *keySet) land(f *flight[keys]) {
 
 // keys fetches a key set.
 func (r *request) keys(ctx context.Context) (keys, error) {
-	ans, err := r.do(ctx)
-	if err != nil {
-		return keys{}, err
-	}
-	age := minKeysAge
+	ans, age := r.do(ctx), minKeysAge
 	for directive := range strings.SplitSeq(ans.header.Get("Cache-Control"), ",") {
 		if text, ok := strings.CutPrefix(strings.TrimSpace(directive), "max-age="); ok {
 			n, _ := strconv.ParseUint(text, 10, 31)

@@ -1013,8 +1013,8 @@ func TestKeySetStart(t *testing.T) {
 	})
 }
 
-// Vectors of the RFCs. The RS256 signatures were made again, and found equal, with "openssl dgst -sha256 -sign" and the
-// keys of the texts; the HS256 ones with Python's hmac.
+// Vectors of the RFCs. The signature of RFC 7515, A.2, was made again, and found equal, with "openssl dgst -sha256 -sign" and the
+// key of the text; the HS256 ones with Python's hmac.
 const (
 	jwA2Header    = "eyJhbGciOiJSUzI1NiJ9"
 	jwA2Payload   = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"

@@ -135,7 +135,7 @@ type TokenSource interface {
 // those unchanged. Callers wait no longer than their own context; src is called
 // with another one, which ends after 2 minutes.
 func CachedTokenSource(src TokenSource) TokenSource {
-	if caches(src) != nil {
+	if cache, _ := cacheOf(src); cache != nil {
 		return src
 	}
 	if src == nil {
@@ -144,13 +144,20 @@ func CachedTokenSource(src TokenSource) TokenSource {
 	return &source{get: src.Token}
 }
 
-// caches returns src if it is a source of this package, and not a type that embeds one: its Token may be another.
-func caches(src TokenSource) renewer {
+// cacheOf returns the cache of a source of this package, and the project that its API calls are counted against,
+// if any. A type that embeds one has none, as its Token may be another.
+func cacheOf(src TokenSource) (cache *tokenCache, quotaProject string) {
 	switch s := src.(type) {
-	case *source, *Credentials, *ServiceAccountCredentials, *ComputeCredentials:
-		return s.(renewer)
+	case *source:
+		return &s.cache, s.quota
+	case *Credentials:
+		return &s.cache, s.stored().quota
+	case *ServiceAccountCredentials:
+		return &s.cache, s.QuotaProject
+	case *ComputeCredentials:
+		return &s.cache, s.QuotaProject
 	}
-	return nil
+	return nil, ""
 }
 
 // A source caches the tokens that get returns. quota is the project that API calls are counted
@@ -170,12 +177,6 @@ func (s *source) fetch(ctx context.Context, _ *Token) (*Token, error) {
 	}
 	return t, nil
 }
-
-func (s *source) renew(ctx context.Context, rejected *Token) (*Token, error) {
-	return s.cache.renew(ctx, s, rejected)
-}
-
-func (s *source) quotaProject() string { return s.quota }
 
 // check refuses a token that can't be put on a request.
 func (t *Token) check() error {
@@ -266,8 +267,10 @@ type request struct {
 	metadata     bool         // for the metadata server, which speaks http and marks its answers
 }
 
-// An answer is a complete one, with a status of 2xx and no error in it.
+// An answer is a complete one, with a status of 2xx and no error in it, or none. Whoever reads it
+// need not look at err first: fields, bad and what uses them return it.
 type answer struct {
+	err     error // why there is none; nothing else is set then
 	op      string
 	status  int
 	header  http.Header
@@ -276,19 +279,10 @@ type answer struct {
 	members object // nil where the body is not a JSON object
 }
 
-// token sends r to a token endpoint and reads its answer.
-func (r *request) token(ctx context.Context, requested []string) (*Token, error) {
-	ans, err := r.do(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return ans.token(joinScopes(requested))
-}
-
-// do sends r, again after a passing fault, and returns the answer, or an *Error.
-func (r *request) do(ctx context.Context) (*answer, error) {
+// do sends r, again after a passing fault, and returns the answer. Its err is an *Error if anything was sent.
+func (r *request) do(ctx context.Context) *answer {
 	if ctx == nil {
-		return nil, errNilContext
+		return &answer{err: errNilContext}
 	}
 	timeout := attemptTimeout
 	u, err := checkEndpoint(r.url)
@@ -297,27 +291,31 @@ func (r *request) do(ctx context.Context) (*answer, error) {
 		u, err = url.Parse(r.url)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("oauth2: %s: the endpoint %w", r.op, err)
+		return &answer{err: fmt.Errorf("oauth2: %s: the endpoint %w", r.op, err)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, flightTimeout) // which a Retry-After must not exceed
 	defer cancel()
 	for n := 1; ; n++ {
-		ans, err := r.attempt(ctx, u, timeout)
+		ans := &answer{op: r.op, sent: time.Now()}
+		if err := r.attempt(ctx, u, timeout, ans); err != nil {
+			ans = &answer{err: err}
+		}
 		var e *Error
-		if !errors.As(err, &e) || n == maxAttempts || !e.temporary || r.once && !e.dialed {
-			return ans, err
+		if !errors.As(ans.err, &e) || n == maxAttempts || !e.temporary || r.once && !e.dialed {
+			return ans
 		}
 		wait := cmp.Or(e.RetryAfter, jitter(500*time.Millisecond<<(n-1)))
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
-			return nil, e
+			return ans
 		} else if err := sleep(ctx, wait); err != nil {
 			e.cause = func() error { return err }
-			return nil, e
+			return ans
 		}
 	}
 }
 
-func (r *request) attempt(ctx context.Context, u *url.URL, timeout time.Duration) (*answer, error) {
+// attempt sends r to u, once, and fills in ans.
+func (r *request) attempt(ctx context.Context, u *url.URL, timeout time.Duration, ans *answer) error {
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, tokenRequest{}, true), timeout)
 	defer cancel()
 	header := http.Header{"Accept": {"application/json"}}
@@ -326,7 +324,7 @@ func (r *request) attempt(ctx context.Context, u *url.URL, timeout time.Duration
 	maps.DeleteFunc(form, func(_ string, values []string) bool { return len(values) == 1 && values[0] == "" }) // RFC 6749, Section 3.1
 	if r.authenticate != nil {
 		if err := r.authenticate(form, header); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if form != nil {
@@ -340,34 +338,33 @@ func (r *request) attempt(ctx context.Context, u *url.URL, timeout time.Duration
 		req.Method, req.Body, req.ContentLength = http.MethodPost, io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	}
 	clean := func(s string) string { return newCleaner(form, header).Replace(s) }
-	ans := &answer{op: r.op, sent: time.Now()}
 	resp, err := clientFor(r.client).Do(req)
 	if err != nil {
-		return nil, broken(r.op, errors.Unwrap(err), clean, began.Load()) // without the text of url.Error, which has the whole URL
+		return broken(r.op, errors.Unwrap(err), clean, began.Load()) // without the text of url.Error, which has the whole URL
 	}
 	defer resp.Body.Close()
 	ans.status, ans.header = resp.StatusCode, resp.Header
 	if r.metadata && resp.Header.Get("Metadata-Flavor") != "Google" { // a captive portal, or whoever has that address here
-		return nil, ans.bad("did not come from a metadata server")
+		return ans.bad("did not come from a metadata server")
 	}
 	if resp.StatusCode >= 200 { // the body of 101 Switching Protocols never ends
 		if ans.body, err = readAll(resp.Body); err == errTooLarge {
-			return nil, ans.bad("is larger than 1 MiB")
+			return ans.bad("is larger than 1 MiB")
 		} else if err != nil {
-			return nil, broken(r.op, err, clean, true)
+			return broken(r.op, err, clean, true)
 		}
 	}
 	if ans.members, err = parseObject(ans.body); err != nil && ans.status/100 == 2 && bytes.HasPrefix(ans.body, []byte("{")) {
-		return nil, ans.bad("is " + err.Error())
+		return ans.bad("is " + err.Error())
 	}
-	return ans.accepted(clean)
+	return ans.refusal(clean)
 }
 
-// accepted returns the answer, or the error that it stands for.
-func (a *answer) accepted(clean func(string) string) (*answer, error) {
+// refusal returns the error that an answer stands for, or nil.
+func (a *answer) refusal(clean func(string) string) error {
 	f := fields{object: a.members}
 	if !f.has("error") && a.status/100 == 2 {
-		return a, nil
+		return nil
 	}
 	if inner, err := parseObject([]byte(f.object["error"])); err == nil { // as Google's APIs have it
 		f.object = object{"error": inner["status"], "error_description": inner["message"]}
@@ -383,24 +380,28 @@ func (a *answer) accepted(clean func(string) string) (*answer, error) {
 	case e.Code == "invalid_client":
 		e.text += "; check the client ID, the client secret and how the client authenticates"
 	case e.Code == "" && a.status/100 == 3:
-		e.text = a.bad("is a redirect, which is not followed, since it would send secrets elsewhere; check the endpoint's URL").text
+		e.text = a.flaw("is a redirect, which is not followed, since it would send secrets elsewhere; check the endpoint's URL")
 	case e.Code == "":
-		e.text = a.bad("has no OAuth error").text
+		e.text = a.flaw("has no OAuth error")
 	}
-	return nil, e
+	return e
 }
 
-// bad returns the error for an answer that what says is wrong with it.
-func (a *answer) bad(what string) *Error {
+// bad returns err, or the error for an answer that what says is wrong with it.
+func (a *answer) bad(what string) error {
+	return cmp.Or(a.err, error(&Error{text: a.flaw(what), StatusCode: a.status}))
+}
+
+func (a *answer) flaw(what string) string {
 	if strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html") {
 		what += ", but an HTML page: a captive portal, proxy or firewall may have answered in its place"
 	}
-	return &Error{text: fmt.Sprintf("%s: the answer with status %d %s", a.op, a.status, what), StatusCode: a.status}
+	return fmt.Sprintf("%s: the answer with status %d %s", a.op, a.status, what)
 }
 
 // fields returns the members of the JSON object that the answer must be.
 func (a *answer) fields() *fields {
-	f := &fields{object: a.members}
+	f := &fields{object: a.members, err: a.err}
 	f.require(len(a.body) > 0, "is empty")
 	f.require(a.members != nil, "is not a JSON object")
 	return f
@@ -520,13 +521,6 @@ type tokenCache struct {
 // is what Refresh reports, and fetch is called again after a while.
 type fetcher interface {
 	fetch(ctx context.Context, old *Token) (*Token, error)
-}
-
-// A renewer is a caching source. renew obtains another token in place of one that a
-// resource server rejected; it returns that same one where it is too soon to ask again.
-type renewer interface {
-	renew(ctx context.Context, rejected *Token) (*Token, error)
-	quotaProject() string
 }
 
 // A flight is one fetch that several callers wait for. done is closed after the other fields are set.
@@ -804,8 +798,8 @@ func (t *Transport) withToken(req *http.Request, tok *Token, body io.ReadCloser)
 	r.Header = make(http.Header, len(req.Header)+1)
 	maps.Copy(r.Header, req.Header)
 	r.Header["Authorization"] = *auth
-	if src := caches(t.Source); src != nil && src.quotaProject() != "" && r.Header["X-Goog-User-Project"] == nil {
-		r.Header["X-Goog-User-Project"] = []string{src.quotaProject()}
+	if _, quota := cacheOf(t.Source); quota != "" && r.Header["X-Goog-User-Project"] == nil {
+		r.Header["X-Goog-User-Project"] = []string{quota}
 	}
 	r.Body = body
 	return r, nil
@@ -814,11 +808,11 @@ func (t *Transport) withToken(req *http.Request, tok *Token, body io.ReadCloser)
 // renewed returns req with another token than tok, which the server refused, or nil: what
 // it answered to tok then says more than an error could.
 func (t *Transport) renewed(req *http.Request, tok *Token) *http.Request {
-	src := caches(t.Source)
-	if src == nil {
+	cache, _ := cacheOf(t.Source)
+	if cache == nil {
 		return nil
 	}
-	fresh, err := src.renew(req.Context(), tok) // for the next request, even if this one can't be sent again
+	fresh, err := cache.renew(req.Context(), t.Source.(fetcher), tok) // for the next request, even if this one can't be sent again
 	body := req.Body
 	if err != nil || fresh.AccessToken.Reveal() == tok.AccessToken.Reveal() || body != nil && body != http.NoBody && req.GetBody == nil {
 		return nil

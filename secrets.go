@@ -179,13 +179,10 @@ func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
 	}
 	base, path := u.Scheme+"://"+u.Host, strings.TrimSuffix(u.EscapedPath(), "/")
 	r := &request{op: "discovering the authorization server", url: base + path + "/.well-known/openid-configuration", client: c.HTTPClient}
-	ans, err := r.do(ctx)
-	if e := (*Error)(nil); errors.As(err, &e) && e.StatusCode == http.StatusNotFound { // a server without OpenID
+	ans := r.do(ctx)
+	if e := (*Error)(nil); errors.As(ans.err, &e) && e.StatusCode == http.StatusNotFound { // a server without OpenID
 		r.url = base + "/.well-known/oauth-authorization-server" + path
-		ans, err = r.do(ctx)
-	}
-	if err != nil {
-		return err
+		ans = r.do(ctx)
 	}
 	f := ans.fields()
 	// Else anybody's document could name another server's endpoints (RFC 8414, Section 3.3).
@@ -261,19 +258,15 @@ func parseTyped(data []byte, want string) *fields {
 func (c *ClientSecrets) TokenSource(scopes ...string) TokenSource {
 	scope := joinScopes(scopes)
 	return &source{get: func(ctx context.Context) (*Token, error) {
-		form := url.Values{"grant_type": {"client_credentials"}}
-		if scope != "" {
-			form.Set("scope", scope)
-		}
-		r := &request{op: "signing the client in", url: c.TokenURI, form: form, authenticate: c.authenticate, client: c.HTTPClient}
-		return r.token(ctx, scopes)
+		form := url.Values{"grant_type": {"client_credentials"}, "scope": {scope}}
+		return c.post(ctx, "signing the client in", c.TokenURI, form, false).token(scope)
 	}}
 }
 
 // post sends form, with client authentication, to the endpoint uri.
-func (c *ClientSecrets) post(ctx context.Context, op, uri string, form url.Values, once bool) (*answer, error) {
+func (c *ClientSecrets) post(ctx context.Context, op, uri string, form url.Values, once bool) *answer {
 	if c == nil {
-		return nil, errNoClient
+		return &answer{err: errNoClient}
 	}
 	r := &request{op: op, url: uri, form: form, authenticate: c.authenticate, client: c.HTTPClient, once: once}
 	return r.do(ctx)

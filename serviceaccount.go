@@ -121,12 +121,6 @@ func (s *ServiceAccountCredentials) Token(ctx context.Context) (*Token, error) {
 	return s.cache.token(ctx, s)
 }
 
-func (s *ServiceAccountCredentials) renew(ctx context.Context, rejected *Token) (*Token, error) {
-	return s.cache.renew(ctx, s, rejected)
-}
-
-func (s *ServiceAccountCredentials) quotaProject() string { return s.QuotaProject }
-
 func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ *Token) (*Token, error) {
 	now := time.Now()
 	assertion, err := s.assertion(now)
@@ -138,11 +132,8 @@ func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ *Token) (*Token
 	}
 	r := &request{op: "signing in as " + printable(s.Email, 256), url: s.TokenURI, client: s.HTTPClient, form: url.Values{
 		"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {assertion}}}
-	ans, err := r.do(ctx)
-	switch {
-	case err != nil:
-		return nil, err
-	case s.idToken:
+	ans := r.do(ctx)
+	if s.idToken {
 		return ans.idToken(ans.fields().str("id_token"))
 	}
 	return ans.token(joinScopes(s.Scopes))
@@ -200,10 +191,7 @@ func impersonate(src TokenSource, url string, delegates, scopes []string, quota 
 		body, _ := json.Marshal(map[string]any{"delegates": delegates, "scope": scopes, "lifetime": "3600s"})
 		r := &request{op: "impersonating the service account", url: url, json: body, header: http.Header{
 			"Authorization": {"Bearer " + tok.AccessToken.Reveal()}, "Content-Type": {"application/json"}}}
-		ans, err := r.do(ctx)
-		if err != nil {
-			return nil, err
-		}
+		ans := r.do(ctx)
 		f := ans.fields()
 		t := &Token{AccessToken: f.secret("accessToken"), Type: "Bearer", Scopes: scopes, Expiry: f.expiry("expireTime")}
 		if f.err != nil || t.AccessToken.empty() || t.Expiry.IsZero() {
@@ -242,35 +230,26 @@ func (c *ComputeCredentials) IDTokenSource(audience string) TokenSource {
 		if audience == "" {
 			return nil, errNoAudience
 		}
-		ans, err := c.get(ctx, "identity?format=full&audience="+url.QueryEscape(audience))
-		if err != nil {
-			return nil, err
-		}
+		ans := c.get(ctx, "identity?format=full&audience="+url.QueryEscape(audience))
 		return ans.idToken(strings.TrimSpace(string(ans.body)))
 	}}
 }
 
 // ProjectID returns the project of the machine.
 func (c *ComputeCredentials) ProjectID(ctx context.Context) (string, error) {
-	return metadataText(ctx, "project/project-id", metadata, validProject)
+	return metadata(ctx, "project/project-id").text(validProject)
 }
 
 // Email returns the e-mail address of the service account.
 func (c *ComputeCredentials) Email(ctx context.Context) (string, error) {
-	return metadataText(ctx, "email", c.get, validText)
+	return c.get(ctx, "email").text(validText)
 }
-
-func (c *ComputeCredentials) renew(ctx context.Context, rejected *Token) (*Token, error) {
-	return c.cache.renew(ctx, c, rejected)
-}
-
-func (c *ComputeCredentials) quotaProject() string { return c.QuotaProject }
 
 // get asks for something of the account.
-func (c *ComputeCredentials) get(ctx context.Context, leaf string) (*answer, error) {
+func (c *ComputeCredentials) get(ctx context.Context, leaf string) *answer {
 	account := cmp.Or(c.Account, "default")
 	if strings.Trim(account, letters+"@._-") != "" || strings.HasPrefix(account, ".") { // it goes into a path
-		return nil, fmt.Errorf("oauth2: %q is not the address of a service account", printable(account, 256))
+		return &answer{err: fmt.Errorf("oauth2: %q is not the address of a service account", printable(account, 256))}
 	}
 	return metadata(ctx, "instance/service-accounts/"+account+"/"+leaf)
 }
@@ -280,11 +259,7 @@ func (c *ComputeCredentials) fetch(ctx context.Context, _ *Token) (*Token, error
 	if len(c.Scopes) > 0 {
 		leaf += "?scopes=" + url.QueryEscape(strings.Join(c.Scopes, ","))
 	}
-	ans, err := c.get(ctx, leaf)
-	if err != nil {
-		return nil, err
-	}
-	return ans.token(joinScopes(c.Scopes))
+	return c.get(ctx, leaf).token(joinScopes(c.Scopes))
 }
 
 const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -299,22 +274,19 @@ var metadataClient = &http.Client{Transport: &http.Transport{
 }}
 
 // metadata asks the metadata server.
-func metadata(ctx context.Context, path string) (*answer, error) {
+func metadata(ctx context.Context, path string) *answer {
 	host := cmp.Or(os.Getenv("GCE_METADATA_HOST"), "169.254.169.254")
 	if u, err := url.Parse("http://" + host); err != nil || u.Host != host || u.Hostname() == "" || strings.Trim(host, letters+".:-[]") != "" {
-		return nil, errors.New("oauth2: GCE_METADATA_HOST is not a host, or host:port")
+		return &answer{err: errors.New("oauth2: GCE_METADATA_HOST is not a host, or host:port")}
 	}
 	return (&request{op: "asking the metadata server", url: "http://" + host + "/computeMetadata/v1/" + path, client: metadataClient, metadata: true,
 		header: http.Header{"Metadata-Flavor": {"Google"}}}).do(ctx)
 }
 
-func metadataText(ctx context.Context, path string, get func(context.Context, string) (*answer, error), valid func(string) bool) (string, error) {
-	ans, err := get(ctx, path)
-	if err != nil {
-		return "", err
-	}
-	if s := string(ans.body); len(s) < maxErrorText && valid(s) {
+// text returns an answer that is a text.
+func (a *answer) text(valid func(string) bool) (string, error) {
+	if s := string(a.body); len(s) < maxErrorText && valid(s) {
 		return s, nil
 	}
-	return "", ans.bad("is not what was asked for")
+	return "", a.bad("is not what was asked for")
 }
