@@ -969,36 +969,6 @@ func TestSignInLogsNothing(t *testing.T) {
 	}
 }
 
-// appText is a Prompt that may be read meanwhile.
-type appText struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (p *appText) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.Write(b)
-}
-
-// take returns what was written since the last call.
-func (p *appText) take() string {
-	synctest.Wait()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.text.String()
-	p.text.Reset()
-	return s
-}
-
-// appPrompted calls enough once something has been printed.
-type appPrompted struct {
-	bytes.Buffer
-	enough func()
-}
-
-func (p *appPrompted) Write(b []byte) (int, error) { defer p.enough(); return p.Buffer.Write(b) }
-
 // FuzzLoopbackRequest shows that no bytes on a connection make the server panic, and none without the state, in a GET,
 // complete the sign-in, end it or send a code. "{S}" stands for the state, which no input can have. F1, L5, L6, L20
 func FuzzLoopbackRequest(f *testing.F) {

@@ -129,11 +129,11 @@ type TokenSource interface {
 	Token(ctx context.Context) (*Token, error)
 }
 
-// CachedTokenSource returns a TokenSource that asks src for a token only when the
-// last one is about to expire, once for all callers, and remembers failures for a
-// moment, and for good that a new sign-in is required. It is the cache that every source of this package uses, and returns
-// those unchanged. Callers wait no longer than their own context; src is called
-// with another one, which ends after 2 minutes.
+// CachedTokenSource returns a TokenSource that asks src for a token only when the last one is
+// about to expire, once for all callers. It remembers failures for a moment, and for good that a
+// new sign-in is required. It is the cache that every source of this package uses, and returns
+// those unchanged. Callers wait no longer than their own context; src is called with another
+// one, which ends after 2 minutes.
 func CachedTokenSource(src TokenSource) TokenSource {
 	if cache, _ := cacheOf(src); cache != nil {
 		return src

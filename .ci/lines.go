@@ -14,7 +14,7 @@ import (
 
 const (
 	perFile  = 600
-	together = 2900
+	together = 2850
 )
 
 func main() {
