@@ -214,7 +214,7 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 	return tok, nil
 }
 
-var errNoClient = errors.New("oauth2: the credentials have no client")
+var errNoClient = errors.New("oauth2: there is no client")
 
 var errRevoked error = loginRequired("the credentials were revoked")
 
