@@ -12,6 +12,8 @@ import (
 	"strings"
 )
 
+// The budget that the package was designed for is 2,500 lines together. It is over that; what
+// stands here only keeps it from growing, and comes down as the package does.
 const (
 	perFile  = 600
 	together = 2850
