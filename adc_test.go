@@ -24,20 +24,20 @@ import (
 	"time"
 )
 
-// adcServer is a metadata server on loopback. What answers is answer, if that is set.
-type adcServer struct {
+// metadataServer is a metadata server on loopback. What answers is answer, if that is set.
+type metadataServer struct {
 	*httptest.Server
 	mu       sync.Mutex
 	requests []*http.Request
 	answer   func(w http.ResponseWriter, r *http.Request) bool
 }
 
-// adcIDToken is what the server hands out as an ID token.
-func adcIDToken() string {
-	return jwSign(asKey(), `{"alg":"RS256"}`, jwClaims("aud", `"https://run.example"`))
+// metadataIDToken is what the server hands out as an ID token.
+func metadataIDToken() string {
+	return signJWT(serverKey(), `{"alg":"RS256"}`, claimsJSON("aud", `"https://run.example"`))
 }
 
-func (s *adcServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *metadataServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.requests = append(s.requests, r.Clone(context.Background()))
 	answer := s.answer
@@ -55,20 +55,20 @@ func (s *adcServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.EscapedPath() == "/computeMetadata/v1/project/project-id":
 		io.WriteString(w, "project-1")
-	case !ok || account != "default" && account != url.PathEscape(saEmail):
+	case !ok || account != "default" && account != url.PathEscape(serviceAccountEmail):
 		http.NotFound(w, r)
 	case leaf == "token":
-		asJSON(w, 200, asAnswer{"access_token": "mt-" + account, "expires_in": 3599, "token_type": "Bearer"})
+		writeJSON(w, 200, answerMembers{"access_token": "mt-" + account, "expires_in": 3599, "token_type": "Bearer"})
 	case leaf == "email":
-		io.WriteString(w, saEmail)
+		io.WriteString(w, serviceAccountEmail)
 	case leaf == "identity" && r.URL.Query().Get("format") == "full":
-		io.WriteString(w, adcIDToken())
+		io.WriteString(w, metadataIDToken())
 	default:
 		http.NotFound(w, r)
 	}
 }
 
-func (s *adcServer) uris() (uris []string) {
+func (s *metadataServer) uris() (uris []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.requests {
@@ -78,10 +78,10 @@ func (s *adcServer) uris() (uris []string) {
 	return uris
 }
 
-// adcStart clears the environment, but for a metadata server, which it starts.
-func adcStart(t *testing.T) *adcServer {
-	asKey() // takes longer than the server may
-	s := &adcServer{}
+// startMetadata clears the environment, but for a metadata server, which it starts.
+func startMetadata(t *testing.T) *metadataServer {
+	serverKey() // takes longer than the server may
+	s := &metadataServer{}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(func() { s.Close(); metadataClient.CloseIdleConnections() })
 	home := t.TempDir()
@@ -92,8 +92,8 @@ func adcStart(t *testing.T) *adcServer {
 	return s
 }
 
-// adcFile writes a file of credentials and names it to GOOGLE_APPLICATION_CREDENTIALS.
-func adcFile(t *testing.T, members any) string {
+// setCredentialsFile writes a file of credentials and names it to GOOGLE_APPLICATION_CREDENTIALS.
+func setCredentialsFile(t *testing.T, members any) string {
 	t.Helper()
 	data, ok := members.([]byte)
 	if !ok {
@@ -109,35 +109,35 @@ func adcFile(t *testing.T, members any) string {
 
 // TestMetadata: what is asked for, and what comes out. // G1 G6 G19 UP37
 func TestMetadata(t *testing.T) {
-	s := adcStart(t)
+	s := startMetadata(t)
 	for _, tt := range []struct {
 		name string
 		get  func(ctx context.Context) (string, error)
 		uri  string // "": no request
 		want string // "": an error
 	}{
-		{"token", adcToken(&ComputeCredentials{}), "instance/service-accounts/default/token", "mt-default"},
-		{"scopes", adcToken(&ComputeCredentials{Scopes: []string{"https://a/x", "b"}}), "instance/service-accounts/default/token?scopes=https%3A%2F%2Fa%2Fx%2Cb", "mt-default"},
-		{"a scope with an ampersand", adcToken(&ComputeCredentials{Scopes: []string{"a&x=1#y"}}), "instance/service-accounts/default/token?scopes=a%26x%3D1%23y", "mt-default"}, // G6
-		{"account", adcToken(&ComputeCredentials{Account: saEmail}), "instance/service-accounts/" + url.PathEscape(saEmail) + "/token", "mt-" + saEmail},
-		{"ID token", adcToken((&ComputeCredentials{Scopes: []string{"a"}}).IDTokenSource("https://run.example/a?b=c&d")), "instance/service-accounts/default/identity?format=full&audience=https%3A%2F%2Frun.example%2Fa%3Fb%3Dc%26d", "JWT"},
-		{"ID token for an injected audience", adcToken((&ComputeCredentials{}).IDTokenSource("aud&format=none#x")), "instance/service-accounts/default/identity?format=full&audience=aud%26format%3Dnone%23x", "JWT"}, // G19
-		{"ID token of an account", adcToken((&ComputeCredentials{Account: saEmail}).IDTokenSource("x")), "instance/service-accounts/" + url.PathEscape(saEmail) + "/identity?format=full&audience=x", "JWT"},
+		{"token", tokenText(&ComputeCredentials{}), "instance/service-accounts/default/token", "mt-default"},
+		{"scopes", tokenText(&ComputeCredentials{Scopes: []string{"https://a/x", "b"}}), "instance/service-accounts/default/token?scopes=https%3A%2F%2Fa%2Fx%2Cb", "mt-default"},
+		{"a scope with an ampersand", tokenText(&ComputeCredentials{Scopes: []string{"a&x=1#y"}}), "instance/service-accounts/default/token?scopes=a%26x%3D1%23y", "mt-default"}, // G6
+		{"account", tokenText(&ComputeCredentials{Account: serviceAccountEmail}), "instance/service-accounts/" + url.PathEscape(serviceAccountEmail) + "/token", "mt-" + serviceAccountEmail},
+		{"ID token", tokenText((&ComputeCredentials{Scopes: []string{"a"}}).IDTokenSource("https://run.example/a?b=c&d")), "instance/service-accounts/default/identity?format=full&audience=https%3A%2F%2Frun.example%2Fa%3Fb%3Dc%26d", "JWT"},
+		{"ID token for an injected audience", tokenText((&ComputeCredentials{}).IDTokenSource("aud&format=none#x")), "instance/service-accounts/default/identity?format=full&audience=aud%26format%3Dnone%23x", "JWT"}, // G19
+		{"ID token of an account", tokenText((&ComputeCredentials{Account: serviceAccountEmail}).IDTokenSource("x")), "instance/service-accounts/" + url.PathEscape(serviceAccountEmail) + "/identity?format=full&audience=x", "JWT"},
 		{"project", (&ComputeCredentials{}).ProjectID, "project/project-id", "project-1"},
-		{"e-mail", (&ComputeCredentials{}).Email, "instance/service-accounts/default/email", saEmail},
-		{"no such account", adcToken(&ComputeCredentials{Account: "nobody@example.com"}), "instance/service-accounts/nobody@example.com/token", ""}, // M61
+		{"e-mail", (&ComputeCredentials{}).Email, "instance/service-accounts/default/email", serviceAccountEmail},
+		{"no such account", tokenText(&ComputeCredentials{Account: "nobody@example.com"}), "instance/service-accounts/nobody@example.com/token", ""}, // M61
 		// G6
-		{"account is a path", adcToken(&ComputeCredentials{Account: "default/../../x"}), "", ""},
-		{"account is above", adcToken(&ComputeCredentials{Account: ".."}), "", ""},
-		{"account above, ID token", adcToken((&ComputeCredentials{Account: ".."}).IDTokenSource("x")), "", ""},
+		{"account is a path", tokenText(&ComputeCredentials{Account: "default/../../x"}), "", ""},
+		{"account is above", tokenText(&ComputeCredentials{Account: ".."}), "", ""},
+		{"account above, ID token", tokenText((&ComputeCredentials{Account: ".."}).IDTokenSource("x")), "", ""},
 		{"account is above, e-mail", (&ComputeCredentials{Account: ".."}).Email, "", ""},
-		{"account with a query", adcToken(&ComputeCredentials{Account: "default?x"}), "", ""},
-		{"account is encoded", adcToken(&ComputeCredentials{Account: "default%2f.."}), "", ""},
-		{"account with a line end", adcToken(&ComputeCredentials{Account: "x\r\nY: z"}), "", ""},
+		{"account with a query", tokenText(&ComputeCredentials{Account: "default?x"}), "", ""},
+		{"account is encoded", tokenText(&ComputeCredentials{Account: "default%2f.."}), "", ""},
+		{"account with a line end", tokenText(&ComputeCredentials{Account: "x\r\nY: z"}), "", ""},
 	} {
 		got, err := tt.get(t.Context())
 		if tt.want == "JWT" {
-			if _, claims, err := asVerify(got, &asKey().PublicKey); err != nil || claims["aud"] != "https://run.example" {
+			if _, claims, err := verifiedParts(got, &serverKey().PublicKey); err != nil || claims["aud"] != "https://run.example" {
 				t.Error(tt.name, claims, err)
 			}
 		} else if got != tt.want {
@@ -164,7 +164,7 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
-func adcToken(src TokenSource) func(ctx context.Context) (string, error) {
+func tokenText(src TokenSource) func(ctx context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
 		tok, err := src.Token(ctx)
 		if err != nil {
@@ -176,15 +176,15 @@ func adcToken(src TokenSource) func(ctx context.Context) (string, error) {
 
 // TestMetadataIDToken: whoever asks for an ID token never gets an access token in its place.
 func TestMetadataIDToken(t *testing.T) {
-	s := adcStart(t)
-	if got, err := adcToken((&ComputeCredentials{}).IDTokenSource(""))(t.Context()); err == nil || len(s.uris()) != 0 {
+	s := startMetadata(t)
+	if got, err := tokenText((&ComputeCredentials{}).IDTokenSource(""))(t.Context()); err == nil || len(s.uris()) != 0 {
 		t.Errorf("no audience: %q, %v", got, err)
 	}
-	for _, answer := range []string{"", "x", "a.b.c", `{"access_token":"SENTINEL"}`, "<html>", adcIDToken() + "\nx", strings.Repeat("a", maxJWT) + ".b.c", jwSign(asKey(), "{}", "{}"), "a\r\nX: y." + asB64.EncodeToString([]byte(jwClaims())) + ".c"} { // G19
+	for _, answer := range []string{"", "x", "a.b.c", `{"access_token":"SENTINEL"}`, "<html>", metadataIDToken() + "\nx", strings.Repeat("a", maxJWT) + ".b.c", signJWT(serverKey(), "{}", "{}"), "a\r\nX: y." + rawBase64.EncodeToString([]byte(claimsJSON())) + ".c"} { // G19
 		s.mu.Lock()
 		s.answer = func(w http.ResponseWriter, _ *http.Request) bool { io.WriteString(w, answer); return true }
 		s.mu.Unlock()
-		if got, err := adcToken((&ComputeCredentials{}).IDTokenSource("x"))(t.Context()); err == nil || strings.Contains(err.Error(), "SENTINEL") {
+		if got, err := tokenText((&ComputeCredentials{}).IDTokenSource("x"))(t.Context()); err == nil || strings.Contains(err.Error(), "SENTINEL") {
 			t.Errorf("%.40q: accepted %q, %v", answer, got, err)
 		}
 	}
@@ -192,7 +192,7 @@ func TestMetadataIDToken(t *testing.T) {
 
 // TestMetadataAnswers: an answer that is not marked, is a redirect, or has no sound token in it is an error at once.
 func TestMetadataAnswers(t *testing.T) {
-	s := adcStart(t)
+	s := startMetadata(t)
 	const good = `{"access_token":"SENTINEL-t","expires_in":3599,"token_type":"Bearer"}`
 	for _, tt := range []struct {
 		name, flavor, body, want string
@@ -227,7 +227,7 @@ func TestMetadataAnswers(t *testing.T) {
 			return true
 		}
 		s.mu.Unlock()
-		got, err := adcToken(&ComputeCredentials{})(t.Context())
+		got, err := tokenText(&ComputeCredentials{})(t.Context())
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "SENTINEL") || strings.Contains(err.Error(), evil.URL) {
 			t.Errorf("%s: %q, %v", tt.name, got, err)
 		}
@@ -246,23 +246,23 @@ func TestMetadataAnswers(t *testing.T) {
 	}
 }
 
-// adcMemory answers metadata requests in memory, with the statuses in turn.
-type adcMemory struct {
+// metadataInMemory answers metadata requests in memory, with the statuses in turn.
+type metadataInMemory struct {
 	statuses []int
 	times    []time.Time
 	header   http.Header
 }
 
-func (m *adcMemory) RoundTrip(r *http.Request) (*http.Response, error) {
+func (m *metadataInMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 	m.times = append(m.times, time.Now())
 	status := m.statuses[min(len(m.times), len(m.statuses))-1]
 	if status == 0 {
 		<-r.Context().Done()
 		return nil, r.Context().Err()
 	}
-	header := http.Header{"Metadata-Flavor": {"Google"}}
-	maps.Copy(header, m.header)
-	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(`{"access_token":"t"}`)), Request: r}, nil
+	resp := response(status, `{"access_token":"t"}`, "Metadata-Flavor", "Google")
+	maps.Copy(resp.Header, m.header)
+	return resp, nil
 }
 
 // TestMetadataRetries: a server that is still booting is asked again, within the caller's time; each attempt has 3 s. // M62 UP37
@@ -287,7 +287,7 @@ func TestMetadataRetries(t *testing.T) {
 		{"black hole and a deadline", []int{0}, nil, time.Second, false, 1, time.Second, time.Second}, // G7
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			m := &adcMemory{statuses: tt.statuses, header: tt.header}
+			m := &metadataInMemory{statuses: tt.statuses, header: tt.header}
 			r := &request{op: "asking", url: "http://metadata.example/token", client: &http.Client{Transport: m}, metadata: true}
 			ctx, cancel := context.WithTimeout(t.Context(), tt.timeout)
 			defer cancel()
@@ -302,13 +302,13 @@ func TestMetadataRetries(t *testing.T) {
 
 // TestMetadataHost: GCE_METADATA_HOST names a host and nothing else. // G5
 func TestMetadataHost(t *testing.T) {
-	s := adcStart(t)
+	s := startMetadata(t)
 	addr := s.Listener.Addr().String()
 	for _, host := range []string{"evil.example/x?", "a@b", "http://" + addr, "//" + addr, addr + "/", addr + "/x", addr + "?x", addr + "#x", "a@" + addr, " " + addr, addr + " ",
 		addr + "\r\nX: y", ":80", "a:b", "[::1", "%31%32%37.0.0.1", "a\\b", "é.example", "a_b"} {
 		t.Setenv("GCE_METADATA_HOST", host)
 		_, err := (&ComputeCredentials{}).ProjectID(t.Context())
-		if _, err2 := adcToken(&ComputeCredentials{})(t.Context()); err == nil || err2 == nil || !strings.Contains(err.Error(), "GCE_METADATA_HOST") || strings.ContainsAny(err.Error(), "\r\n") {
+		if _, err2 := tokenText(&ComputeCredentials{})(t.Context()); err == nil || err2 == nil || !strings.Contains(err.Error(), "GCE_METADATA_HOST") || strings.ContainsAny(err.Error(), "\r\n") {
 			t.Errorf("%q: %v, %v", host, err, err2)
 		}
 		if src, _, err := DefaultCredentials(t.Context()); err == nil || src != nil {
@@ -328,7 +328,7 @@ func TestMetadataHost(t *testing.T) {
 // TestMetadataAddress: without GCE_METADATA_HOST the address is a literal, which no DNS server can forge. Nothing is sent: the
 // caller's context ends when a connection is about to be made. // G8
 func TestMetadataAddress(t *testing.T) {
-	adcStart(t)
+	startMetadata(t)
 	t.Setenv("GCE_METADATA_HOST", "")
 	ctx, cancel := context.WithCancel(t.Context())
 	var asked []string
@@ -360,7 +360,7 @@ func TestMetadataProxy(t *testing.T) {
 	if runtime.GOOS == "windows" || runtime.GOOS == "js" {
 		t.Skip("0.0.0.0 can't be dialed, or no process can be started")
 	}
-	s := adcStart(t)
+	s := startMetadata(t)
 	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Error("the proxy was asked for", r.URL) }))
 	defer proxy.Close()
 	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
@@ -382,7 +382,7 @@ func TestMetadataProxy(t *testing.T) {
 
 // TestDefaultContext: looking for credentials ends with the context, and what was passing is forgotten. // G7 XO34 CA22 UP37
 func TestDefaultContext(t *testing.T) {
-	s := adcStart(t)
+	s := startMetadata(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
 	if err != nil {
 		t.Fatal(err)
@@ -433,13 +433,13 @@ func TestDefaultContext(t *testing.T) {
 
 // TestNilContext: a nil context is an error, not a panic, and not in somebody else's goroutine. // CA18
 func TestNilContext(t *testing.T) {
-	adcStart(t)
+	startMetadata(t)
 	var none context.Context
-	_, sa := saServer(t, "a")
+	_, sa := serviceAccountServer(t, "a")
 	for name, call := range map[string]func() error{
 		"DefaultCredentials": func() error { _, _, err := DefaultCredentials(none); return err },
 		"Verify": func() error {
-			_, err := jwVerifier(jwServe(jwJWK("k1", &asKey().PublicKey))).Verify(none, jwGood(), "")
+			_, err := verifierWith(serveKeys(jwkJSON("k1", &serverKey().PublicKey))).Verify(none, goodJWT(), "")
 			return err
 		},
 		"ProjectID":          func() error { _, err := new(ComputeCredentials).ProjectID(none); return err },
@@ -463,7 +463,7 @@ func TestNilContext(t *testing.T) {
 // TestDefaultFiles: the file that is named decides. It is used, or an error says why it can't be, and nothing else is tried:
 // no metadata server, no program. // G14 G9 G11
 func TestDefaultFiles(t *testing.T) {
-	s := adcStart(t)
+	s := startMetadata(t)
 	trap := t.TempDir() // XO36 UP38 PY15: every program is a trap
 	for _, name := range []string{"gcloud", "gcloud.cmd", "evil", "sh"} {
 		if err := os.WriteFile(filepath.Join(trap, name), []byte("#!/bin/sh\n: > "+filepath.Join(trap, "sprung")+"\n"), 0o700); err != nil {
@@ -485,7 +485,7 @@ func TestDefaultFiles(t *testing.T) {
 		members any
 		want    string
 	}{
-		{"service account", saFile(nil), ""},
+		{"service account", serviceAccountFile(nil), ""},
 		{"authorized user", user, ""},
 		{"impersonated", impersonated, ""},
 		{"external account with a program", executable, `"external_account"`}, // G11 XO36
@@ -513,14 +513,14 @@ func TestDefaultFiles(t *testing.T) {
 		{"a list", []byte("[]"), "object"},
 		{"too large", append([]byte(`{"type":"authorized_user"}`), make([]byte, 1<<20)...), "1 MiB"}, // G14
 	} {
-		adcFile(t, tt.members)
+		setCredentialsFile(t, tt.members)
 		src, _, err := DefaultCredentials(t.Context(), "a")
 		if (err == nil) != (tt.want == "") || (src == nil) != (err != nil) || err != nil && (!strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "oauth2: ") || strings.ContainsAny(err.Error(), "\r\n\x1b") || strings.Contains(err.Error(), "SENTINEL")) {
 			t.Errorf("%s: %T, %v, want %q", tt.name, src, err, tt.want)
 		}
 	}
 	dir := t.TempDir() // G14
-	places := map[string]string{"missing": filepath.Join(dir, "missing.json"), "a folder": dir, "below a file": filepath.Join(adcFile(t, user), "x"), "a name too long": strings.Repeat("x", 5000)}
+	places := map[string]string{"missing": filepath.Join(dir, "missing.json"), "a folder": dir, "below a file": filepath.Join(setCredentialsFile(t, user), "x"), "a name too long": strings.Repeat("x", 5000)}
 	if mkfifo != "" {
 		places["a pipe"] = filepath.Join(dir, "pipe")
 		if err := exec.CommandContext(t.Context(), mkfifo, places["a pipe"]).Run(); err != nil {
@@ -547,13 +547,13 @@ func TestDefaultFiles(t *testing.T) {
 // TestDefaultOrder: first the variable, then gcloud's file, then the metadata server, and nothing relative to where the
 // program happens to be. // G15
 func TestDefaultOrder(t *testing.T) {
-	s := adcStart(t)
+	s := startMetadata(t)
 	const leaf = "application_default_credentials.json"
 	write := func(dir, email string) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, leaf), saFile(map[string]any{"client_email": email, "project_id": "of-" + email}), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, leaf), serviceAccountFile(map[string]any{"client_email": email, "project_id": "of-" + email}), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -597,7 +597,7 @@ func TestDefaultOrder(t *testing.T) {
 	if got := who(); got != "config project-env" {
 		t.Error("GOOGLE_CLOUD_PROJECT:", got)
 	}
-	adcFile(t, saFile(map[string]any{"client_email": "named", "project_id": nil}))
+	setCredentialsFile(t, serviceAccountFile(map[string]any{"client_email": "named", "project_id": nil}))
 	if got := who(); got != "named project-env" {
 		t.Error("GOOGLE_APPLICATION_CREDENTIALS:", got)
 	}
@@ -633,11 +633,11 @@ func TestDefaultOrder(t *testing.T) {
 // TestDefaultUser: gcloud's own sign-in. Scopes are asked for, the token endpoint is the file's, the quota project goes on API calls.
 // XO33 PY8 CA14 G13
 func TestDefaultUser(t *testing.T) {
-	adcStart(t)
+	startMetadata(t)
 	s := NewTestServer(t)
 	members := map[string]any{"type": "authorized_user", "client_id": s.ClientID, "client_secret": s.ClientSecret, "token_uri": s.URL + "/token",
 		"refresh_token": s.IssueRefreshToken("a", "b"), "quota_project_id": "project-file", "scopes": "", "expiry": "2001-01-01T00:00:00.5+00:00", "token": "old"}
-	adcFile(t, members)
+	setCredentialsFile(t, members)
 	for _, tt := range []struct{ env, own, want string }{{"", "", "project-file"}, {"project-env", "", "project-env"}, {"", "project-own", "project-own"}} {
 		t.Setenv("GOOGLE_CLOUD_QUOTA_PROJECT", tt.env)
 		src, project, err := DefaultCredentials(t.Context(), "b")
@@ -648,7 +648,7 @@ func TestDefaultUser(t *testing.T) {
 		if tt.own != "" {
 			own = http.Header{"X-Goog-User-Project": {tt.own}}
 		}
-		adcCall(t, src, s, own)
+		callAPI(t, src, s, own)
 		requests := s.Requests()
 		if r := requests[len(requests)-1]; strings.Join(r.Header["X-Goog-User-Project"], " ") != tt.want { // CA14
 			t.Errorf("%+v: %q", tt, r.Header["X-Goog-User-Project"])
@@ -664,7 +664,7 @@ func TestDefaultUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	adcCall(t, src, s, nil)
+	callAPI(t, src, s, nil)
 	if requests := s.Requests(); requests[len(requests)-2].Form.Has("scope") { // PY8: scopes "" is none
 		t.Error(requests[len(requests)-2].Form)
 	}
@@ -676,8 +676,8 @@ func TestDefaultUser(t *testing.T) {
 	}
 }
 
-// adcCall calls an API with src.
-func adcCall(t *testing.T, src TokenSource, s *TestServer, header http.Header) {
+// callAPI calls an API with src.
+func callAPI(t *testing.T, src TokenSource, s *TestServer, header http.Header) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/userinfo", nil)
 	if err != nil {
@@ -698,7 +698,7 @@ func adcCall(t *testing.T, src TokenSource, s *TestServer, header http.Header) {
 
 // TestDefaultQuota: the quota project of a service account and of a machine. // CA14
 func TestDefaultQuota(t *testing.T) {
-	adcStart(t)
+	startMetadata(t)
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, r.Header.Get("X-Goog-User-Project")+" "+strings.ToLower(fmt.Sprint(strings.HasPrefix(r.Header.Get("Authorization"), "Bearer "))))
 	}))
@@ -712,7 +712,7 @@ func TestDefaultQuota(t *testing.T) {
 		body, _ := io.ReadAll(resp.Body)
 		return string(body)
 	}
-	sa, err := ParseServiceAccount(saFile(map[string]any{"quota_project_id": "project-sa"}))
+	sa, err := ParseServiceAccount(serviceAccountFile(map[string]any{"quota_project_id": "project-sa"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -729,7 +729,7 @@ func TestDefaultQuota(t *testing.T) {
 	if got := call(src); got != "project-env true" {
 		t.Error(got)
 	}
-	adcFile(t, saFile(map[string]any{"quota_project_id": "project-sa"}))
+	setCredentialsFile(t, serviceAccountFile(map[string]any{"quota_project_id": "project-sa"}))
 	src, _, err = DefaultCredentials(t.Context(), "a")
 	if sa, ok := src.(*ServiceAccountCredentials); !ok || err != nil || sa.QuotaProject != "project-env" {
 		t.Error(src, err)
@@ -738,12 +738,12 @@ func TestDefaultQuota(t *testing.T) {
 
 // TestDefaultImpersonation: what "gcloud auth application-default login --impersonate-service-account" writes. // PY9
 func TestDefaultImpersonation(t *testing.T) {
-	adcStart(t)
+	startMetadata(t)
 	s := NewTestServer(t)
-	s.AssertionKey = &asKey().PublicKey
+	s.AssertionKey = &serverKey().PublicKey
 	type m = map[string]any
 	user := m{"type": "authorized_user", "client_id": s.ClientID, "client_secret": s.ClientSecret, "token_uri": s.URL + "/token", "refresh_token": s.IssueRefreshToken("https://www.googleapis.com/auth/cloud-platform")}
-	account := json.RawMessage(saFile(m{"token_uri": s.URL + "/token"}))
+	account := json.RawMessage(serviceAccountFile(m{"token_uri": s.URL + "/token"}))
 	inTwoHours := time.Now().Add(2 * time.Hour).Truncate(time.Microsecond)
 	const cloud = "https://www.googleapis.com/auth/cloud-platform"
 	for _, tt := range []struct {
@@ -779,14 +779,14 @@ func TestDefaultImpersonation(t *testing.T) {
 				if r.Method != "POST" || r.Header.Get("Content-Type") != "application/json" || r.URL.RawQuery != "" {
 					t.Error(r.Method, r.Header, r.URL)
 				}
-				asJSON(w, tt.status, tt.answer)
+				writeJSON(w, tt.status, tt.answer)
 			}))
 			defer iam.Close()
 			members := m{"type": "impersonated_service_account", "source_credentials": tt.source, "service_account_impersonation_url": iam.URL + "/v1/projects/-/serviceAccounts/x@y:generateAccessToken"}
 			if tt.delegates != nil {
 				members["delegates"] = tt.delegates
 			}
-			adcFile(t, members)
+			setCredentialsFile(t, members)
 			src, _, err := DefaultCredentials(t.Context(), tt.scopes...)
 			if err != nil {
 				t.Fatal(err)
@@ -844,7 +844,7 @@ func TestDefaultClientFile(t *testing.T) {
 
 // FuzzMetadata: whatever answers, the result is a token that can be put on a request, or an error.
 func FuzzMetadata(f *testing.F) {
-	for _, body := range []string{`{"access_token":"t","expires_in":3599,"token_type":"Bearer"}`, `{"access_token":"t","expires_in":"1e400"}`, "", "<html>", `{"error":{"status":"X"}}`, adcIDToken()} {
+	for _, body := range []string{`{"access_token":"t","expires_in":3599,"token_type":"Bearer"}`, `{"access_token":"t","expires_in":"1e400"}`, "", "<html>", `{"error":{"status":"X"}}`, metadataIDToken()} {
 		f.Add(200, "Google", body)
 	}
 	f.Add(302, "Google", "")
@@ -853,8 +853,8 @@ func FuzzMetadata(f *testing.F) {
 		if status < 200 || status > 599 || slices.Contains([]int{408, 429, 500, 502, 503, 504}, status) || strings.Contains(body, "server_error") || strings.Contains(body, "temporarily_unavailable") || strings.Contains(body, "internal_failure") {
 			return // these are asked again, in real time
 		}
-		r := &request{op: "asking", url: "http://metadata.example/token", metadata: true, client: &http.Client{Transport: adcFunc(func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: status, Header: http.Header{"Metadata-Flavor": {flavor}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+		r := &request{op: "asking", url: "http://metadata.example/token", metadata: true, client: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
+			return response(status, body, "Metadata-Flavor", flavor), nil
 		})}}
 		ans := r.do(t.Context())
 		if err := ans.err; err != nil {
@@ -873,7 +873,3 @@ func FuzzMetadata(f *testing.F) {
 		}
 	})
 }
-
-type adcFunc func(r *http.Request) (*http.Response, error)
-
-func (f adcFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

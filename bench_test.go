@@ -21,14 +21,9 @@ func (b *benchAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, Body: io.NopCloser(body), Request: r}, nil
 }
 
-func benchClient() *ClientSecrets {
-	return &ClientSecrets{ClientID: "1-made-up.apps.googleusercontent.com", ClientSecret: NewSecret("made-up-secret"), AuthMethod: "client_secret_post",
-		AuthURI: "https://as.example/authorize", TokenURI: "https://as.example/token", HTTPClient: &http.Client{Transport: &benchAnswer{}}}
-}
-
 func benchCredentials(tb testing.TB) *Credentials {
 	tb.Helper()
-	creds := NewCredentials(benchClient(), NewSecret("1//made-up"))
+	creds := NewCredentials(clientOver(&benchAnswer{}), NewSecret("1//made-up"))
 	if _, err := creds.Token(context.Background()); err != nil {
 		tb.Fatal(err)
 	}
@@ -40,12 +35,12 @@ func benchRequest() (*http.Request, http.RoundTripper) {
 	req, _ := http.NewRequest("GET", "https://api.example/v1/things", nil)
 	req.Header = http.Header{"User-Agent": {"bench/1"}, "Accept": {"application/json"}, "X-Goog-Api-Client": {"gl-go/1"}}
 	resp := &http.Response{StatusCode: 200, Body: http.NoBody}
-	return req, trSame{resp}
+	return req, sameAnswer{resp}
 }
 
-type trSame struct{ resp *http.Response }
+type sameAnswer struct{ resp *http.Response }
 
-func (s trSame) RoundTrip(*http.Request) (*http.Response, error) { return s.resp, nil }
+func (s sameAnswer) RoundTrip(*http.Request) (*http.Response, error) { return s.resp, nil }
 
 // A token from the cache costs nothing, and a header with it at most three allocations: the request's copy and its header.
 func TestAllocations(t *testing.T) {
@@ -53,7 +48,7 @@ func TestAllocations(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() { creds.Token(ctx) }); n != 0 {
 		t.Errorf("a cached token: %v allocations", n)
 	}
-	cached := CachedTokenSource(trToken)
+	cached := CachedTokenSource(fixedSource)
 	cached.Token(ctx)
 	if n := testing.AllocsPerRun(1000, func() { cached.Token(ctx) }); n != 0 {
 		t.Errorf("a cached token of CachedTokenSource: %v allocations", n)
@@ -111,7 +106,7 @@ func BenchmarkRefresh(b *testing.B) {
 }
 
 func BenchmarkExchange(b *testing.B) {
-	client, ctx := benchClient(), b.Context()
+	client, ctx := clientOver(&benchAnswer{}), b.Context()
 	b.ReportAllocs()
 	for b.Loop() {
 		flow := NewFlow(client, "https://www.googleapis.com/auth/drive.readonly")
@@ -130,12 +125,12 @@ func benchHerd(b *testing.B, callers, status int) {
 	var requests int
 	for b.Loop() {
 		b.StopTimer()
-		client, fetch := benchClient(), &benchAnswer{}
-		client.HTTPClient.Transport = trTrip(func(r *http.Request) (*http.Response, error) {
+		client, fetch := clientOver(&benchAnswer{}), &benchAnswer{}
+		client.HTTPClient.Transport = roundTripFunc(func(r *http.Request) (*http.Response, error) {
 			requests++
 			<-time.After(5 * time.Millisecond)
 			if status != 200 {
-				return trAnswer(status), nil
+				return response(status, "the answer"), nil
 			}
 			return fetch.RoundTrip(r)
 		})

@@ -7,8 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"go/ast"
-	"go/parser"
-	"go/token"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,7 +15,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,7 +28,7 @@ func TestMain(m *testing.M) {
 	if fuzzing := flag.Lookup("test.fuzz"); code == 0 && (fuzzing == nil || fuzzing.Value.String() == "") {
 		http.DefaultClient.CloseIdleConnections()
 		defaultClient.CloseIdleConnections()
-		if left := cacheGoroutines(); left != "" {
+		if left := leftGoroutines(); left != "" {
 			fmt.Fprintf(os.Stderr, "goroutines are left:\n\n%s\n", left)
 			code = 1
 		}
@@ -39,8 +36,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// cacheGoroutines returns the stacks of all goroutines but its own, once they had a moment to end.
-func cacheGoroutines() string {
+// leftGoroutines returns the stacks of all goroutines but its own, once they had a moment to end.
+func leftGoroutines() string {
 	var left []string
 	deadline, tick := time.After(5*time.Second), time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -57,70 +54,6 @@ func cacheGoroutines() string {
 			return strings.Join(left, "\n\n")
 		}
 	}
-}
-
-// cacheSource is a token source as a program writes one, which caches nothing. next gets the number of the call, from 1.
-type cacheSource struct {
-	calls atomic.Int64
-	next  func(ctx context.Context, n int64) (*Token, error)
-}
-
-func (s *cacheSource) Token(ctx context.Context) (*Token, error) { return s.next(ctx, s.calls.Add(1)) }
-
-// cacheLiving is a source whose tokens, "1", "2" and so on, live for life; 0: for an unknown time.
-func cacheLiving(life time.Duration) *cacheSource {
-	return &cacheSource{next: func(_ context.Context, n int64) (*Token, error) { return cacheToken(n, life), nil }}
-}
-
-func cacheToken(n int64, life time.Duration) *Token {
-	t := &Token{AccessToken: NewSecret(fmt.Sprint(n))}
-	if life != 0 {
-		t.Expiry = time.Now().Add(life)
-	}
-	return t
-}
-
-// cacheClient is the client of a memory server.
-func cacheClient(s *TestServer) *ClientSecrets {
-	return &ClientSecrets{ClientID: s.ClientID, ClientSecret: NewSecret(s.ClientSecret), AuthMethod: s.AuthMethod,
-		AuthURI: s.URL + "/authorize", TokenURI: s.URL + "/token", HTTPClient: &http.Client{Transport: s.Transport()}}
-}
-
-// cacheCredentials are those of a person who was granted scopes.
-func cacheCredentials(s *TestServer, scopes ...string) *Credentials {
-	return NewCredentials(cacheClient(s), NewSecret(s.IssueRefreshToken(scopes...)))
-}
-
-// cacheGet returns the text of the token that src has, or of its error.
-func cacheGet(ctx context.Context, src TokenSource) string {
-	t, err := src.Token(ctx)
-	if err != nil {
-		return err.Error()
-	}
-	return t.AccessToken.Reveal()
-}
-
-// cacheAll asks src n times at once and returns what each caller was told, without repetitions.
-func cacheAll(ctx context.Context, n int, src TokenSource) []string {
-	got := make([]string, n)
-	var wg sync.WaitGroup
-	for i := range got {
-		wg.Go(func() { got[i] = cacheGet(ctx, src) })
-	}
-	wg.Wait()
-	slices.Sort(got)
-	return slices.Compact(got)
-}
-
-// cacheTick asks src every 10 ms for d and returns how often it failed.
-func cacheTick(t *testing.T, src TokenSource, d time.Duration) (failed int) {
-	t.Helper()
-	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if _, err := src.Token(t.Context()); err != nil {
-			failed++
-		}
-	}
-	return failed
 }
 
 // Fresh, stale and expired, to the nanosecond: what a caller gets at a time, how often the source was asked by then, and
@@ -155,13 +88,13 @@ func TestCacheWindows(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				src := cacheLiving(tt.life)
+				src := numberedTokens(tt.life)
 				cached := CachedTokenSource(src)
-				cacheGet(t.Context(), cached)
+				tokenOrError(t.Context(), cached)
 				time.Sleep(tt.at)
 				began, slow := time.Now(), src.next
 				src.next = func(ctx context.Context, n int64) (*Token, error) { time.Sleep(time.Second); return slow(ctx, n) }
-				got := cacheGet(t.Context(), cached)
+				got := tokenOrError(t.Context(), cached)
 				if waited := time.Since(began); got != tt.want || (waited > 0) != (tt.want == "2") {
 					t.Errorf("got %s after %v, want %s", got, waited, tt.want)
 				}
@@ -180,8 +113,8 @@ func TestCacheWindows(t *testing.T) {
 func TestClientTokenSourceCaches(t *testing.T) {
 	t.Parallel()
 	s := NewMemoryServer()
-	src := cacheClient(s).TokenSource("a")
-	if got := cacheAll(t.Context(), 10, src); len(got) != 1 || !strings.HasPrefix(got[0], "at-") || s.TokenRequests("client_credentials") != 1 {
+	src := clientOf(s).TokenSource("a")
+	if got := askAtOnce(t.Context(), 10, src); len(got) != 1 || !strings.HasPrefix(got[0], "at-") || s.TokenRequests("client_credentials") != 1 {
 		t.Errorf("%q, %d requests", got, s.TokenRequests(""))
 	}
 	if CachedTokenSource(src) != src {
@@ -197,14 +130,14 @@ func TestCacheShortLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewMemoryServer()
 		s.Rotate, s.ExpiresIn = true, 5*time.Second
-		creds := cacheCredentials(s)
+		creds := credentialsOf(s)
 		for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-			cacheGet(t.Context(), creds)
+			tokenOrError(t.Context(), creds)
 		}
 		if n := s.TokenRequests(""); n != 1 {
 			t.Errorf("%d requests in the first second, want 1", n)
 		}
-		if failed := cacheTick(t, creds, time.Minute); failed > 0 || s.TokenRequests("") > 26 || s.Reuses() > 0 {
+		if failed := keepAsking(t, creds, 10*time.Millisecond, time.Minute); failed > 0 || s.TokenRequests("") > 26 || s.Reuses() > 0 {
 			t.Errorf("%d failures, %d requests in a minute, %d reuses", failed, s.TokenRequests(""), s.Reuses())
 		}
 	})
@@ -236,9 +169,9 @@ func TestCacheSingleFlight(t *testing.T) {
 				s := NewMemoryServer()
 				s.Rotate = true
 				s.Hook = func(http.ResponseWriter, *http.Request) bool { time.Sleep(time.Second); return false }
-				creds := cacheCredentials(s)
+				creds := credentialsOf(s)
 				if tt.age > 0 {
-					cacheGet(t.Context(), creds)
+					tokenOrError(t.Context(), creds)
 					time.Sleep(tt.age - time.Since(s.Requests()[0].Time))
 				}
 				var wg sync.WaitGroup
@@ -249,14 +182,14 @@ func TestCacheSingleFlight(t *testing.T) {
 						}
 					})
 				}
-				got := cacheAll(t.Context(), 1000, creds)
+				got := askAtOnce(t.Context(), 1000, creds)
 				wg.Wait()
 				time.Sleep(time.Minute)
 				if len(got) > tt.tokens || !strings.HasPrefix(got[0], "at-") || s.TokenRequests("") != tt.requests {
 					t.Errorf("%d requests, want %d; callers were told %q", s.TokenRequests(""), tt.requests, got)
 				}
 				time.Sleep(time.Hour)
-				if got := cacheGet(t.Context(), creds); !strings.HasPrefix(got, "at-") || s.Reuses() > 0 {
+				if got := tokenOrError(t.Context(), creds); !strings.HasPrefix(got, "at-") || s.Reuses() > 0 {
 					t.Errorf("later: %s; %d reuses", got, s.Reuses())
 				}
 			})
@@ -285,14 +218,14 @@ func TestCacheFailureShared(t *testing.T) {
 				s := NewMemoryServer()
 				s.Hook = func(w http.ResponseWriter, _ *http.Request) bool {
 					time.Sleep(100 * time.Millisecond)
-					asJSON(w, tt.status, asAnswer{"error": tt.code})
+					writeJSON(w, tt.status, answerMembers{"error": tt.code})
 					return true
 				}
-				creds := cacheCredentials(s)
-				if got := cacheAll(t.Context(), 100, creds); len(got) != 1 || !strings.Contains(got[0], tt.code) || s.TokenRequests("") != tt.first {
+				creds := credentialsOf(s)
+				if got := askAtOnce(t.Context(), 100, creds); len(got) != 1 || !strings.Contains(got[0], tt.code) || s.TokenRequests("") != tt.first {
 					t.Errorf("%d requests, want %d; callers were told %q", s.TokenRequests(""), tt.first, got)
 				}
-				if failed := cacheTick(t, creds, time.Second); failed != 100 || s.TokenRequests("") != tt.second {
+				if failed := keepAsking(t, creds, 10*time.Millisecond, time.Second); failed != 100 || s.TokenRequests("") != tt.second {
 					t.Errorf("%d failures, want 100; %d requests, want %d", failed, s.TokenRequests(""), tt.second)
 				}
 			})
@@ -324,10 +257,10 @@ func TestCacheBackoff(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var asked []time.Time
-				cached := CachedTokenSource(&cacheSource{next: func(_ context.Context, n int64) (*Token, error) {
+				cached := CachedTokenSource(&countingSource{next: func(_ context.Context, n int64) (*Token, error) {
 					asked = append(asked, time.Now())
 					if slices.Contains(tt.ok, n) {
-						return cacheToken(n, tt.life), nil
+						return numberedToken(n, tt.life), nil
 					}
 					return nil, tt.err
 				}})
@@ -372,10 +305,10 @@ func TestCacheTerminal(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := NewMemoryServer()
 				s.Hook = func(w http.ResponseWriter, _ *http.Request) bool {
-					asJSON(w, 400, asAnswer{"error": tt.code})
+					writeJSON(w, 400, answerMembers{"error": tt.code})
 					return true
 				}
-				creds := NewCredentials(cacheClient(s), NewSecret(tt.refresh))
+				creds := NewCredentials(clientOf(s), NewSecret(tt.refresh))
 				_, err := creds.Token(t.Context())
 				var e *Error
 				if !errors.As(err, &e) || e.Code != tt.code || errors.Is(err, ErrLoginRequired) != tt.login || s.TokenRequests("") != tt.want {
@@ -383,7 +316,7 @@ func TestCacheTerminal(t *testing.T) {
 				}
 				for range 3 {
 					time.Sleep(24 * time.Hour)
-					cacheAll(t.Context(), 100, creds)
+					askAtOnce(t.Context(), 100, creds)
 					_, err := creds.Refresh(t.Context())
 					if _, err2 := creds.Token(t.Context()); errors.Is(err, ErrLoginRequired) != tt.login || errors.Is(err2, ErrLoginRequired) != tt.login {
 						t.Errorf("later: %v, %v", err, err2)
@@ -438,7 +371,7 @@ func TestCacheCallersLeave(t *testing.T) {
 				s := NewMemoryServer()
 				s.Rotate = true
 				s.Answer = func(string, map[string]any) { time.Sleep(time.Second) } // after the rotation
-				creds := cacheCredentials(s)
+				creds := credentialsOf(s)
 				began := time.Now()
 				leave := func() {
 					ctx, cancel := tt.leave(t.Context())
@@ -458,7 +391,7 @@ func TestCacheCallersLeave(t *testing.T) {
 					synctest.Wait()
 				}
 				stay := func() {
-					if got := cacheGet(t.Context(), creds); !strings.HasPrefix(got, "at-") {
+					if got := tokenOrError(t.Context(), creds); !strings.HasPrefix(got, "at-") {
 						t.Errorf("one who stayed got %s", got)
 					}
 				}
@@ -492,11 +425,9 @@ func TestCacheCallersLeave(t *testing.T) {
 // XO2
 func TestCacheKeepsNoContext(t *testing.T) {
 	t.Parallel()
+	files := sourceOfPackage(t).files
 	for _, name := range []string{"oauth2.go", "credentials.go", "secrets.go", "flow.go"} {
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		file := files[name]
 		ast.Inspect(file, func(n ast.Node) bool {
 			if st, ok := n.(*ast.StructType); ok {
 				for _, f := range st.Fields.List {
@@ -525,7 +456,7 @@ func TestCacheStuckRefresh(t *testing.T) {
 			}
 			return stuck
 		}
-		creds := cacheCredentials(s)
+		creds := credentialsOf(s)
 		began := time.Now()
 		_, err := creds.Token(context.Background())
 		if waited := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || waited < 90*time.Second || waited > 92*time.Second {
@@ -538,7 +469,7 @@ func TestCacheStuckRefresh(t *testing.T) {
 		}
 		stuck = false
 		time.Sleep(time.Second)
-		if got := cacheGet(t.Context(), creds); !strings.HasPrefix(got, "at-") {
+		if got := tokenOrError(t.Context(), creds); !strings.HasPrefix(got, "at-") {
 			t.Errorf("later: %s", got)
 		}
 	})
@@ -550,13 +481,13 @@ func TestCacheStuckRefresh(t *testing.T) {
 // C10 C11 C12
 func TestCacheClock(t *testing.T) {
 	t.Parallel()
-	tok, err := cacheCredentials(NewMemoryServer()).Token(t.Context()) // with the real clock, which has a monotonic one too
+	tok, err := credentialsOf(NewMemoryServer()).Token(t.Context()) // with the real clock, which has a monotonic one too
 	if err != nil || strings.Contains(tok.Expiry.String(), "m=") || time.Until(tok.Expiry).Round(time.Minute) != time.Hour {
 		t.Fatal("the expiry is not wall time in an hour", tok, err)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := NewMemoryServer()
-		creds := cacheCredentials(s)
+		creds := credentialsOf(s)
 		first, err := creds.Token(t.Context())
 		if err != nil || !first.Expiry.Equal(time.Now().Add(time.Hour)) {
 			t.Fatal("the expiry is not in an hour", first, err)
@@ -570,16 +501,16 @@ func TestCacheClock(t *testing.T) {
 		back := *second
 		back.Expiry, back.freshUntil = back.Expiry.AddDate(1, 0, 0), back.freshUntil+int64(365*24*time.Hour)
 		creds.cache.current.Store(&back)
-		if failed := cacheTick(t, creds, 10*time.Second); failed > 0 || s.TokenRequests("") != 2 {
+		if failed := keepAsking(t, creds, 10*time.Millisecond, 10*time.Second); failed > 0 || s.TokenRequests("") != 2 {
 			t.Errorf("back: %d failures, %d requests", failed, s.TokenRequests("")-2)
 		}
 
-		src := cacheLiving(-time.Minute)
+		src := numberedTokens(-time.Minute)
 		cached := CachedTokenSource(src)
-		if got := cacheGet(t.Context(), cached); !strings.Contains(got, "clock") {
+		if got := tokenOrError(t.Context(), cached); !strings.Contains(got, "clock") {
 			t.Error("a token that has expired when it comes: ", got)
 		}
-		if failed := cacheTick(t, cached, 10*time.Second); failed != 1000 || src.calls.Load() > 4 {
+		if failed := keepAsking(t, cached, 10*time.Millisecond, 10*time.Second); failed != 1000 || src.calls.Load() > 4 {
 			t.Errorf("%d failures, %d calls in 10 s", failed, src.calls.Load())
 		}
 	})
@@ -594,16 +525,16 @@ func TestCacheOddExpiries(t *testing.T) {
 		for year := -300; year < 2000; year += 3 {
 			c := new(tokenCache)
 			c.keep(&Token{AccessToken: NewSecret("old"), Expiry: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)})
-			if got, err := c.token(t.Context(), cacheFetcher{}); err == nil {
+			if got, err := c.token(t.Context(), failingFetcher{}); err == nil {
 				t.Fatalf("a token that expired in the year %d: %v", year, got.Expiry)
 			}
 		}
 	})
 }
 
-type cacheFetcher struct{}
+type failingFetcher struct{}
 
-func (cacheFetcher) fetch(context.Context, *Token) (*Token, error) { return nil, errors.New("down") }
+func (failingFetcher) fetch(context.Context, *Token) (*Token, error) { return nil, errors.New("down") }
 
 // Where the refresh of a stale token brings one that is no good, the good one goes on being served.
 //
@@ -624,14 +555,14 @@ func TestCacheKeepsTheBetterToken(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				src := &cacheSource{next: func(_ context.Context, n int64) (*Token, error) {
+				src := &countingSource{next: func(_ context.Context, n int64) (*Token, error) {
 					if n == 1 {
-						return cacheToken(1, 100*time.Second), nil
+						return numberedToken(1, 100*time.Second), nil
 					}
 					return tt.next, tt.err
 				}}
 				cached := CachedTokenSource(src)
-				if failed := cacheTick(t, cached, 100*time.Second); failed > 0 || src.calls.Load() < 2 {
+				if failed := keepAsking(t, cached, 10*time.Millisecond, 100*time.Second); failed > 0 || src.calls.Load() < 2 {
 					t.Errorf("%d failures, %d calls", failed, src.calls.Load())
 				}
 				if _, err := cached.Token(t.Context()); err == nil {
@@ -653,35 +584,35 @@ func TestCacheBadSources(t *testing.T) {
 		want string
 	}{
 		{"none", nil, "no token source"},
-		{"nil token", cacheReturns(nil), "no usable"},
-		{"empty token", cacheReturns(&Token{}), "no usable"},
-		{"line break", cacheReturns(&Token{AccessToken: NewSecret("a\r\nX: y")}), "no usable"},
-		{"too long", cacheReturns(&Token{AccessToken: NewSecret(strings.Repeat("a", maxToken+1))}), "no usable"},
-		{"another type", cacheReturns(&Token{AccessToken: NewSecret("a"), Type: "mac"}), "no usable"},
-		{"expired", cacheReturns(&Token{AccessToken: NewSecret("a"), Expiry: time.Unix(1, 0)}), "clock"},
-		{"Goexit", &cacheSource{next: func(context.Context, int64) (*Token, error) { runtime.Goexit(); return nil, nil }}, "did not return"},
+		{"nil token", sourceOf(nil), "no usable"},
+		{"empty token", sourceOf(&Token{}), "no usable"},
+		{"line break", sourceOf(&Token{AccessToken: NewSecret("a\r\nX: y")}), "no usable"},
+		{"too long", sourceOf(&Token{AccessToken: NewSecret(strings.Repeat("a", maxToken+1))}), "no usable"},
+		{"another type", sourceOf(&Token{AccessToken: NewSecret("a"), Type: "mac"}), "no usable"},
+		{"expired", sourceOf(&Token{AccessToken: NewSecret("a"), Expiry: time.Unix(1, 0)}), "clock"},
+		{"Goexit", &countingSource{next: func(context.Context, int64) (*Token, error) { runtime.Goexit(); return nil, nil }}, "did not return"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				cached := CachedTokenSource(tt.src)
-				got := cacheAll(t.Context(), 10, cached)
+				got := askAtOnce(t.Context(), 10, cached)
 				if len(got) != 1 || !strings.HasPrefix(got[0], "oauth2: ") || !strings.Contains(got[0], tt.want) {
 					t.Errorf("callers were told %.200q", got)
 				}
-				cacheTick(t, cached, time.Second)
-				if src, ok := tt.src.(*cacheSource); ok && src.calls.Load() != 1 {
+				keepAsking(t, cached, 10*time.Millisecond, time.Second)
+				if src, ok := tt.src.(*countingSource); ok && src.calls.Load() != 1 {
 					t.Errorf("%d calls", src.calls.Load())
 				}
 			})
 		})
 	}
-	_, err := CachedTokenSource(cacheLiving(0)).Token(*new(context.Context))
+	_, err := CachedTokenSource(numberedTokens(0)).Token(*new(context.Context))
 	if err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") {
 		t.Errorf("nil context: %v", err)
 	}
 	for _, creds := range []*Credentials{new(Credentials), NewCredentials(nil, NewSecret("rt"))} {
-		if got := cacheGet(t.Context(), creds); !strings.HasPrefix(got, "oauth2: ") {
+		if got := tokenOrError(t.Context(), creds); !strings.HasPrefix(got, "oauth2: ") {
 			t.Errorf("credentials without a client: %s", got)
 		}
 		if _, err := creds.MarshalAuthorizedUser(); err == nil {
@@ -690,15 +621,11 @@ func TestCacheBadSources(t *testing.T) {
 	}
 }
 
-func cacheReturns(t *Token) *cacheSource {
-	return &cacheSource{next: func(context.Context, int64) (*Token, error) { return t, nil }}
-}
-
 // A panic of a source is one of the program, with the source's own stack: it is neither swallowed nor does it leave
 // callers waiting.
 func TestCachePanic(t *testing.T) {
 	if os.Getenv("CACHE_PANIC") != "" {
-		CachedTokenSource(&cacheSource{next: func(context.Context, int64) (*Token, error) { panic("boom") }}).Token(t.Context())
+		CachedTokenSource(&countingSource{next: func(context.Context, int64) (*Token, error) { panic("boom") }}).Token(t.Context())
 		return
 	}
 	t.Parallel()
@@ -718,13 +645,13 @@ func TestCacheRecursion(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var client *http.Client
-		cached := CachedTokenSource(&cacheSource{next: func(ctx context.Context, n int64) (*Token, error) {
+		cached := CachedTokenSource(&countingSource{next: func(ctx context.Context, n int64) (*Token, error) {
 			req, _ := http.NewRequestWithContext(ctx, "GET", "https://as.example/", nil)
 			resp, err := client.Do(req)
 			if err == nil {
 				resp.Body.Close()
 			}
-			return cacheToken(n, time.Hour), err
+			return numberedToken(n, time.Hour), err
 		}})
 		s := NewMemoryServer()
 		client = &http.Client{Transport: &Transport{Source: cached, Base: s.Transport()}}
@@ -733,7 +660,7 @@ func TestCacheRecursion(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 
-		creds := cacheCredentials(s)
+		creds := credentialsOf(s)
 		mine := &http.Client{Transport: &Transport{Source: creds, Base: s.Transport()}, CheckRedirect: func(*http.Request, []*http.Request) error { return nil }}
 		check := reflect.ValueOf(mine.CheckRedirect).Pointer()
 		creds.client.HTTPClient = mine
@@ -762,17 +689,17 @@ func TestCacheForcedRefresh(t *testing.T) {
 		s.Hook = func(w http.ResponseWriter, _ *http.Request) bool {
 			time.Sleep(100 * time.Millisecond)
 			if down {
-				asJSON(w, 400, asAnswer{"error": "invalid_scope"})
+				writeJSON(w, 400, answerMembers{"error": "invalid_scope"})
 			}
 			return down
 		}
-		creds := cacheCredentials(s)
-		first := cacheGet(t.Context(), creds)
+		creds := credentialsOf(s)
+		first := tokenOrError(t.Context(), creds)
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
 				tok, err := creds.Refresh(t.Context())
-				if err != nil || tok == nil || tok.AccessToken.Reveal() == first || tok.AccessToken.Reveal() != cacheGet(t.Context(), creds) {
+				if err != nil || tok == nil || tok.AccessToken.Reveal() == first || tok.AccessToken.Reveal() != tokenOrError(t.Context(), creds) {
 					t.Error("not renewed", err)
 				}
 			})
@@ -783,7 +710,7 @@ func TestCacheForcedRefresh(t *testing.T) {
 		}
 		down = true
 		_, err := creds.Refresh(t.Context())
-		if current := cacheGet(t.Context(), creds); err == nil || !strings.HasPrefix(current, "at-") {
+		if current := tokenOrError(t.Context(), creds); err == nil || !strings.HasPrefix(current, "at-") {
 			t.Errorf("while the server is down: %v, and %s", err, current)
 		}
 		down = false
@@ -799,7 +726,7 @@ func TestCacheForcedRefresh(t *testing.T) {
 func TestCacheRenew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		src := cacheLiving(time.Hour)
+		src := numberedTokens(time.Hour)
 		cached := CachedTokenSource(src).(*source)
 		first, _ := cached.Token(t.Context())
 		var rejected *Token
@@ -840,8 +767,8 @@ func TestCacheRenew(t *testing.T) {
 		src.next = func(context.Context, int64) (*Token, error) { return nil, errors.New("down") }
 		time.Sleep(time.Minute)
 		current, _ := cached.Token(t.Context())
-		if _, err := cached.cache.renew(t.Context(), cached, current); err == nil || cacheGet(t.Context(), cached) != "5" {
-			t.Errorf("a failure: %v; then %s", err, cacheGet(t.Context(), cached))
+		if _, err := cached.cache.renew(t.Context(), cached, current); err == nil || tokenOrError(t.Context(), cached) != "5" {
+			t.Errorf("a failure: %v; then %s", err, tokenOrError(t.Context(), cached))
 		}
 	})
 }
@@ -852,7 +779,7 @@ func TestCacheRenew(t *testing.T) {
 func TestCachedTokenSourceShares(t *testing.T) {
 	t.Parallel()
 	shared := &Token{AccessToken: NewSecret("a"), Expiry: time.Now().Add(time.Minute), Scopes: []string{"s"}}
-	before, src := *shared, cacheReturns(shared)
+	before, src := *shared, sourceOf(shared)
 	var wg sync.WaitGroup
 	for range 10 {
 		cached := CachedTokenSource(src)
@@ -904,7 +831,7 @@ func TestRefreshAnswers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := NewMemoryServer()
 				s.Hook = func(w http.ResponseWriter, _ *http.Request) bool { fmt.Fprint(w, tt.answer); return true }
-				creds, err := cacheClient(s).signedIn(&Token{AccessToken: NewSecret("a1"), RefreshToken: NewSecret("r1"), IDToken: NewSecret("i1"),
+				creds, err := clientOf(s).signedIn(&Token{AccessToken: NewSecret("a1"), RefreshToken: NewSecret("r1"), IDToken: NewSecret("i1"),
 					Scopes: []string{"a", "b"}, Expiry: time.Now().Add(time.Hour)}, []string{"a", "b", "c"}, "")
 				if err != nil {
 					t.Fatal(err)
@@ -939,7 +866,7 @@ func TestRefreshScopes(t *testing.T) {
 		s := NewMemoryServer()
 		s.Rotate = true
 		s.GrantScopes = func([]string) []string { return []string{"a"} }
-		flow := NewFlow(cacheClient(s), "a b")
+		flow := NewFlow(clientOf(s), "a b")
 		flow.RedirectURI = "http://127.0.0.1:8000/"
 		authURL, err := flow.AuthorizationURL()
 		redirected, err2 := s.Authorize(authURL)
@@ -964,7 +891,7 @@ func TestRefreshScopes(t *testing.T) {
 		}
 
 		for _, scopes := range [][]string{nil, {"a"}, {"a", "b"}} {
-			creds := NewCredentials(cacheClient(s), NewSecret(s.IssueRefreshToken("a", "b", "c")), scopes...)
+			creds := NewCredentials(clientOf(s), NewSecret(s.IssueRefreshToken("a", "b", "c")), scopes...)
 			s.Answer = func(_ string, answer map[string]any) { delete(answer, "scope") } // as asked for
 			tok, err := creds.Token(t.Context())
 			all := s.Requests()
@@ -990,7 +917,7 @@ func TestRefreshRedirected(t *testing.T) {
 			http.Redirect(w, r, "https://other.example/token", status)
 			return true
 		}
-		if got := cacheGet(t.Context(), cacheCredentials(s)); !strings.Contains(got, "redirect") || other > 0 {
+		if got := tokenOrError(t.Context(), credentialsOf(s)); !strings.Contains(got, "redirect") || other > 0 {
 			t.Errorf("%d: %s, %d requests elsewhere", status, got, other)
 		}
 	}

@@ -2,88 +2,16 @@ package oauth2
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
-	"maps"
-	"reflect"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// Files as others write them. The values are made up.
-const (
-	// google-auth 2.48, Credentials.to_json().
-	credPython = `{"token": "ya29.made-up", "refresh_token": "1//made-up", "token_uri": "https://oauth2.googleapis.com/token",
-		"client_id": "1-made-up.apps.googleusercontent.com", "client_secret": "made-up-secret", "scopes": ["openid", "https://www.googleapis.com/auth/drive"],
-		"universe_domain": "googleapis.com", "account": "", "expiry": "2040-08-14T15:54:01.123456Z"}`
-	// google-oauthlib-tool --save.
-	credTool = `{"refresh_token": "1//made-up", "token_uri": "https://oauth2.googleapis.com/token", "client_id": "1-made-up.apps.googleusercontent.com",
-		"client_secret": "made-up-secret", "scopes": ["openid"]}`
-	// gcloud auth application-default login.
-	credGcloud = `{
-  "account": "",
-  "client_id": "1-made-up.apps.googleusercontent.com",
-  "client_secret": "made-up-secret",
-  "quota_project_id": "project-1",
-  "refresh_token": "1//made-up",
-  "type": "authorized_user",
-  "universe_domain": "googleapis.com"
-}`
-)
-
-// credFile is the smallest file, with more members.
-func credFile(more string) string {
+// smallestFile is the smallest file, with more members.
+func smallestFile(more string) string {
 	return `{"client_id":"c","client_secret":"s","refresh_token":"r"` + more + `}`
-}
-
-// credKey is all that there is to know of credentials, as a text to compare.
-func credKey(c *Credentials) string {
-	t := c.cache.current.Load()
-	client := *c.client
-	rest := stored{}
-	if p := c.rest.Load(); p != nil {
-		rest = *p
-	}
-	var unknown []string
-	for _, name := range slices.Sorted(maps.Keys(rest.unknown)) {
-		var text bytes.Buffer
-		json.Compact(&text, []byte(rest.unknown[name]))
-		var escaped bytes.Buffer
-		json.HTMLEscape(&escaped, text.Bytes())
-		unknown = append(unknown, name+"="+escaped.String())
-	}
-	return fmt.Sprintf("client %q %q %q %q %q %q; token %q %q %q %v %q; scopes %q; granted %v, quota %q, unknown %q",
-		client.ClientID, client.ClientSecret.Reveal(), client.TokenURI, client.Issuer, client.RevocationURI, client.AuthMethod,
-		t.AccessToken.Reveal(), t.RefreshToken.Reveal(), t.IDToken.Reveal(), t.Expiry.UTC(), t.Scopes, strings.Fields(c.scope), rest.granted, rest.quota, unknown)
-}
-
-// credPythonReads checks a file by the rules of google-auth's from_authorized_user_info, which gcloud has too.
-func credPythonReads(t *testing.T, data []byte) {
-	t.Helper()
-	var file map[string]any
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	if err := d.Decode(&file); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"refresh_token", "client_id", "client_secret"} {
-		if _, ok := file[name].(string); !ok {
-			t.Errorf("%s is not there, or no string", name)
-		}
-	}
-	if file["type"] != "authorized_user" {
-		t.Errorf("type is %v", file["type"])
-	}
-	if expiry, ok := file["expiry"]; ok && !regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$`).MatchString(fmt.Sprint(expiry)) {
-		t.Errorf("expiry is %v", expiry)
-	}
-	if scopes, ok := file["scopes"]; ok && reflect.TypeOf(scopes) != reflect.TypeFor[[]any]() {
-		t.Errorf("scopes is %v", scopes)
-	}
 }
 
 // Files of others are read, and what is written is read by them and here, to the same credentials.
@@ -94,34 +22,34 @@ func TestParseCredentials(t *testing.T) {
 	const google = `"https://accounts.google.com" "https://oauth2.googleapis.com/revoke" "client_secret_post"`
 	for _, tt := range []struct {
 		name, file string
-		want       []string // parts of credKey
+		want       []string // parts of credentialsText
 	}{
-		{"Python", credPython, []string{`client "1-made-up.apps.googleusercontent.com" "made-up-secret" "https://oauth2.googleapis.com/token" ` + google,
+		{"Python", pythonFile, []string{`client "1-made-up.apps.googleusercontent.com" "made-up-secret" "https://oauth2.googleapis.com/token" ` + google,
 			`token "ya29.made-up" "1//made-up" "" 2040-08-14 15:54:01.123456 +0000 UTC []`, `scopes ["openid" "https://www.googleapis.com/auth/drive"]; granted false`,
 			`unknown ["account=\"\"" "universe_domain=\"googleapis.com\""]`}},
-		{"google-oauthlib-tool", credTool, []string{`token "" "1//made-up"`, `scopes ["openid"]`, google}},
-		{"gcloud", credGcloud, []string{`"https://oauth2.googleapis.com/token"`, google, `quota "project-1"`, `scopes []`, `token "" "1//made-up" "" 0001-01-01`}},
-		{"smallest", credFile(``), []string{`client "c" "s"`, google}},
+		{"google-oauthlib-tool", toolFile, []string{`token "" "1//made-up"`, `scopes ["openid"]`, google}},
+		{"gcloud", gcloudUserFile, []string{`"https://oauth2.googleapis.com/token"`, google, `quota "project-1"`, `scopes []`, `token "" "1//made-up" "" 0001-01-01`}},
+		{"smallest", smallestFile(``), []string{`client "c" "s"`, google}},
 		{"public client", `{"client_id":"c","client_secret":"","refresh_token":"r"}`, []string{`client "c" ""`, `"none"`}},
 		{"no client_secret", `{"client_id":"c","refresh_token":"r"}`, []string{`client "c" ""`, `"none"`}},
-		{"nulls", credFile(`,"type":null,"token":null,"expiry":null,"scopes":null,"token_uri":null,"id_token":null`), []string{`token "" "r" "" 0001-01-01`, `scopes []`}},
+		{"nulls", smallestFile(`,"type":null,"token":null,"expiry":null,"scopes":null,"token_uri":null,"id_token":null`), []string{`token "" "r" "" 0001-01-01`, `scopes []`}},
 		{"access token alone", `{"client_id":"c","token":"a"}`, []string{`token "a" "" ""`}},
-		{"token of unknown age", credFile(`,"token":"a"`), []string{`token "" "r"`}},
-		{"private token_uri", credFile(`,"token_uri":"https://as.example/token"`), []string{`"https://as.example/token" "" "" "client_secret_post"`}},
-		{"loopback token_uri", credFile(`,"token_uri":"http://127.0.0.1:8000/token"`), []string{`"http://127.0.0.1:8000/token" "" ""`}},
-		{"another provider", credFile(`,"token_uri":"https://as.example/token","issuer":"https://as.example","revocation_uri":"https://as.example/revoke","token_endpoint_auth_method":"client_secret_basic"`),
+		{"token of unknown age", smallestFile(`,"token":"a"`), []string{`token "" "r"`}},
+		{"private token_uri", smallestFile(`,"token_uri":"https://as.example/token"`), []string{`"https://as.example/token" "" "" "client_secret_post"`}},
+		{"loopback token_uri", smallestFile(`,"token_uri":"http://127.0.0.1:8000/token"`), []string{`"http://127.0.0.1:8000/token" "" ""`}},
+		{"another provider", smallestFile(`,"token_uri":"https://as.example/token","issuer":"https://as.example","revocation_uri":"https://as.example/revoke","token_endpoint_auth_method":"client_secret_basic"`),
 			[]string{`"https://as.example" "https://as.example/revoke" "client_secret_basic"`}},
-		{"scopes as a string", credFile(`,"scopes":"a b"`), []string{`scopes ["a" "b"]`}},
-		{"empty scopes", credFile(`,"scopes":""`), []string{`scopes []`}},
-		{"scopes in one", credFile(`,"scopes":["a b",""," c"]`), []string{`scopes ["a" "b" "c"]`}},
-		{"granted scopes", credFile(`,"scopes":["a","b"],"granted_scopes":["a"]`), []string{`["a"]; scopes ["a" "b"]; granted true`}},
-		{"nothing granted", credFile(`,"scopes":["a"],"granted_scopes":[]`), []string{`[]; scopes ["a"]; granted true`}},
-		{"ID token", credFile(`,"id_token":"i"`), []string{`token "" "r" "i"`}},
-		{"expiry with Z", credFile(`,"token":"a","expiry":"2040-01-02T03:04:05Z"`), []string{`2040-01-02 03:04:05 +0000 UTC`}},
-		{"naive expiry", credFile(`,"token":"a","expiry":"2040-01-02T03:04:05.5"`), []string{`2040-01-02 03:04:05.5 +0000 UTC`}},
-		{"expiry at +00:00", credFile(`,"token":"a","expiry":"2040-01-02T03:04:05+00:00"`), []string{`2040-01-02 03:04:05 +0000 UTC`}},
-		{"expiry elsewhere", credFile(`,"token":"a","expiry":"2040-01-02T03:04:05.123456+02:00"`), []string{`2040-01-02 01:04:05.123456 +0000 UTC`}},
-		{"unknown members", credFile(`,"rapt_token":"x","n":12345678901234567890.10,"o":{"Token":[1,{"<":null}]},"Token":"not ours"`),
+		{"scopes as a string", smallestFile(`,"scopes":"a b"`), []string{`scopes ["a" "b"]`}},
+		{"empty scopes", smallestFile(`,"scopes":""`), []string{`scopes []`}},
+		{"scopes in one", smallestFile(`,"scopes":["a b",""," c"]`), []string{`scopes ["a" "b" "c"]`}},
+		{"granted scopes", smallestFile(`,"scopes":["a","b"],"granted_scopes":["a"]`), []string{`["a"]; scopes ["a" "b"]; granted true`}},
+		{"nothing granted", smallestFile(`,"scopes":["a"],"granted_scopes":[]`), []string{`[]; scopes ["a"]; granted true`}},
+		{"ID token", smallestFile(`,"id_token":"i"`), []string{`token "" "r" "i"`}},
+		{"expiry with Z", smallestFile(`,"token":"a","expiry":"2040-01-02T03:04:05Z"`), []string{`2040-01-02 03:04:05 +0000 UTC`}},
+		{"naive expiry", smallestFile(`,"token":"a","expiry":"2040-01-02T03:04:05.5"`), []string{`2040-01-02 03:04:05.5 +0000 UTC`}},
+		{"expiry at +00:00", smallestFile(`,"token":"a","expiry":"2040-01-02T03:04:05+00:00"`), []string{`2040-01-02 03:04:05 +0000 UTC`}},
+		{"expiry elsewhere", smallestFile(`,"token":"a","expiry":"2040-01-02T03:04:05.123456+02:00"`), []string{`2040-01-02 01:04:05.123456 +0000 UTC`}},
+		{"unknown members", smallestFile(`,"rapt_token":"x","n":12345678901234567890.10,"o":{"Token":[1,{"<":null}]},"Token":"not ours"`),
 			[]string{`"n=12345678901234567890.10"`, `"rapt_token=\"x\""`, `"Token=\"not ours\""`, `null`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -130,7 +58,7 @@ func TestParseCredentials(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := credKey(c)
+			got := credentialsText(c)
 			for _, want := range tt.want {
 				if !strings.Contains(got, want) {
 					t.Errorf("%s\nlacks %s", got, want)
@@ -140,10 +68,10 @@ func TestParseCredentials(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			credPythonReads(t, data)
+			checkPythonReads(t, data)
 			again, err := ParseCredentials(data)
-			if err != nil || credKey(again) != got {
-				t.Errorf("read again, %v:\n%v\nnot\n%s", err, credKey(again), got)
+			if err != nil || credentialsText(again) != got {
+				t.Errorf("read again, %v:\n%v\nnot\n%s", err, credentialsText(again), got)
 			}
 		})
 	}
@@ -157,25 +85,25 @@ func TestParseCredentialsRefuses(t *testing.T) {
 	rows := []struct{ name, file, want string }{
 		{"empty", ``, "JSON"},
 		{"no object", `["SENTINEL"]`, "object"},
-		{"trailing", credFile(``) + `{"a":"SENTINEL"}`, "JSON"},
-		{"twice", credFile(`,"client_id":"SENTINEL"`), "twice"},
-		{"too large", credFile(`,"x":"` + strings.Repeat("x", maxBody) + `"`), "1 MiB"},
+		{"trailing", smallestFile(``) + `{"a":"SENTINEL"}`, "JSON"},
+		{"twice", smallestFile(`,"client_id":"SENTINEL"`), "twice"},
+		{"too large", smallestFile(`,"x":"` + strings.Repeat("x", maxBody) + `"`), "1 MiB"},
 		{"a key", `{"type":"service_account","private_key":"SENTINEL"}`, `"service_account"`},
 		{"an external account", `{"type":"external_account","token":"SENTINEL"}`, `"external_account"`},
 		{"a type with escapes", `{"type":"a\u001b[31m\n"}`, `"a?[31m?"`},
 		{"client secrets", `{"installed":{"client_id":"c","client_secret":"SENTINEL"}}`, `"client_secrets"`},
 		{"no client_id", `{"client_secret":"SENTINEL","refresh_token":"r"}`, "client_id"},
 		{"no refresh_token", `{"client_id":"c","client_secret":"SENTINEL"}`, "refresh_token"},
-		{"http token_uri", credFile(`,"token_uri":"http://as.example/SENTINEL"`), "token_uri"},
-		{"no URL", credFile(`,"token_uri":"SENTINEL"`), "token_uri"},
-		{"user in token_uri", credFile(`,"token_uri":"https://oauth2.googleapis.com@as.example/SENTINEL"`), "token_uri"},
-		{"expiry in words", credFile(`,"expiry":"SENTINEL"`), "a expiry that"},
-		{"expiry without a time", credFile(`,"expiry":"2040-01-02"`), "a expiry that"},
+		{"http token_uri", smallestFile(`,"token_uri":"http://as.example/SENTINEL"`), "token_uri"},
+		{"no URL", smallestFile(`,"token_uri":"SENTINEL"`), "token_uri"},
+		{"user in token_uri", smallestFile(`,"token_uri":"https://oauth2.googleapis.com@as.example/SENTINEL"`), "token_uri"},
+		{"expiry in words", smallestFile(`,"expiry":"SENTINEL"`), "a expiry that"},
+		{"expiry without a time", smallestFile(`,"expiry":"2040-01-02"`), "a expiry that"},
 		{"line break in a token", `{"client_id":"c","refresh_token":"SENTINEL\r\n"}`, "a refresh_token that"},
-		{"space in a token", credFile(`,"token":"SENTINEL SENTINEL"`), "a token that"},
-		{"long token", credFile(`,"token":"` + strings.Repeat("a", maxToken+1) + `"`), "a token that"},
-		{"scopes of numbers", credFile(`,"scopes":[1234567]`), "a scopes that"},
-		{"scopes in scopes", credFile(`,"scopes":[["SENTINEL"]]`), "a scopes that"},
+		{"space in a token", smallestFile(`,"token":"SENTINEL SENTINEL"`), "a token that"},
+		{"long token", smallestFile(`,"token":"` + strings.Repeat("a", maxToken+1) + `"`), "a token that"},
+		{"scopes of numbers", smallestFile(`,"scopes":[1234567]`), "a scopes that"},
+		{"scopes in scopes", smallestFile(`,"scopes":[["SENTINEL"]]`), "a scopes that"},
 		{"another case", `{"Client_id":"c","refresh_token":"SENTINEL"}`, "client_id"},
 	}
 	for _, name := range userFile {
@@ -219,7 +147,7 @@ func TestMarshalAuthorizedUser(t *testing.T) {
 				time.Sleep(123456789 * time.Nanosecond) // an expiry finer than a microsecond
 				s := NewMemoryServer()
 				s.AuthMethod, s.Rotate = tt.method, true
-				client := cacheClient(s)
+				client := clientOf(s)
 				tt.client(client)
 				s.GrantScopes = func([]string) []string { return []string{"openid", "a"} }
 				flow := NewFlow(client, "openid", "a", "b")
@@ -243,7 +171,7 @@ func TestMarshalAuthorizedUser(t *testing.T) {
 						if err != nil {
 							t.Fatal(round, err)
 						}
-						credPythonReads(t, data)
+						checkPythonReads(t, data)
 						loaded, err := ParseCredentials(data)
 						if err != nil {
 							t.Fatal(round, err)
@@ -302,8 +230,8 @@ func TestParsedExpiry(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c.client.HTTPClient = cacheClient(s).HTTPClient
-				if got := cacheGet(t.Context(), c); (got == "stored") != tt.fresh || !tt.fresh && !strings.HasPrefix(got, "at-") {
+				c.client.HTTPClient = clientOf(s).HTTPClient
+				if got := tokenOrError(t.Context(), c); (got == "stored") != tt.fresh || !tt.fresh && !strings.HasPrefix(got, "at-") {
 					t.Errorf("got %s", got)
 				}
 			})
@@ -313,8 +241,8 @@ func TestParsedExpiry(t *testing.T) {
 
 // Whatever a file has, it is refused or read; what is read is written so that Python reads it, and read again as the same.
 func FuzzCredentials(f *testing.F) {
-	for _, file := range []string{credPython, credTool, credGcloud, credFile(``), credFile(`,"scopes":"a b","expiry":"2040-01-02T03:04:05+02:00"`),
-		credFile(`,"granted_scopes":["a"],"id_token":"i.j.k","x":{"y":[1e400,"<\u2028>"]}`), `{"client_id":"c","token":"a"}`} {
+	for _, file := range []string{pythonFile, toolFile, gcloudUserFile, smallestFile(``), smallestFile(`,"scopes":"a b","expiry":"2040-01-02T03:04:05+02:00"`),
+		smallestFile(`,"granted_scopes":["a"],"id_token":"i.j.k","x":{"y":[1e400,"<\u2028>"]}`), `{"client_id":"c","token":"a"}`} {
 		f.Add([]byte(file))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -338,14 +266,14 @@ func FuzzCredentials(f *testing.F) {
 		if len(out) > maxBody {
 			t.Skip("more indented than a file may be")
 		}
-		credPythonReads(t, out)
+		checkPythonReads(t, out)
 		again, err := ParseCredentials(out)
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		before := credKey(c)
+		before := credentialsText(c)
 		c.cache.current.Load().Expiry = c.cache.current.Load().Expiry.Truncate(time.Microsecond)
-		if got := credKey(again); got != credKey(c) && got != before {
+		if got := credentialsText(again); got != credentialsText(c) && got != before {
 			t.Errorf("read again:\n%s\nnot\n%s", got, before)
 		}
 	})

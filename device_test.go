@@ -34,8 +34,9 @@ type deviceRun struct {
 
 func newDeviceRun(t *testing.T) *deviceRun {
 	r := &deviceRun{TestServer: NewMemoryServer(), t: t, begun: time.Now()}
-	r.flow = NewInstalledAppFlow(&ClientSecrets{ClientID: r.ClientID, ClientSecret: NewSecret(r.ClientSecret), AuthMethod: r.AuthMethod, TokenURI: r.URL + "/token",
-		DeviceAuthURI: r.URL + "/device", Issuer: r.URL, HTTPClient: &http.Client{Transport: r}}, "openid", "email")
+	client := clientOf(r.TestServer)
+	client.DeviceAuthURI, client.Issuer, client.HTTPClient = r.URL+"/device", r.URL, &http.Client{Transport: r}
+	r.flow = NewInstalledAppFlow(client, "openid", "email")
 	r.flow.Prompt = &r.prompt
 	r.Answer = func(_ string, answer map[string]any) { delete(answer, "scope") }            // as asked for (RFC 6749, Section 5.1)
 	r.flow.OpenBrowser = func(string) error { t.Error("a browser was opened"); return nil } // X2
@@ -108,20 +109,11 @@ func (r *deviceRun) run(ctx context.Context) (*Credentials, error) {
 	return creds, err
 }
 
-// deviceAnswer is an answer that is not the test server's.
-func deviceAnswer(status int, body string, header ...string) (*http.Response, error) {
-	h := http.Header{"Content-Type": {"application/json"}}
-	for pair := range slices.Chunk(header, 2) {
-		h.Set(pair[0], pair[1])
-	}
-	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}, nil
-}
-
 func TestDevicePolling(t *testing.T) {
 	t.Parallel()
 	const pending, slow = "authorization_pending", "slow_down"
 	status := func(status int, body string, header ...string) func() (*http.Response, error) {
-		return func() (*http.Response, error) { return deviceAnswer(status, body, header...) }
+		return func() (*http.Response, error) { return response(status, body, header...), nil }
 	}
 	fails := func(err error) func() (*http.Response, error) {
 		return func() (*http.Response, error) { return nil, err }
@@ -241,7 +233,7 @@ func TestDeviceNumbers(t *testing.T) {
 						want = tt.lifetime
 					}
 					word := map[string]string{"interval": "access_denied", "expires_in": "authorization_pending"}[name]
-					r.fault = func(int) (*http.Response, error) { return deviceAnswer(400, `{"error":"`+word+`"}`) }
+					r.fault = func(int) (*http.Response, error) { return response(400, `{"error":"`+word+`"}`), nil }
 					_, err := r.flow.RunDevice(t.Context())
 					took := time.Since(r.begun).Seconds()
 					e := new(Error)
@@ -288,7 +280,7 @@ func TestDeviceEnds(t *testing.T) {
 	t.Parallel()
 	answers := func(status int, body string) func(*deviceRun) {
 		return func(r *deviceRun) {
-			r.fault = func(int) (*http.Response, error) { return deviceAnswer(status, body) }
+			r.fault = func(int) (*http.Response, error) { return response(status, body), nil }
 		}
 	}
 	hangs := func(path string) func(*deviceRun) {
@@ -486,7 +478,7 @@ func TestDeviceRequests(t *testing.T) {
 			want := url.Values{"client_id": {r.ClientID}, "client_secret": {r.ClientSecret}, "scope": {"openid email"}, "audience": {"https://api.example"}}
 			if n > 0 {
 				code = req.Form.Get("device_code")
-				want = url.Values{"client_id": {r.ClientID}, "client_secret": {r.ClientSecret}, "grant_type": {asDeviceURN}, "device_code": {code}, "audience": {"https://api.example"}}
+				want = url.Values{"client_id": {r.ClientID}, "client_secret": {r.ClientSecret}, "grant_type": {deviceCodeGrant}, "device_code": {code}, "audience": {"https://api.example"}}
 			}
 			if got := req.Form; got.Encode() != want.Encode() || len(req.Query) > 0 {
 				t.Errorf("request %d is %v, want %v", n, got, want)

@@ -20,28 +20,27 @@ import (
 	"time"
 )
 
-// discServer answers with the documents that it has, and 404.
-type discServer struct {
+// documentServer answers with the documents that it has, and 404.
+type documentServer struct {
 	documents map[string]string // by URL
 	asked     []string
 }
 
-func (s *discServer) RoundTrip(r *http.Request) (*http.Response, error) {
+func (s *documentServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.asked = append(s.asked, r.Method+" "+r.URL.String())
-	resp := &http.Response{StatusCode: 200, Header: http.Header{}, Request: r}
 	body, ok := s.documents[r.URL.String()]
+	resp := response(200, body)
 	if status := 0; !ok {
 		resp.StatusCode = 404
 	} else if n, _ := fmt.Sscanf(body, "status %d", &status); n == 1 {
 		resp.StatusCode = status
 		resp.Header.Set("Location", "https://as.example/elsewhere")
 	}
-	resp.Body = io.NopCloser(strings.NewReader(body))
 	return resp, nil
 }
 
-// discDocument is what an authorization server says of itself, with some members changed; nil removes.
-func discDocument(issuer string, edit map[string]any) string {
+// discoveryDocument is what an authorization server says of itself, with some members changed; nil removes.
+func discoveryDocument(issuer string, edit map[string]any) string {
 	document := map[string]any{"issuer": issuer, "authorization_endpoint": "https://as.example/a", "token_endpoint": "https://as.example/t", "jwks_uri": "https://keys.example/k",
 		"device_authorization_endpoint": "https://as.example/d", "revocation_endpoint": "https://as.example/r", "authorization_response_iss_parameter_supported": true,
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"}, "mtls_endpoint_aliases": map[string]any{"token_endpoint": "https://mtls.example/t"}}
@@ -55,18 +54,18 @@ func discDocument(issuer string, edit map[string]any) string {
 }
 
 const (
-	discOpenID = "/.well-known/openid-configuration"
-	discOAuth  = "/.well-known/oauth-authorization-server"
+	openIDPath = "/.well-known/openid-configuration"
+	oauthPath  = "/.well-known/oauth-authorization-server"
 )
 
-// discClient has something in every field that discovery may fill in.
-func discClient(transport http.RoundTripper) ClientSecrets {
+// filledClient has something in every field that discovery may fill in.
+func filledClient(transport http.RoundTripper) ClientSecrets {
 	return ClientSecrets{ClientID: "client-1", Issuer: "https://old.example", AuthURI: "https://old.example/a", TokenURI: "https://old.example/t", KeysURI: "https://old.example/k",
 		DeviceAuthURI: "https://old.example/d", RevocationURI: "https://old.example/r", AuthMethod: "none", RedirectURIs: []string{"http://127.0.0.1/"}, HTTPClient: &http.Client{Transport: transport}}
 }
 
-func discFilled(issuer string, transport http.RoundTripper) ClientSecrets {
-	c := discClient(transport)
+func discoveredClient(issuer string, transport http.RoundTripper) ClientSecrets {
+	c := filledClient(transport)
 	c.Issuer, c.AuthURI, c.TokenURI, c.KeysURI, c.issRequired = issuer, "https://as.example/a", "https://as.example/t", "https://keys.example/k", true
 	c.DeviceAuthURI, c.RevocationURI = "https://as.example/d", "https://as.example/r"
 	return c
@@ -79,27 +78,27 @@ func TestDiscoverAddress(t *testing.T) {
 		at           string // where the document is
 		asked        []string
 	}{
-		{"host", "https://as.example", "https://as.example" + discOpenID, []string{"https://as.example" + discOpenID}},
-		{"trailing slash", "https://as.example/", "https://as.example" + discOpenID, []string{"https://as.example" + discOpenID}},
-		{"path", "https://as.example/t/1", "https://as.example/t/1" + discOpenID, []string{"https://as.example/t/1" + discOpenID}},
-		{"path with a trailing slash", "https://as.example/t/1/", "https://as.example/t/1" + discOpenID, []string{"https://as.example/t/1" + discOpenID}},
-		{"escaped path", "https://as.example/a%20b%2Fc", "https://as.example/a%20b%2Fc" + discOpenID, []string{"https://as.example/a%20b%2Fc" + discOpenID}},
-		{"port", "https://as.example:8443", "https://as.example:8443" + discOpenID, []string{"https://as.example:8443" + discOpenID}},
-		{"this machine", "http://127.0.0.1:8080", "http://127.0.0.1:8080" + discOpenID, []string{"http://127.0.0.1:8080" + discOpenID}},
-		{"OAuth", "https://as.example", "https://as.example" + discOAuth, []string{"https://as.example" + discOpenID, "https://as.example" + discOAuth}},
-		{"OAuth, path", "https://as.example/t/1", "https://as.example" + discOAuth + "/t/1", []string{"https://as.example/t/1" + discOpenID, "https://as.example" + discOAuth + "/t/1"}},
-		{"OAuth, path with a trailing slash", "https://as.example/t/", "https://as.example" + discOAuth + "/t", []string{"https://as.example/t" + discOpenID, "https://as.example" + discOAuth + "/t"}},
-		{"neither", "https://as.example/t", "https://as.example" + discOAuth, []string{"https://as.example/t" + discOpenID, "https://as.example" + discOAuth + "/t"}},
+		{"host", "https://as.example", "https://as.example" + openIDPath, []string{"https://as.example" + openIDPath}},
+		{"trailing slash", "https://as.example/", "https://as.example" + openIDPath, []string{"https://as.example" + openIDPath}},
+		{"path", "https://as.example/t/1", "https://as.example/t/1" + openIDPath, []string{"https://as.example/t/1" + openIDPath}},
+		{"path with a trailing slash", "https://as.example/t/1/", "https://as.example/t/1" + openIDPath, []string{"https://as.example/t/1" + openIDPath}},
+		{"escaped path", "https://as.example/a%20b%2Fc", "https://as.example/a%20b%2Fc" + openIDPath, []string{"https://as.example/a%20b%2Fc" + openIDPath}},
+		{"port", "https://as.example:8443", "https://as.example:8443" + openIDPath, []string{"https://as.example:8443" + openIDPath}},
+		{"this machine", "http://127.0.0.1:8080", "http://127.0.0.1:8080" + openIDPath, []string{"http://127.0.0.1:8080" + openIDPath}},
+		{"OAuth", "https://as.example", "https://as.example" + oauthPath, []string{"https://as.example" + openIDPath, "https://as.example" + oauthPath}},
+		{"OAuth, path", "https://as.example/t/1", "https://as.example" + oauthPath + "/t/1", []string{"https://as.example/t/1" + openIDPath, "https://as.example" + oauthPath + "/t/1"}},
+		{"OAuth, path with a trailing slash", "https://as.example/t/", "https://as.example" + oauthPath + "/t", []string{"https://as.example/t" + openIDPath, "https://as.example" + oauthPath + "/t"}},
+		{"neither", "https://as.example/t", "https://as.example" + oauthPath, []string{"https://as.example/t" + openIDPath, "https://as.example" + oauthPath + "/t"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := &discServer{documents: map[string]string{tt.at: discDocument(tt.issuer, nil)}}
-			c, want := discClient(s), discFilled(tt.issuer, s)
+			s := &documentServer{documents: map[string]string{tt.at: discoveryDocument(tt.issuer, nil)}}
+			c, want := filledClient(s), discoveredClient(tt.issuer, s)
 			err := c.Discover(t.Context(), tt.issuer)
 			if tt.name == "neither" {
 				e := new(Error)
-				if want = discClient(s); !errors.As(err, &e) || e.StatusCode != 404 {
+				if want = filledClient(s); !errors.As(err, &e) || e.StatusCode != 404 {
 					t.Error(err)
 				}
 			} else if err != nil {
@@ -123,7 +122,7 @@ func TestDiscoverRefused(t *testing.T) {
 	for range maxDepth {
 		deep.WriteString(`{"a":`)
 	}
-	document := discDocument(issuer, nil)
+	document := discoveryDocument(issuer, nil)
 	tests := []struct{ name, issuer, document, says string }{
 		{"http", "http://as.example/t", "", "the issuer is a URL with scheme \"http\""},
 		{"no scheme", "as.example/t", "", "the issuer is"},
@@ -135,30 +134,30 @@ func TestDiscoverRefused(t *testing.T) {
 		{"fragment", "https://as.example/t#a", "", "fragment"},
 		{"line end", "https://as.example/t\r\nX: y", "", "the issuer is not a valid URL"},
 
-		{"of another host", issuer, discDocument("https://evil.example/t", nil), `another issuer, "https://evil.example/t"`},
-		{"of another path", issuer, discDocument("https://as.example/u", nil), "another issuer"},
-		{"with a trailing slash", issuer, discDocument("https://as.example/t/", nil), "another issuer"},
-		{"in capitals", issuer, discDocument("https://AS.example/t", nil), "another issuer"},
-		{"with the port", issuer, discDocument("https://as.example:443/t", nil), "another issuer"},
-		{"of another scheme", issuer, discDocument("http://as.example/t", nil), "another issuer"},
-		{"longer", issuer, discDocument("https://as.example/t.evil.example", nil), "another issuer"},
-		{"of none", issuer, discDocument("", map[string]any{"issuer": nil}), "another issuer"},
-		{"issuer is a list", issuer, discDocument("", map[string]any{"issuer": []string{issuer}}), "issuer"},
-		{"escape sequence", issuer, discDocument("https://as.example/\x1b[2J", nil), `another issuer, "https://as.example/?[2J"`},
+		{"of another host", issuer, discoveryDocument("https://evil.example/t", nil), `another issuer, "https://evil.example/t"`},
+		{"of another path", issuer, discoveryDocument("https://as.example/u", nil), "another issuer"},
+		{"with a trailing slash", issuer, discoveryDocument("https://as.example/t/", nil), "another issuer"},
+		{"in capitals", issuer, discoveryDocument("https://AS.example/t", nil), "another issuer"},
+		{"with the port", issuer, discoveryDocument("https://as.example:443/t", nil), "another issuer"},
+		{"of another scheme", issuer, discoveryDocument("http://as.example/t", nil), "another issuer"},
+		{"longer", issuer, discoveryDocument("https://as.example/t.evil.example", nil), "another issuer"},
+		{"of none", issuer, discoveryDocument("", map[string]any{"issuer": nil}), "another issuer"},
+		{"issuer is a list", issuer, discoveryDocument("", map[string]any{"issuer": []string{issuer}}), "issuer"},
+		{"escape sequence", issuer, discoveryDocument("https://as.example/\x1b[2J", nil), `another issuer, "https://as.example/?[2J"`},
 
-		{"authorization endpoint without TLS", issuer, discDocument(issuer, map[string]any{"authorization_endpoint": "http://as.example/a"}), "authorization_endpoint"},
-		{"token endpoint without TLS", issuer, discDocument(issuer, map[string]any{"token_endpoint": "http://as.example/t"}), "token_endpoint"},
-		{"device endpoint without TLS", issuer, discDocument(issuer, map[string]any{"device_authorization_endpoint": "http://as.example/d"}), "device_authorization_endpoint"},
-		{"revocation endpoint without TLS", issuer, discDocument(issuer, map[string]any{"revocation_endpoint": "http://as.example/r"}), "revocation_endpoint"},
-		{"keys without TLS", issuer, discDocument(issuer, map[string]any{"jwks_uri": "http://as.example/k"}), "jwks_uri"},
-		{"endpoint that runs a program", issuer, discDocument(issuer, map[string]any{"authorization_endpoint": "ms-msdt:/id"}), "authorization_endpoint"},
-		{"endpoint with a fragment", issuer, discDocument(issuer, map[string]any{"token_endpoint": "https://as.example/t#x"}), "token_endpoint"},
-		{"endpoint with a user name", issuer, discDocument(issuer, map[string]any{"token_endpoint": "https://as.example@evil.example/"}), "token_endpoint"},
-		{"relative endpoint", issuer, discDocument(issuer, map[string]any{"token_endpoint": "/t"}), "token_endpoint"},
-		{"endpoint that is a number", issuer, discDocument(issuer, map[string]any{"token_endpoint": 7}), "token_endpoint"},
-		{"endpoint that is a list", issuer, discDocument(issuer, map[string]any{"jwks_uri": []string{"https://as.example/k"}}), "jwks_uri"},
-		{"methods are a string", issuer, discDocument(issuer, map[string]any{"token_endpoint_auth_methods_supported": "none"}), "token_endpoint_auth_methods_supported"},
-		{"methods are numbers", issuer, discDocument(issuer, map[string]any{"token_endpoint_auth_methods_supported": []int{1}}), "token_endpoint_auth_methods_supported"},
+		{"authorization endpoint without TLS", issuer, discoveryDocument(issuer, map[string]any{"authorization_endpoint": "http://as.example/a"}), "authorization_endpoint"},
+		{"token endpoint without TLS", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint": "http://as.example/t"}), "token_endpoint"},
+		{"device endpoint without TLS", issuer, discoveryDocument(issuer, map[string]any{"device_authorization_endpoint": "http://as.example/d"}), "device_authorization_endpoint"},
+		{"revocation endpoint without TLS", issuer, discoveryDocument(issuer, map[string]any{"revocation_endpoint": "http://as.example/r"}), "revocation_endpoint"},
+		{"keys without TLS", issuer, discoveryDocument(issuer, map[string]any{"jwks_uri": "http://as.example/k"}), "jwks_uri"},
+		{"endpoint that runs a program", issuer, discoveryDocument(issuer, map[string]any{"authorization_endpoint": "ms-msdt:/id"}), "authorization_endpoint"},
+		{"endpoint with a fragment", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint": "https://as.example/t#x"}), "token_endpoint"},
+		{"endpoint with a user name", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint": "https://as.example@evil.example/"}), "token_endpoint"},
+		{"relative endpoint", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint": "/t"}), "token_endpoint"},
+		{"endpoint that is a number", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint": 7}), "token_endpoint"},
+		{"endpoint that is a list", issuer, discoveryDocument(issuer, map[string]any{"jwks_uri": []string{"https://as.example/k"}}), "jwks_uri"},
+		{"methods are a string", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint_auth_methods_supported": "none"}), "token_endpoint_auth_methods_supported"},
+		{"methods are numbers", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint_auth_methods_supported": []int{1}}), "token_endpoint_auth_methods_supported"},
 
 		{"redirect", issuer, "status 302", "redirect"},
 		{"redirect that asks for the same", issuer, "status 307", "redirect"},
@@ -175,8 +174,8 @@ func TestDiscoverRefused(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := &discServer{documents: map[string]string{issuer + discOpenID: tt.document}}
-			c, want := discClient(s), discClient(s)
+			s := &documentServer{documents: map[string]string{issuer + openIDPath: tt.document}}
+			c, want := filledClient(s), filledClient(s)
 			err := c.Discover(t.Context(), tt.issuer)
 			if err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("%v, want %q", err, tt.says)
@@ -189,8 +188,8 @@ func TestDiscoverRefused(t *testing.T) {
 			}
 		})
 	}
-	s := &discServer{documents: map[string]string{issuer + discOpenID: document + strings.Repeat(" ", maxBody-len(document))}}
-	if c := discClient(s); c.Discover(t.Context(), issuer) != nil {
+	s := &documentServer{documents: map[string]string{issuer + openIDPath: document + strings.Repeat(" ", maxBody-len(document))}}
+	if c := filledClient(s); c.Discover(t.Context(), issuer) != nil {
 		t.Error("a document of 1 MiB is refused")
 	}
 }
@@ -208,16 +207,16 @@ func TestDiscoverAbsent(t *testing.T) {
 	names := slices.Sorted(maps.Keys(fields))
 	for set := range 1 << len(names) { // every mix of absent, null and empty ones
 		edit := map[string]any{}
-		s := &discServer{}
-		c, want := discClient(s), discFilled(issuer, s)
+		s := &documentServer{}
+		c, want := filledClient(s), discoveredClient(issuer, s)
 		for n, name := range names {
 			if set&(1<<n) != 0 {
 				edit[name] = []any{nil, json.RawMessage("null"), ""}[(set+n)%3]
-				old := discClient(s)
+				old := filledClient(s)
 				*fields[name](&want) = *fields[name](&old)
 			}
 		}
-		s.documents = map[string]string{issuer + discOpenID: discDocument(issuer, edit)}
+		s.documents = map[string]string{issuer + openIDPath: discoveryDocument(issuer, edit)}
 		if err := c.Discover(t.Context(), issuer); err != nil || !reflect.DeepEqual(c, want) {
 			t.Errorf("%v: %v, got %+v, want %+v", edit, err, c, want)
 		}
@@ -255,7 +254,7 @@ func TestDiscoverAuthMethod(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			server := NewMemoryServer() // which refuses all other methods
-			server.AuthMethod, server.ClientKey = tt.used, &asKey().PublicKey
+			server.AuthMethod, server.ClientKey = tt.used, &serverKey().PublicKey
 			server.Metadata = func(document map[string]any) {
 				document["token_endpoint_auth_methods_supported"] = tt.supported
 				if tt.supported == nil {
@@ -267,7 +266,7 @@ func TestDiscoverAuthMethod(t *testing.T) {
 				c.ClientSecret = NewSecret(server.ClientSecret)
 			}
 			if tt.key {
-				c.Key = asKey()
+				c.Key = serverKey()
 			}
 			if err := c.Discover(t.Context(), server.URL); err != nil || c.AuthMethod != tt.want {
 				t.Errorf("AuthMethod is %q, want %q: %v", c.AuthMethod, tt.want, err)
@@ -406,7 +405,7 @@ func TestDiscoverEnds(t *testing.T) {
 			w.WriteHeader(503)
 			return true
 		}
-		c := discClient(s.Transport())
+		c := filledClient(s.Transport())
 		var noContext context.Context
 		if err := c.Discover(noContext, s.URL); err == nil || len(s.Requests()) > 0 {
 			t.Errorf("a nil context: %v", err)

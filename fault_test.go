@@ -6,16 +6,11 @@ import (
 	"cmp"
 	"compress/gzip"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/url"
@@ -28,17 +23,6 @@ import (
 	"testing/synctest"
 	"time"
 )
-
-// What is planted in requests, and must show in no error. The characters are those that encodings change.
-const (
-	faultRT       = `SENTINEL-RT/+%&<"\`
-	faultCode     = `SENTINEL-CODE/+%&<"\`
-	faultVerifier = `SENTINEL-VERIFIER-0123456789012345678901234`
-	faultSecret   = `SENTINEL-SECRET/+%&<"\`
-	faultAT       = `SENTINEL-AT/+%&<"\`
-)
-
-var faultSecrets = []string{faultRT, faultCode, faultVerifier, faultSecret, faultAT}
 
 // A fault is what goes wrong at the token endpoint, each time or the first time only: the dial fails, the connection
 // breaks (accept), or the answer to a request is at fault.
@@ -81,18 +65,16 @@ func (s *faultServer) serve(c *faultConn) {
 		return
 	}
 	if strings.HasSuffix(c.addr, ":443") {
-		c.startTLS(faultCerts().good)
+		c.startTLS(certificates().good)
 	}
 	for c.request() {
 		if s.fault.answer != nil && !s.good() {
 			s.fault.answer(c)
 		} else {
-			c.send(200, "Content-Type: application/json", faultTokens)
+			c.send(200, "Content-Type: application/json", tokenAnswer)
 		}
 	}
 }
-
-const faultTokens = `{"access_token":"at-1","token_type":"Bearer","expires_in":3600}`
 
 // A faultConn is the server's end of a connection.
 type faultConn struct {
@@ -140,7 +122,7 @@ func (c *faultConn) request() bool {
 			return false
 		}
 		c.raw("HTTP/1.1 200 OK\r\n\r\n")
-		return c.startTLS(faultCerts().good) && c.request()
+		return c.startTLS(certificates().good) && c.request()
 	}
 	body, err := io.ReadAll(req.Body)
 	c.body = string(body)
@@ -200,33 +182,6 @@ func (c *faultConn) startTLS(cert tls.Certificate) bool {
 	return conn.Handshake() == nil
 }
 
-type faultCertificates struct {
-	roots                               *x509.CertPool
-	good, expired, wrongHost, unknownCA tls.Certificate
-}
-
-// faultCerts makes certificates, some of them bad, as of the time in a bubble.
-var faultCerts = sync.OnceValue(func() *faultCertificates {
-	all := &faultCertificates{roots: x509.NewCertPool()}
-	make := func(host string, years int) tls.Certificate {
-		key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		start := time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
-		tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: start, NotAfter: start.AddDate(years, 0, 0),
-			DNSNames: []string{host}, IsCA: true, BasicConstraintsValid: true}
-		der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-		if err != nil {
-			panic(err)
-		}
-		leaf, _ := x509.ParseCertificate(der)
-		return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
-	}
-	all.good, all.expired, all.wrongHost, all.unknownCA = make("as.example", 110), make("as.example", 5), make("other.example", 110), make("as.example", 110)
-	for _, c := range []tls.Certificate{all.good, all.expired, all.wrongHost} {
-		all.roots.AddCert(c.Leaf)
-	}
-	return all
-})
-
 // faultH2 speaks HTTP/2, just enough to break it.
 func faultH2(react func(c *faultConn, stream uint32)) func(c *faultConn) {
 	return func(c *faultConn) {
@@ -263,7 +218,7 @@ func faultH2(react func(c *faultConn, stream uint32)) func(c *faultConn) {
 				c.s.requests.Add(1)
 				if c.s.good() {
 					frame(1, 4, stream, "\x88") // :status: 200
-					frame(0, 1, stream, faultTokens)
+					frame(0, 1, stream, tokenAnswer)
 				} else {
 					c.h2 = frame
 					react(c, stream)
@@ -335,8 +290,8 @@ func faultOAuth(status int, header, code string) fault {
 	}}
 }
 
-// faultGzip returns size bytes of spaces and an answer, compressed.
-func faultGzip(size int) string {
+// gzipBomb returns size bytes of spaces and an answer, compressed.
+func gzipBomb(size int) string {
 	pack := func(r io.Reader) string {
 		var b bytes.Buffer
 		w := gzip.NewWriter(&b)
@@ -344,16 +299,7 @@ func faultGzip(size int) string {
 		w.Close()
 		return b.String()
 	}
-	return strings.Repeat(pack(io.LimitReader(faultSpaces{}, 1<<20)), size>>20) + pack(strings.NewReader(faultTokens))
-}
-
-type faultSpaces struct{}
-
-func (faultSpaces) Read(b []byte) (int, error) {
-	for i := range b {
-		b[i] = ' '
-	}
-	return len(b), nil
+	return strings.Repeat(pack(io.LimitReader(endlessSpaces{}, 1<<20)), size>>20) + pack(strings.NewReader(tokenAnswer))
 }
 
 func isTimeout(err error) bool {
@@ -377,12 +323,12 @@ func h2Transport(t *http.Transport) {
 }
 
 func faultProxy(t *http.Transport) {
-	t.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example:3128", User: url.UserPassword("user", faultAT)})
+	t.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example:3128", User: url.UserPassword("user", canaryAccessToken)})
 }
 
-func faultTLS(cert func(all *faultCertificates) tls.Certificate) fault {
+func faultTLS(cert func(all *testCertificates) tls.Certificate) fault {
 	return fault{accept: func(c *faultConn) {
-		if c.startTLS(cert(faultCerts())) {
+		if c.startTLS(cert(certificates())) {
 			c.request()
 		}
 	}}
@@ -406,9 +352,9 @@ func faultRows() []faultRow {
 			return &net.OpError{Op: "dial", Net: "tcp", Err: context.DeadlineExceeded}
 		}}},
 		{name: "M5 no route", fault: faultDial(syscall.ENETUNREACH), code: 3, refresh: 3, temporary: true, is: []error{syscall.ENETUNREACH}},
-		{name: "M6 unknown CA", url: faultHTTPS, as: isCertificate, text: "certificate", fault: faultTLS(func(all *faultCertificates) tls.Certificate { return all.unknownCA })},
-		{name: "M6 wrong host", url: faultHTTPS, as: isCertificate, text: "certificate", fault: faultTLS(func(all *faultCertificates) tls.Certificate { return all.wrongHost })},
-		{name: "M6 expired", url: faultHTTPS, as: isCertificate, text: "expired", fault: faultTLS(func(all *faultCertificates) tls.Certificate { return all.expired })},
+		{name: "M6 unknown CA", url: faultHTTPS, as: isCertificate, text: "certificate", fault: faultTLS(func(all *testCertificates) tls.Certificate { return all.unknownCA })},
+		{name: "M6 wrong host", url: faultHTTPS, as: isCertificate, text: "certificate", fault: faultTLS(func(all *testCertificates) tls.Certificate { return all.wrongHost })},
+		{name: "M6 expired", url: faultHTTPS, as: isCertificate, text: "expired", fault: faultTLS(func(all *testCertificates) tls.Certificate { return all.expired })},
 		{name: "M7 handshake cut", url: faultHTTPS, refresh: 3, temporary: true, is: []error{io.EOF}, fault: fault{accept: func(c *faultConn) { c.r.Peek(1); c.r.Discard(c.r.Buffered()) }}},
 		{name: "M7 handshake silent", url: faultHTTPS, refresh: 3, temporary: true, as: isTimeout, each: dialTimeout, fault: fault{accept: (*faultConn).hang}},
 		{name: "M7 handshake alert", url: faultHTTPS, refresh: 3, temporary: true, text: "handshake failure", fault: fault{accept: func(c *faultConn) {
@@ -434,31 +380,31 @@ func faultRows() []faultRow {
 		{name: "M14 slow header", refresh: 3, temporary: true, as: isTimeout, each: headerTimeout, fault: fault{answer: func(c *faultConn) { c.slow(faultHead) }}},
 		{name: "M15 slow body", refresh: 3, temporary: true, as: isTimeout, is: []error{context.DeadlineExceeded}, each: attemptTimeout, fault: fault{answer: func(c *faultConn) {
 			c.raw(faultHead, "Content-Length: 100\r\n\r\n")
-			c.slow(faultTokens)
+			c.slow(tokenAnswer)
 		}}},
-		{name: "M16 body cut", refresh: 3, temporary: true, is: []error{io.ErrUnexpectedEOF}, fault: faultRaw(faultHead, "Content-Length: 500\r\n\r\n", faultTokens)},
-		{name: "M17 chunks cut", refresh: 3, temporary: true, is: []error{io.ErrUnexpectedEOF}, fault: faultRaw(faultHead, "Transfer-Encoding: chunked\r\n\r\n", fmt.Sprintf("%x\r\n", len(faultTokens)), faultTokens, "\r\n")},
-		{name: "M18 JSON cut", status: 200, text: "not valid JSON", fault: faultAnswer(200, faultJSON, faultTokens[:len(faultTokens)-1])},
-		{name: "M19 bad gzip", is: []error{gzip.ErrHeader}, fault: faultAnswer(200, "Content-Encoding: gzip", faultTokens)},
-		{name: "M20 large", status: 200, text: "larger than 1 MiB", fault: faultAnswer(200, faultJSON, strings.Repeat(" ", maxBody)+faultTokens)},
-		{name: "M20 gzip bomb T10", status: 200, text: "larger than 1 MiB", fault: faultAnswer(200, "Content-Encoding: gzip", faultGzip(16<<20))},
-		{name: "M21 large header", text: "headers exceeded", fault: faultRaw("HTTP/1.1 200 OK\r\nX: ", strings.Repeat("x", maxHeader), "\r\n\r\n", faultTokens)},
+		{name: "M16 body cut", refresh: 3, temporary: true, is: []error{io.ErrUnexpectedEOF}, fault: faultRaw(faultHead, "Content-Length: 500\r\n\r\n", tokenAnswer)},
+		{name: "M17 chunks cut", refresh: 3, temporary: true, is: []error{io.ErrUnexpectedEOF}, fault: faultRaw(faultHead, "Transfer-Encoding: chunked\r\n\r\n", fmt.Sprintf("%x\r\n", len(tokenAnswer)), tokenAnswer, "\r\n")},
+		{name: "M18 JSON cut", status: 200, text: "not valid JSON", fault: faultAnswer(200, faultJSON, tokenAnswer[:len(tokenAnswer)-1])},
+		{name: "M19 bad gzip", is: []error{gzip.ErrHeader}, fault: faultAnswer(200, "Content-Encoding: gzip", tokenAnswer)},
+		{name: "M20 large", status: 200, text: "larger than 1 MiB", fault: faultAnswer(200, faultJSON, strings.Repeat(" ", maxBody)+tokenAnswer)},
+		{name: "M20 gzip bomb T10", status: 200, text: "larger than 1 MiB", fault: faultAnswer(200, "Content-Encoding: gzip", gzipBomb(16<<20))},
+		{name: "M21 large header", text: "headers exceeded", fault: faultRaw("HTTP/1.1 200 OK\r\nX: ", strings.Repeat("x", maxHeader), "\r\n\r\n", tokenAnswer)},
 		{name: "M22 not HTTP", text: "malformed", fault: faultRaw("SSH-2.0-ECHO\x1b[2J\r\n")},
 		{name: "M22 bad header line", text: "malformed", fault: faultRaw("HTTP/1.1 200 OK\r\nECHO\r\n\r\n")},
-		{name: "M23 two lengths", fault: faultRaw(faultHead, "Content-Length: 61\r\nContent-Length: 62\r\n\r\n", faultTokens)},
-		{name: "M23 negative length", fault: faultRaw(faultHead, "Content-Length: -1\r\n\r\n", faultTokens)},
-		{name: "M24 many 1xx", succeeds: true, fault: faultRaw("HTTP/1.1 100 Continue\r\n\r\n", strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n", 200), faultHead, "Connection: close\r\n\r\n", faultTokens)},
+		{name: "M23 two lengths", fault: faultRaw(faultHead, "Content-Length: 61\r\nContent-Length: 62\r\n\r\n", tokenAnswer)},
+		{name: "M23 negative length", fault: faultRaw(faultHead, "Content-Length: -1\r\n\r\n", tokenAnswer)},
+		{name: "M24 many 1xx", succeeds: true, fault: faultRaw("HTTP/1.1 100 Continue\r\n\r\n", strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n", 200), faultHead, "Connection: close\r\n\r\n", tokenAnswer)},
 		{name: "M24 endless 1xx", text: "headers exceeded", fault: fault{answer: func(c *faultConn) {
 			for _, err := c.Write(nil); err == nil; {
 				_, err = io.WriteString(c.Conn, "HTTP/1.1 103 Early Hints\r\nLink: <ECHO>\r\n\r\n")
 			}
 		}}},
 		{name: "M25 switching protocols", status: 101, fault: fault{answer: func(c *faultConn) {
-			c.raw("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", faultTokens)
+			c.raw("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", tokenAnswer)
 			c.hang()
 		}}},
-		{name: "M26 ok", succeeds: true, fault: faultAnswer(200, faultJSON, faultTokens)},
-		{name: "M26 created PY12", succeeds: true, fault: faultAnswer(201, faultJSON, faultTokens)},
+		{name: "M26 ok", succeeds: true, fault: faultAnswer(200, faultJSON, tokenAnswer)},
+		{name: "M26 created PY12", succeeds: true, fault: faultAnswer(201, faultJSON, tokenAnswer)},
 		{name: "M27 error in 200", status: 200, errCode: "invalid_grant", login: true, fault: faultAnswer(200, faultJSON, `{"error":"invalid_grant","access_token":"x"}`)},
 		{name: "M28 HTML in 200", status: 200, text: "captive portal", fault: faultAnswer(200, "Content-Type: text/html; charset=utf-8", "<html>ECHO</html>")},
 		{name: "M29 no content", status: 204, text: "empty", fault: faultRaw("HTTP/1.1 204 No Content\r\n\r\n")},
@@ -501,7 +447,7 @@ func faultRows() []faultRow {
 // The whole matrix, without sockets and in no time.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	faultCerts()
+	certificates()
 	for _, row := range faultRows() {
 		for _, grant := range []string{"code", "refresh"} {
 			t.Run(row.name+"/"+grant, func(t *testing.T) {
@@ -523,33 +469,27 @@ func TestFaults(t *testing.T) {
 func (row *faultRow) run(t *testing.T, grant string, attempts int, ok bool) {
 	s := &faultServer{}
 	transport := defaultClient.Transport.(*http.Transport).Clone()
-	transport.Proxy, transport.DialContext, transport.TLSClientConfig = nil, s.dialContext, &tls.Config{RootCAs: faultCerts().roots}
+	transport.Proxy, transport.DialContext, transport.TLSClientConfig = nil, s.dialContext, &tls.Config{RootCAs: certificates().roots}
 	if row.transport != nil {
 		row.transport(transport)
 	}
 	defer s.running.Wait()
 	defer transport.CloseIdleConnections()
-	client := &ClientSecrets{ClientID: "client", ClientSecret: NewSecret(faultSecret), AuthURI: "https://as.example/auth",
-		TokenURI: cmp.Or(row.url, "http://127.0.0.1/token"), AuthMethod: "client_secret_post", HTTPClient: &http.Client{Transport: transport}}
+	client := clientOver(transport)
+	client.TokenURI = cmp.Or(row.url, "http://127.0.0.1/token")
 	if row.warm {
-		if _, err := NewCredentials(client, NewSecret(faultRT)).Refresh(t.Context()); err != nil {
+		if _, err := NewCredentials(client, NewSecret(canaryRefreshToken)).Refresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		s.dials.Store(0)
 		s.requests.Store(0)
 	}
 	s.fault, s.ok = row.fault, ok
-	creds := NewCredentials(client, NewSecret(faultRT))
+	creds := NewCredentials(client, NewSecret(canaryRefreshToken))
 	start := time.Now()
 	var err error
 	if grant == "code" {
-		flow := NewFlow(client)
-		flow.RedirectURI = "http://127.0.0.1/"
-		if _, err := flow.AuthorizationURL(); err != nil {
-			t.Fatal(err)
-		}
-		flow.attempt.Load().verifier = NewSecret(faultVerifier)
-		if creds, err = flow.FetchToken(t.Context(), faultCode); err != nil && creds != nil {
+		if creds, err = startedFlow(t, client).FetchToken(t.Context(), canaryCode); err != nil && creds != nil {
 			t.Error("there are credentials in spite of the error")
 		}
 	} else {
@@ -564,7 +504,7 @@ func (row *faultRow) run(t *testing.T, grant string, attempts int, ok bool) {
 		t.Errorf("it took %v", took)
 	}
 	if creds != nil {
-		if kept := creds.cache.current.Load().RefreshToken.Reveal(); grant == "refresh" && kept != faultRT {
+		if kept := creds.cache.current.Load().RefreshToken.Reveal(); grant == "refresh" && kept != canaryRefreshToken {
 			t.Errorf("the refresh token is now %q", kept)
 		}
 	}
@@ -606,46 +546,14 @@ func (row *faultRow) check(t *testing.T, err error, grant string) {
 	if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' }) {
 		t.Errorf("not printable: %q", err)
 	}
-	noSecret(t, err, faultSecrets...)
-	faultWalk(t, reflect.ValueOf(err), map[any]bool{})
-}
-
-// faultWalk fails t if v leads to a request or an answer, which have secrets. // S6
-func faultWalk(t *testing.T, v reflect.Value, been map[any]bool) {
-	if !v.IsValid() {
-		return
-	}
-	switch v.Type() {
-	case reflect.TypeFor[http.Request](), reflect.TypeFor[http.Response](), reflect.TypeFor[http.Header](), reflect.TypeFor[url.Values](), reflect.TypeFor[url.URL]():
-		t.Errorf("the error holds a %v", v.Type())
-		return
-	}
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Interface:
-		if v.Kind() == reflect.Pointer && been[v.Pointer()] {
-			return
-		} else if v.Kind() == reflect.Pointer {
-			been[v.Pointer()] = true
-		}
-		faultWalk(t, v.Elem(), been)
-	case reflect.Struct:
-		for i := range v.NumField() {
-			faultWalk(t, v.Field(i), been)
-		}
-	case reflect.Slice, reflect.Array:
-		if k := v.Type().Elem().Kind(); k == reflect.Uint8 || k == reflect.Uint {
-			return
-		}
-		for i := range v.Len() {
-			faultWalk(t, v.Index(i), been)
-		}
-	}
+	noSecret(t, err, canaries...)
+	checkHoldsNoRequest(t, reflect.ValueOf(err), map[any]bool{})
 }
 
 // A context that ends while a code is exchanged is found in the error; a refresh goes on without its caller. // M48 UP31
 func TestCancelled(t *testing.T) {
 	t.Parallel()
-	late := func(c *faultConn) { time.Sleep(8 * time.Second); c.send(200, faultJSON, faultTokens) } // in a bubble
+	late := func(c *faultConn) { time.Sleep(8 * time.Second); c.send(200, faultJSON, tokenAnswer) } // in a bubble
 	for _, row := range []struct {
 		name  string
 		after time.Duration
@@ -656,16 +564,16 @@ func TestCancelled(t *testing.T) {
 		{"handshake", 5 * time.Second, fault{accept: (*faultConn).hang}},
 		{"request", 5 * time.Second, fault{accept: func(c *faultConn) { time.Sleep(time.Minute) }}}, // in a bubble
 		{"header", 5 * time.Second, fault{answer: late}},
-		{"body", 5 * time.Second, fault{answer: func(c *faultConn) { c.raw(faultHead, "Content-Length: 100\r\n\r\n"); c.slow(faultTokens) }}},
+		{"body", 5 * time.Second, fault{answer: func(c *faultConn) { c.raw(faultHead, "Content-Length: 100\r\n\r\n"); c.slow(tokenAnswer) }}},
 		{"between two dials", time.Nanosecond, faultDial(syscall.ECONNREFUSED)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			faultCerts()
+			certificates()
 			synctest.Test(t, func(t *testing.T) {
 				s := &faultServer{fault: row.fault}
 				defer s.running.Wait()
-				c := wireClient(&http.Transport{DialContext: s.dialContext, TLSClientConfig: &tls.Config{RootCAs: faultCerts().roots}})
+				c := clientOver(&http.Transport{DialContext: s.dialContext, TLSClientConfig: &tls.Config{RootCAs: certificates().roots}})
 				if row.name != "handshake" {
 					c.TokenURI = "http://127.0.0.1/token"
 				}
@@ -676,21 +584,21 @@ func TestCancelled(t *testing.T) {
 				}
 				time.AfterFunc(row.after, cancel)
 				start := time.Now()
-				_, err := wireFlow(t, c).FetchToken(ctx, faultCode)
+				_, err := startedFlow(t, c).FetchToken(ctx, canaryCode)
 				if !errors.Is(err, context.Canceled) || time.Since(start) != row.after || s.seen() > 1 {
 					t.Errorf("%v after %v and %d attempts", err, time.Since(start), s.seen())
 				}
-				noSecret(t, err, faultSecrets...)
+				noSecret(t, err, canaries...)
 			})
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := &faultServer{fault: fault{answer: late}}
 		defer s.running.Wait()
-		c := wireClient(&http.Transport{DialContext: s.dialContext})
+		c := clientOver(&http.Transport{DialContext: s.dialContext})
 		c.TokenURI = "http://127.0.0.1/token"
 		defer c.HTTPClient.CloseIdleConnections()
-		creds := NewCredentials(c, NewSecret(faultRT))
+		creds := NewCredentials(c, NewSecret(canaryRefreshToken))
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		start := time.Now()
@@ -710,17 +618,17 @@ func TestRefreshTokensInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running atomic.Int32
 		n := 0
-		rec := &wireRecorder{}
-		rec.wireTrip = func(req *http.Request) (*http.Response, error) {
+		rec := &requestRecorder{}
+		rec.answer = func(req *http.Request) (*http.Response, error) {
 			if running.Add(1) > 1 {
 				t.Error("two requests at once")
 			}
 			defer running.Add(-1)
 			time.Sleep(time.Second) // in a bubble
 			n++
-			return wireAnswer(200, "", fmt.Sprintf(`{"access_token":"at-%d","refresh_token":"rt-%d"}`, n, n))(req)
+			return answering(200, "", fmt.Sprintf(`{"access_token":"at-%d","refresh_token":"rt-%d"}`, n, n))(req)
 		}
-		creds := NewCredentials(wireClient(rec), NewSecret("rt-0"))
+		creds := NewCredentials(clientOver(rec), NewSecret("rt-0"))
 		for range 3 {
 			var all sync.WaitGroup
 			for range 5 {
@@ -742,25 +650,25 @@ func TestRefreshTokensInOrder(t *testing.T) {
 // The client that is used by default has the limits that Go's has not. // T13 XO12 UP31
 func TestDefaultClientLimits(t *testing.T) {
 	t.Parallel()
-	faultCerts()
-	head := "HTTP/1.1 200 OK\r\nContent-Length: " + fmt.Sprint(len(faultTokens)) + "\r\nX: "
+	certificates()
+	head := "HTTP/1.1 200 OK\r\nContent-Length: " + fmt.Sprint(len(tokenAnswer)) + "\r\nX: "
 	large := head + strings.Repeat("x", maxHeader-len(head)-4)
 	for _, row := range []faultRow{
-		{name: "header bytes", succeeds: true, fault: faultRaw(large, "\r\n\r\n", faultTokens)},
-		{name: "header bytes + 1", text: "headers exceeded", fault: faultRaw(large, "x\r\n\r\n", faultTokens)},
+		{name: "header bytes", succeeds: true, fault: faultRaw(large, "\r\n\r\n", tokenAnswer)},
+		{name: "header bytes + 1", text: "headers exceeded", fault: faultRaw(large, "x\r\n\r\n", tokenAnswer)},
 		{name: "header time", succeeds: true, each: headerTimeout - 1, fault: fault{answer: func(c *faultConn) {
 			time.Sleep(headerTimeout - 1) // in a bubble
-			c.send(200, faultJSON, faultTokens)
+			c.send(200, faultJSON, tokenAnswer)
 		}}},
 		{name: "attempt time", succeeds: true, each: attemptTimeout - 1, fault: fault{answer: func(c *faultConn) {
-			c.raw(faultHead, "Content-Length: ", fmt.Sprint(len(faultTokens)), "\r\n\r\n")
+			c.raw(faultHead, "Content-Length: ", fmt.Sprint(len(tokenAnswer)), "\r\n\r\n")
 			time.Sleep(attemptTimeout - 1) // in a bubble
-			c.raw(faultTokens)
+			c.raw(tokenAnswer)
 		}}},
 		{name: "handshake time", succeeds: true, url: faultHTTPS, each: dialTimeout - 1, fault: fault{accept: func(c *faultConn) {
 			time.Sleep(dialTimeout - 1) // in a bubble
-			if c.startTLS(faultCerts().good) && c.request() {
-				c.send(200, faultJSON, faultTokens)
+			if c.startTLS(certificates().good) && c.request() {
+				c.send(200, faultJSON, tokenAnswer)
 			}
 		}}},
 	} {

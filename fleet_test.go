@@ -28,8 +28,8 @@ import (
 // The tests of this file use processes and real time, since that is what they are about. They are short, unless
 // OAUTH2_LONG is set.
 
-// fleetLong picks one of two values, for a short run or a long one.
-func fleetLong[T any](short, long T) T {
+// shortOrLong picks one of two values, for a short run or a long one.
+func shortOrLong[T any](short, long T) T {
 	if os.Getenv("OAUTH2_LONG") != "" {
 		return long
 	}
@@ -54,8 +54,8 @@ type fleetReport struct {
 	Faults  []string
 }
 
-// fleetChild starts a child process. It is this test binary.
-func fleetChild(t *testing.T, job fleetJob) (child *exec.Cmd, stdout io.Reader) {
+// startChild starts a child process. It is this test binary.
+func startChild(t *testing.T, job fleetJob) (child *exec.Cmd, stdout io.Reader) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -82,13 +82,13 @@ func fleetChild(t *testing.T, job fleetJob) (child *exec.Cmd, stdout io.Reader) 
 	return child, stdout
 }
 
-// fleetReports returns what the children say that do job, n at a time.
-func fleetReports(t *testing.T, n int, job fleetJob) []fleetReport {
+// childReports returns what the children say that do job, n at a time.
+func childReports(t *testing.T, n int, job fleetJob) []fleetReport {
 	t.Helper()
 	reports := make([]fleetReport, n)
 	var running sync.WaitGroup
 	for i := range reports {
-		child, stdout := fleetChild(t, job)
+		child, stdout := startChild(t, job)
 		running.Go(func() {
 			line, err := bufio.NewReader(stdout).ReadBytes('\n')
 			if err == nil {
@@ -120,13 +120,13 @@ func TestFleetChild(t *testing.T) {
 	switch job.Do {
 	case "exit":
 	case "save":
-		if err := fleetGeneration(1, job.Padded).Save(t.Context(), FileStore(job.Name)); err != nil {
+		if err := savedGeneration(1, job.Padded).Save(t.Context(), FileStore(job.Name)); err != nil {
 			t.Fatal(err)
 		}
 	case "save for ever":
 		store := FileStore(job.Name)
 		for n := 1; ; n++ {
-			if err := fleetGeneration(n, job.Padded).Save(t.Context(), store); err != nil {
+			if err := savedGeneration(n, job.Padded).Save(t.Context(), store); err != nil {
 				t.Fatal(err)
 			}
 			fmt.Println(n)
@@ -146,18 +146,18 @@ func TestFleetChild(t *testing.T) {
 		if again, err := creds.Token(t.Context()); err != nil || again.AccessToken.Reveal() != tok.AccessToken.Reveal() {
 			fault("Token after that: %v, %v", again, err)
 		}
-		fleetSay(report)
+		writeReport(report)
 	case "use":
-		fleetSay(fleetUse(t.Context(), job))
+		writeReport(useCredentials(t.Context(), job))
 	default:
 		t.Fatalf("no job %q", job.Do)
 	}
 }
 
-func fleetSay(report fleetReport) { json.NewEncoder(os.Stdout).Encode(report) }
+func writeReport(report fleetReport) { json.NewEncoder(os.Stdout).Encode(report) }
 
-// fleetUse is a program with 8 goroutines that use the stored credentials all the time.
-func fleetUse(ctx context.Context, job fleetJob) (report fleetReport) {
+// useCredentials is a program with 8 goroutines that use the stored credentials all the time.
+func useCredentials(ctx context.Context, job fleetJob) (report fleetReport) {
 	creds, err := LoadCredentials(ctx, FileStore(job.Name))
 	if err != nil {
 		report.Faults = append(report.Faults, err.Error())
@@ -172,7 +172,7 @@ func fleetUse(ctx context.Context, job fleetJob) (report fleetReport) {
 				var status int
 				tok, err := creds.Token(ctx)
 				if err == nil && n%32 == 0 {
-					status, err = fleetAsk(ctx, job.API, tok)
+					status, err = callWithToken(ctx, job.API, tok)
 				}
 				mu.Lock()
 				report.Tokens++
@@ -193,7 +193,7 @@ func fleetUse(ctx context.Context, job fleetJob) (report fleetReport) {
 	return report
 }
 
-func fleetAsk(ctx context.Context, api string, tok *Token) (status int, err error) {
+func callWithToken(ctx context.Context, api string, tok *Token) (status int, err error) {
 	req, err := http.NewRequestWithContext(ctx, "GET", api, nil)
 	if err != nil {
 		return 0, err
@@ -207,8 +207,8 @@ func fleetAsk(ctx context.Context, api string, tok *Token) (status int, err erro
 	return resp.StatusCode, resp.Body.Close()
 }
 
-// fleetGeneration returns credentials whose every part says which they are, and which have size more bytes.
-func fleetGeneration(n, size int) *Credentials {
+// savedGeneration returns credentials whose every part says which they are, and which have size more bytes.
+func savedGeneration(n, size int) *Credentials {
 	client := &ClientSecrets{ClientID: "client-1.example", TokenURI: "https://as.example/token"}
 	c := NewCredentials(client, NewSecret(fmt.Sprint("rt-", n)), "a")
 	c.cache.keep(&Token{AccessToken: NewSecret(fmt.Sprint("at-", n)), RefreshToken: NewSecret(fmt.Sprint("rt-", n)), Expiry: time.Now().Add(time.Hour)})
@@ -216,8 +216,8 @@ func fleetGeneration(n, size int) *Credentials {
 	return c
 }
 
-// fleetStored returns the generation of the file called name, all of whose parts must be of one.
-func fleetStored(t *testing.T, name string) int {
+// storedGeneration returns the generation of the file called name, all of whose parts must be of one.
+func storedGeneration(t *testing.T, name string) int {
 	t.Helper()
 	data, err := FileStore(name).Load(t.Context())
 	if err != nil || data == nil {
@@ -242,15 +242,15 @@ func fleetStored(t *testing.T, name string) int {
 //
 // P1 P8
 func TestKilledWhileSaving(t *testing.T) {
-	dir := t.TempDir()
+	dir := privateDir(t)
 	name := filepath.Join(dir, "credentials.json")
-	job := fleetJob{Do: "save for ever", Name: name, Padded: fleetLong(64<<10, 256<<10)}
+	job := fleetJob{Do: "save for ever", Name: name, Padded: shortOrLong(64<<10, 256<<10)}
 	if runtime.GOOS != "windows" {
 		job.Shell = "umask 0"
 	}
-	kills, during, slowest := fleetLong(10, 500), 0, time.Duration(0)
+	kills, during, slowest := shortOrLong(10, 500), 0, time.Duration(0)
 	for i := range kills {
-		child, stdout := fleetChild(t, job)
+		child, stdout := startChild(t, job)
 		lines := bufio.NewScanner(stdout)
 		saved, pace := 0, time.Duration(0)
 		for range 2 + rand.IntN(2) {
@@ -271,7 +271,7 @@ func TestKilledWhileSaving(t *testing.T) {
 			saved, _ = strconv.Atoi(lines.Text())
 		}
 		child.Wait()
-		if got := fleetStored(t, name); got != saved && got != saved+1 {
+		if got := storedGeneration(t, name); got != saved && got != saved+1 {
 			t.Fatalf("kill %d: the file has save %d; the child had done %d", i, got, saved)
 		}
 		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -289,7 +289,7 @@ func TestKilledWhileSaving(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		if err := fleetGeneration(i, 8).Save(t.Context(), FileStore(name)); err != nil {
+		if err := savedGeneration(i, 8).Save(t.Context(), FileStore(name)); err != nil {
 			t.Fatalf("the save after kill %d: %v", i, err)
 		}
 		slowest = max(slowest, time.Since(start))
@@ -312,27 +312,26 @@ func TestKilledWhileSaving(t *testing.T) {
 // C7 XO5 XO6 CA2 UP22
 func TestFleet(t *testing.T) {
 	s := NewTestServer(t)
-	s.Rotate, s.ExpiresIn = true, fleetLong(3*time.Second, 5*time.Second)
-	client := &ClientSecrets{ClientID: s.ClientID, ClientSecret: NewSecret(s.ClientSecret), AuthMethod: s.AuthMethod, TokenURI: s.URL + "/token"}
-	job := fleetJob{Do: "use", Name: filepath.Join(t.TempDir(), "credentials.json"), API: s.URL + "/userinfo", For: fleetLong(4*time.Second, 30*time.Second)}
-	if err := NewCredentials(client, NewSecret(s.IssueRefreshToken("a")), "a").Save(t.Context(), FileStore(job.Name)); err != nil {
+	s.Rotate, s.ExpiresIn = true, shortOrLong(3*time.Second, 5*time.Second)
+	job := fleetJob{Do: "use", Name: filepath.Join(privateDir(t), "credentials.json"), API: s.URL + "/userinfo", For: shortOrLong(4*time.Second, 30*time.Second)}
+	if err := NewCredentials(clientOf(s), NewSecret(s.IssueRefreshToken("a")), "a").Save(t.Context(), FileStore(job.Name)); err != nil {
 		t.Fatal(err)
 	}
-	reports := fleetReports(t, 8, job)
+	reports := childReports(t, 8, job)
 	var refreshes []time.Time
 	for _, r := range s.Requests() {
 		if r.Path == "/token" {
 			refreshes = append(refreshes, r.Time)
 		}
 	}
-	fleetCheck(t, reports, refreshes, s.ExpiresIn, job.For)
+	checkFleet(t, reports, refreshes, s.ExpiresIn, job.For)
 	if s.Reuses() != 0 {
 		t.Errorf("%d refresh tokens were used twice", s.Reuses())
 	}
 }
 
-// fleetCheck checks what a fleet did for a while, and when it asked for tokens of some lifetime.
-func fleetCheck(t *testing.T, reports []fleetReport, refreshes []time.Time, lifetime, used time.Duration) {
+// checkFleet checks what a fleet did for a while, and when it asked for tokens of some lifetime.
+func checkFleet(t *testing.T, reports []fleetReport, refreshes []time.Time, lifetime, used time.Duration) {
 	t.Helper()
 	tokens, calls, fewest := 0, 0, int(used/(50*time.Millisecond))
 	for i, r := range reports {
@@ -359,12 +358,12 @@ func fleetCheck(t *testing.T, reports []fleetReport, refreshes []time.Time, life
 func TestInteropFleet(t *testing.T) {
 	i := newInterop(t)
 	creds := i.signIn(t, i.client(t, "native"), "openid email offline_access")
-	job := fleetJob{Do: "use", Name: filepath.Join(t.TempDir(), "credentials.json"), API: i.UserinfoURI, For: fleetLong(12*time.Second, 30*time.Second)}
+	job := fleetJob{Do: "use", Name: filepath.Join(privateDir(t), "credentials.json"), API: i.UserinfoURI, For: shortOrLong(12*time.Second, 30*time.Second)}
 	if err := creds.Save(t.Context(), FileStore(job.Name)); err != nil {
 		t.Fatal(err)
 	}
 	ours := map[string]int{}
-	reports := fleetReports(t, 8, job)
+	reports := childReports(t, 8, job)
 	for _, r := range reports {
 		for _, rt := range r.Refresh {
 			ours[i.hash(rt)] = 0
@@ -394,7 +393,7 @@ func TestInteropFleet(t *testing.T) {
 	if len(refreshes) < len(ours)-1 { // of the last one there may be no request yet
 		t.Errorf("%d refresh tokens and %d refreshes", len(ours), len(refreshes))
 	}
-	fleetCheck(t, reports, refreshes, time.Duration(i.AccessSeconds)*time.Second, job.For)
+	checkFleet(t, reports, refreshes, time.Duration(i.AccessSeconds)*time.Second, job.For)
 }
 
 // A soakServer answers refreshes as a server with one-time refresh tokens does, but costs nearly nothing. Its tokens
@@ -404,7 +403,7 @@ type soakServer struct {
 	wrong atomic.Int32
 }
 
-func soakToken(kind string, user, size int) string {
+func paddedToken(kind string, user, size int) string {
 	s := fmt.Sprintf("%s-%d-", kind, user)
 	return s + strings.Repeat("x", size-len(s))
 }
@@ -425,23 +424,21 @@ func (s *soakServer) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	s.used[user].Add(1)
 	answer := fmt.Sprintf(`{"access_token":%q,"expires_in":3599,"refresh_token":%q,"scope":"openid https://www.googleapis.com/auth/userinfo.email","token_type":"Bearer"}`,
-		soakToken("access", user, 220), soakToken("second", user, 103))
-	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}},
-		Body: io.NopCloser(strings.NewReader(answer)), Request: req}, nil
+		paddedToken("access", user, 220), paddedToken("second", user, 103))
+	return response(200, answer, "Content-Type", "application/json"), nil
 }
 
 // Many users in one process, all of whose tokens have expired: each costs one request and little memory, and none a
 // goroutine.
 func TestSoak(t *testing.T) {
 	var last time.Duration
-	for round, users := range fleetLong([]int{1000, 4000}, []int{1000, 1000, 10_000, 100_000}) {
+	for round, users := range shortOrLong([]int{1000, 4000}, []int{1000, 1000, 10_000, 100_000}) {
 		s := &soakServer{used: make([]atomic.Int32, users)}
-		client := &ClientSecrets{ClientID: "client-1.example", ClientSecret: NewSecret("cs"), TokenURI: "https://as.example/token",
-			HTTPClient: &http.Client{Transport: s}}
+		client := clientOver(s)
 		all := make([]*Credentials, users)
-		goroutines, before := runtime.NumGoroutine(), soakHeap()
+		goroutines, before := runtime.NumGoroutine(), liveHeap()
 		for i := range all {
-			all[i] = NewCredentials(client, NewSecret(soakToken("first", i, 103)), "openid", "https://www.googleapis.com/auth/userinfo.email")
+			all[i] = NewCredentials(client, NewSecret(paddedToken("first", i, 103)), "openid", "https://www.googleapis.com/auth/userinfo.email")
 		}
 		start := time.Now()
 		var next, failed atomic.Int32
@@ -458,8 +455,8 @@ func TestSoak(t *testing.T) {
 		}
 		workers.Wait()
 		took := time.Since(start)
-		idle := soakIdle(t.Context(), goroutines)
-		bytes := float64(soakHeap()-before) / float64(users)
+		idle := leftOver(t.Context(), goroutines)
+		bytes := float64(liveHeap()-before) / float64(users)
 		runtime.KeepAlive(all)
 		t.Logf("%7d users: %v, %.0f bytes each, %d goroutines more than before", users, took.Round(time.Millisecond), bytes, idle)
 		if failed.Load() != 0 || s.wrong.Load() != 0 {
@@ -488,8 +485,8 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// soakHeap returns the bytes of live memory.
-func soakHeap() int64 {
+// liveHeap returns the bytes of live memory.
+func liveHeap() int64 {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.GC() // what finalizers and pools held
@@ -497,8 +494,8 @@ func soakHeap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// soakIdle returns how many goroutines there are more than before, when those that are ending have ended.
-func soakIdle(ctx context.Context, before int) (more int) {
+// leftOver returns how many goroutines there are more than before, when those that are ending have ended.
+func leftOver(ctx context.Context, before int) (more int) {
 	for range 200 {
 		if more = runtime.NumGoroutine() - before; more <= 0 {
 			return 0

@@ -7,14 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
-	"go/parser"
-	"go/token"
 	"io"
 	"maps"
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,30 +21,16 @@ import (
 	"time"
 )
 
-// flowClient is a client of s, as its file says, that knows the issuer.
-func flowClient(t testing.TB, s *TestServer, kind string) *ClientSecrets {
+// signedInFlow is a flow whose person has signed in: redirected is the right redirect.
+func signedInFlow(t testing.TB, s *TestServer, scopes ...string) (f *Flow, sent url.Values, redirected string) {
 	t.Helper()
-	c, err := ParseClientSecrets(s.ClientSecretsJSON(kind))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Issuer = s.URL
-	if s.server == nil {
-		c.HTTPClient = &http.Client{Transport: s.Transport()}
-	}
-	return c
-}
-
-// flowBegin is a flow whose person has signed in: redirected is the right redirect.
-func flowBegin(t testing.TB, s *TestServer, scopes ...string) (f *Flow, sent url.Values, redirected string) {
-	t.Helper()
-	f = NewFlow(flowClient(t, s, "installed"), scopes...)
+	f = NewFlow(fileClientOf(t, s, "installed"), scopes...)
 	f.RedirectURI = "http://127.0.0.1:8000/"
-	sent, redirected = flowSignIn(t, s, f)
+	sent, redirected = authorizeFlow(t, s, f)
 	return f, sent, redirected
 }
 
-func flowSignIn(t testing.TB, s *TestServer, f *Flow) (sent url.Values, redirected string) {
+func authorizeFlow(t testing.TB, s *TestServer, f *Flow) (sent url.Values, redirected string) {
 	t.Helper()
 	authURL, err := f.AuthorizationURL()
 	if err != nil {
@@ -61,16 +44,6 @@ func flowSignIn(t testing.TB, s *TestServer, f *Flow) (sent url.Values, redirect
 		t.Fatal(err)
 	}
 	return u.Query(), redirected
-}
-
-// flowExchange is the form of the only code exchange that s has seen.
-func flowExchange(t testing.TB, s *TestServer) url.Values {
-	t.Helper()
-	if n := s.TokenRequests("authorization_code"); n != 1 {
-		t.Fatalf("%d code exchanges, want 1", n)
-	}
-	requests := s.Requests()
-	return requests[slices.IndexFunc(requests, func(r RecordedRequest) bool { return r.Form.Get("grant_type") == "authorization_code" })].Form
 }
 
 // The vector of RFC 7636, Appendix B: octets, verifier, challenge. F9, F12
@@ -119,28 +92,10 @@ func TestRandomSecretsAreDistinct(t *testing.T) {
 	}
 }
 
-// flowSources parses the package without its tests.
-func flowSources(t *testing.T) map[string]*ast.File {
-	t.Helper()
-	names, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]*ast.File{}
-	for _, name := range names {
-		if !strings.HasSuffix(name, "_test.go") {
-			if files[name], err = parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	return files
-}
-
 // What the sources of the package say, and don't.
 func TestFlowSources(t *testing.T) {
 	t.Parallel()
-	for name, file := range flowSources(t) {
+	for name, file := range sourceOfPackage(t).files {
 		for _, spec := range file.Imports { // F4; PY16: it has nothing to log with
 			if slices.Contains([]string{`"math/rand"`, `"math/rand/v2"`, `"log"`}, spec.Path.Value) {
 				t.Errorf("%s imports %s", name, spec.Path.Value)
@@ -265,7 +220,7 @@ func TestAuthorizationURL(t *testing.T) {
 	for _, tt := range rows {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			f := NewFlow(flowClient(t, NewMemoryServer(), "installed"), "openid", "a&state=evil#x b")
+			f := NewFlow(fileClientOf(t, NewMemoryServer(), "installed"), "openid", "a&state=evil#x b")
 			f.RedirectURI = "http://127.0.0.1:8000/"
 			if tt.set != nil {
 				tt.set(f)
@@ -298,8 +253,8 @@ func TestAuthorizationURL(t *testing.T) {
 func TestAttemptsShareNothing(t *testing.T) {
 	t.Parallel()
 	s := NewMemoryServer()
-	f, first, old := flowBegin(t, s, "openid")
-	second, redirected := flowSignIn(t, s, f)
+	f, first, old := signedInFlow(t, s, "openid")
+	second, redirected := authorizeFlow(t, s, f)
 	for _, name := range []string{"state", "nonce", "code_challenge"} {
 		if first.Get(name) == "" || first.Get(name) == second.Get(name) {
 			t.Errorf("%s was used twice", name)
@@ -311,7 +266,7 @@ func TestAttemptsShareNothing(t *testing.T) {
 	if _, err := f.FetchTokenFromRedirect(t.Context(), redirected); err != nil {
 		t.Error(err)
 	}
-	if got := challenge(flowExchange(t, s).Get("code_verifier")); got != second.Get("code_challenge") {
+	if got := challenge(onlyExchange(t, s).Get("code_verifier")); got != second.Get("code_challenge") {
 		t.Error("the verifier is not that of the attempt")
 	}
 }
@@ -365,7 +320,7 @@ func TestRedirectRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := NewMemoryServer()
-			f, sent, redirected := flowBegin(t, s, "a")
+			f, sent, redirected := signedInFlow(t, s, "a")
 			u, _ := url.Parse(redirected)
 			st := sent.Get("state")
 			flip := st[:42] + string("AB"[strings.Count(st[42:], "A")])
@@ -405,10 +360,10 @@ func TestIssuerPromised(t *testing.T) {
 		f.RedirectURI = "http://127.0.0.1:8000/"
 		s.OmitIss = true
 		for _, redirected := range []func() string{
-			func() string { _, redirected := flowSignIn(t, s, f); return redirected },
+			func() string { _, redirected := authorizeFlow(t, s, f); return redirected },
 			func() string {
 				s.Deny = "access_denied"
-				_, redirected := flowSignIn(t, s, f)
+				_, redirected := authorizeFlow(t, s, f)
 				s.Deny = ""
 				return redirected
 			},
@@ -461,7 +416,7 @@ func TestRedirectAccepted(t *testing.T) {
 			func(s *TestServer, f *Flow) {
 				s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
 					if r.URL.Path == "/token" {
-						asJSON(w, 200, map[string]any{"access_token": "long"})
+						writeJSON(w, 200, map[string]any{"access_token": "long"})
 					}
 					return r.URL.Path == "/token"
 				}
@@ -472,13 +427,13 @@ func TestRedirectAccepted(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := NewMemoryServer()
-			f := NewFlow(flowClient(t, s, "installed"), "a")
+			f := NewFlow(fileClientOf(t, s, "installed"), "a")
 			f.RedirectURI = "http://127.0.0.1:8000/cb"
 			s.RedirectURIs = []string{"http://127.0.0.1/cb"}
 			if tt.set != nil {
 				tt.set(s, f)
 			}
-			_, redirected := flowSignIn(t, s, f)
+			_, redirected := authorizeFlow(t, s, f)
 			u, _ := url.Parse(redirected)
 			creds, err := f.FetchTokenFromRedirect(t.Context(), tt.edit(u, u.Query()))
 			if err != nil {
@@ -488,7 +443,7 @@ func TestRedirectAccepted(t *testing.T) {
 			if err != nil || strings.Contains(tok.AccessToken.Reveal()+tok.IDToken.Reveal()+tok.RefreshToken.Reveal(), "evil") || !slices.Equal(tok.Scopes, []string{"a"}) {
 				t.Error(tok, err)
 			}
-			if form := flowExchange(t, s); form.Get("redirect_uri") != f.RedirectURI { // F25
+			if form := onlyExchange(t, s); form.Get("redirect_uri") != f.RedirectURI { // F25
 				t.Errorf("redirect_uri %q", form.Get("redirect_uri"))
 			}
 		})
@@ -503,7 +458,7 @@ func TestRedirectAccepted(t *testing.T) {
 	if _, err := f.FetchToken(t.Context(), "c"); err == nil || !strings.Contains(err.Error(), "no sign-in is under way") {
 		t.Error(err)
 	}
-	f, _, _ = flowBegin(t, NewMemoryServer())
+	f, _, _ = signedInFlow(t, NewMemoryServer())
 	for _, bad := range []string{"", "code", "http://127.0.0.1/", "?" + strings.Repeat("a", maxRedirect)} {
 		if _, err := f.FetchTokenFromRedirect(t.Context(), bad); err == nil || !strings.Contains(err.Error(), "no query") {
 			t.Errorf("%.20q: %v", bad, err)
@@ -530,7 +485,7 @@ func TestRedirectError(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := NewMemoryServer()
-			f, sent, _ := flowBegin(t, s, "a")
+			f, sent, _ := signedInFlow(t, s, "a")
 			query := strings.ReplaceAll(tt.query, "{S}", sent.Get("state")) + "&state=" + sent.Get("state")
 			_, err := f.FetchTokenFromRedirect(t.Context(), "?"+query)
 			var e *Error
@@ -552,7 +507,7 @@ func TestRedirectError(t *testing.T) {
 	}
 	s := NewMemoryServer()
 	s.Deny = "temporarily_unavailable"
-	f, _, redirected := flowBegin(t, s, "a")
+	f, _, redirected := signedInFlow(t, s, "a")
 	var e *Error
 	if _, err := f.FetchTokenFromRedirect(t.Context(), redirected); !errors.As(err, &e) || !e.Temporary() {
 		t.Error(err)
@@ -566,9 +521,9 @@ func TestExchangeIsFrozen(t *testing.T) {
 	for _, method := range []string{"client_secret_post", "none"} {
 		s := NewMemoryServer()
 		s.AuthMethod = method
-		f := NewFlow(flowClient(t, s, "installed"), "a", "b")
+		f := NewFlow(fileClientOf(t, s, "installed"), "a", "b")
 		f.RedirectURI, f.Params = "http://127.0.0.1:8000/", url.Values{"resource": {"https://api.example"}, "login_hint": {"x"}}
-		sent, redirected := flowSignIn(t, s, f)
+		sent, redirected := authorizeFlow(t, s, f)
 		u, _ := url.Parse(redirected)
 		f.RedirectURI = "https://evil.example/"
 		f.Params.Set("resource", "https://evil.example")
@@ -576,7 +531,7 @@ func TestExchangeIsFrozen(t *testing.T) {
 		if _, err := f.FetchTokenFromRedirect(t.Context(), redirected); err != nil {
 			t.Fatal(err)
 		}
-		form := flowExchange(t, s)
+		form := onlyExchange(t, s)
 		want := url.Values{"grant_type": {"authorization_code"}, "code": {u.Query().Get("code")}, "redirect_uri": sent["redirect_uri"],
 			"client_id": {s.ClientID}, "code_verifier": form["code_verifier"], "resource": {"https://api.example"}}
 		if method == "client_secret_post" {
@@ -595,15 +550,15 @@ func TestExchangeIsFrozen(t *testing.T) {
 func TestInjectedCode(t *testing.T) {
 	t.Parallel()
 	s := NewMemoryServer()
-	_, _, theirs := flowBegin(t, s, "a")
-	f, sent, _ := flowBegin(t, s, "a")
+	_, _, theirs := signedInFlow(t, s, "a")
+	f, sent, _ := signedInFlow(t, s, "a")
 	u, _ := url.Parse(theirs)
 	_, err := f.FetchTokenFromRedirect(t.Context(), "?"+url.Values{"code": u.Query()["code"], "state": sent["state"]}.Encode())
 	var e *Error
 	if !errors.As(err, &e) || e.Code != "invalid_grant" {
 		t.Error(err)
 	}
-	if got := challenge(flowExchange(t, s).Get("code_verifier")); got != sent.Get("code_challenge") {
+	if got := challenge(onlyExchange(t, s).Get("code_verifier")); got != sent.Get("code_challenge") {
 		t.Error("sent with another attempt's verifier")
 	}
 }
@@ -636,7 +591,7 @@ func TestCodeIsSentOnce(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := NewMemoryServer()
-				f, sent, redirected := flowBegin(t, s, "a")
+				f, sent, redirected := signedInFlow(t, s, "a")
 				s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
 					if r.URL.Path == "/token" {
 						tt.answer(w)
@@ -647,7 +602,7 @@ func TestCodeIsSentOnce(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Errorf("got %v, want %q", err, tt.err)
 				}
-				if challenge(flowExchange(t, s).Get("code_verifier")) != sent.Get("code_challenge") {
+				if challenge(onlyExchange(t, s).Get("code_verifier")) != sent.Get("code_challenge") {
 					t.Error("sent without PKCE")
 				}
 				s.Hook = nil
@@ -668,7 +623,7 @@ func TestCodeIsSentOnce(t *testing.T) {
 func TestRedirectTwice(t *testing.T) {
 	t.Parallel()
 	s := NewMemoryServer()
-	f, _, redirected := flowBegin(t, s, "a")
+	f, _, redirected := signedInFlow(t, s, "a")
 	var both sync.WaitGroup
 	errs := make([]error, 2)
 	for i := range errs {
@@ -700,7 +655,7 @@ func TestGrantedScopes(t *testing.T) {
 			t.Parallel()
 			s := NewMemoryServer()
 			s.GrantScopes = func([]string) []string { return tt.granted }
-			f, _, redirected := flowBegin(t, s, "openid email")
+			f, _, redirected := signedInFlow(t, s, "openid email")
 			creds, err := f.FetchTokenFromRedirect(t.Context(), redirected)
 			if err != nil {
 				t.Fatal(err)
@@ -759,7 +714,7 @@ func TestSignInIDToken(t *testing.T) {
 			if tt.raw != "" {
 				s.Answer = func(_ string, answer map[string]any) { answer["id_token"] = tt.raw }
 			}
-			f, sent, redirected := flowBegin(t, s, "openid")
+			f, sent, redirected := signedInFlow(t, s, "openid")
 			creds, err := f.FetchTokenFromRedirect(t.Context(), redirected)
 			if tt.err == "" {
 				if err != nil {
@@ -782,9 +737,9 @@ func TestSignInIDToken(t *testing.T) {
 	// Whoever knows no issuer has nothing to check them against, and still gets the raw token.
 	s := NewMemoryServer()
 	s.IDTokenClaims = set("iss", "https://other.example")
-	f := NewFlow(flowClient(t, s, "installed"), "openid")
+	f := NewFlow(fileClientOf(t, s, "installed"), "openid")
 	f.client.Issuer, f.RedirectURI = "", "http://127.0.0.1:8000/"
-	_, redirected := flowSignIn(t, s, f)
+	_, redirected := authorizeFlow(t, s, f)
 	if _, err := f.FetchTokenFromRedirect(t.Context(), redirected); err != nil {
 		t.Error(err)
 	}
@@ -797,10 +752,10 @@ func TestMarshalAndResume(t *testing.T) {
 	s := NewMemoryServer()
 	s.RedirectURIs = []string{"https://app.example/callback"}
 	begin := func() ([]byte, url.Values, string) {
-		f := NewFlow(flowClient(t, s, "web"), "openid", "email")
+		f := NewFlow(fileClientOf(t, s, "web"), "openid", "email")
 		f.RedirectURI = "https://app.example/callback"
 		f.Params = url.Values{"audience": {"https://api.example"}}
-		sent, redirected := flowSignIn(t, s, f)
+		sent, redirected := authorizeFlow(t, s, f)
 		data, err := f.Marshal()
 		if err != nil {
 			t.Fatal(err)
@@ -810,7 +765,7 @@ func TestMarshalAndResume(t *testing.T) {
 	data, sent, redirected := begin()
 	_, _, theirs := begin()
 
-	f, err := ResumeFlow(flowClient(t, s, "web"), data)
+	f, err := ResumeFlow(fileClientOf(t, s, "web"), data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -830,7 +785,7 @@ func TestMarshalAndResume(t *testing.T) {
 	if tok, err := creds.Token(t.Context()); err != nil || !slices.Equal(tok.Scopes, []string{"openid", "email"}) || tok.IDToken.empty() {
 		t.Error(tok, err)
 	}
-	form := flowExchange(t, s)
+	form := onlyExchange(t, s)
 	if challenge(form.Get("code_verifier")) != sent.Get("code_challenge") || form.Get("audience") != "https://api.example" ||
 		form.Get("redirect_uri") != "https://app.example/callback" {
 		t.Error(form)
@@ -852,7 +807,7 @@ func TestMarshalAndResume(t *testing.T) {
 		{"another server", string(data), func(c *ClientSecrets) *ClientSecrets { c.TokenURI = "https://evil.example/token"; return c }, "another client"},
 		{"no client", string(data), func(*ClientSecrets) *ClientSecrets { return nil }, "another client"},
 	} {
-		c := flowClient(t, s, "web")
+		c := fileClientOf(t, s, "web")
 		if tt.client != nil {
 			c = tt.client(c)
 		}
@@ -860,7 +815,7 @@ func TestMarshalAndResume(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
-	if _, err := NewFlow(flowClient(t, s, "web")).Marshal(); err == nil || !strings.Contains(err.Error(), "no sign-in is under way") {
+	if _, err := NewFlow(fileClientOf(t, s, "web")).Marshal(); err == nil || !strings.Contains(err.Error(), "no sign-in is under way") {
 		t.Error(err)
 	}
 }
@@ -869,7 +824,7 @@ func TestMarshalAndResume(t *testing.T) {
 func TestAttemptEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f, _, redirected := flowBegin(t, NewMemoryServer(), "a")
+		f, _, redirected := signedInFlow(t, NewMemoryServer(), "a")
 		data, err := f.Marshal()
 		if err != nil {
 			t.Fatal(err)
@@ -892,16 +847,11 @@ func TestAttemptEnds(t *testing.T) {
 	})
 }
 
-// flowStatic is a source of one's own that renews nothing.
-type flowStatic func() *Token
-
-func (f flowStatic) Token(context.Context) (*Token, error) { return f(), nil }
-
 // Who wants no refresh gives a source that has none: the server's 401 is then the caller's. UP23
 func TestStaticTokenSource(t *testing.T) {
 	t.Parallel()
 	s := NewMemoryServer()
-	f, _, redirected := flowBegin(t, s, "a")
+	f, _, redirected := signedInFlow(t, s, "a")
 	creds, err := f.FetchTokenFromRedirect(t.Context(), redirected)
 	if err != nil {
 		t.Fatal(err)
@@ -910,7 +860,7 @@ func TestStaticTokenSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api := &http.Client{Transport: &Transport{Source: flowStatic(func() *Token { return tok }), Base: s.Transport()}}
+	api := &http.Client{Transport: &Transport{Source: sourceOf(tok), Base: s.Transport()}}
 	for _, want := range []int{200, 401, 401} {
 		resp, err := api.Get(s.URL + "/userinfo")
 		if err != nil || resp.StatusCode != want {
@@ -932,11 +882,11 @@ func FuzzRedirect(f *testing.F) {
 		f.Add(seed)
 	}
 	var requests int
-	client := &ClientSecrets{ClientID: "c", AuthURI: "https://as.example/a", TokenURI: "https://as.example/token", Issuer: "https://as.example",
-		HTTPClient: &http.Client{Transport: flowRoundTripper(func(r *http.Request) (*http.Response, error) {
-			requests++
-			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"access_token":"a"}`)), Request: r}, nil
-		})}}
+	client := clientOver(roundTripFunc(func(*http.Request) (*http.Response, error) {
+		requests++
+		return response(200, `{"access_token":"a"}`), nil
+	}))
+	client.Issuer = "https://as.example"
 	f.Fuzz(func(t *testing.T, query string) {
 		flow := NewFlow(client)
 		flow.RedirectURI = "http://127.0.0.1:8000/"
@@ -966,7 +916,3 @@ func FuzzRedirect(f *testing.F) {
 		}
 	})
 }
-
-type flowRoundTripper func(*http.Request) (*http.Response, error)
-
-func (f flowRoundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

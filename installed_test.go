@@ -28,21 +28,21 @@ import (
 	"time"
 )
 
-// appPipes is a listener without sockets, for a bubble.
-type appPipes struct {
+// pipeListener is a listener without sockets, for a bubble.
+type pipeListener struct {
 	backlog chan net.Conn
 	closed  chan struct{}
 	close   func()
 	fail    chan error // what Accept then fails with
 }
 
-func newAppPipes() *appPipes {
-	l := &appPipes{backlog: make(chan net.Conn, 1000), closed: make(chan struct{}), fail: make(chan error, 1)}
+func newPipeListener() *pipeListener {
+	l := &pipeListener{backlog: make(chan net.Conn, 1000), closed: make(chan struct{}), fail: make(chan error, 1)}
 	l.close = sync.OnceFunc(func() { close(l.closed) })
 	return l
 }
 
-func (l *appPipes) Accept() (net.Conn, error) {
+func (l *pipeListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.backlog:
 		return c, nil
@@ -60,11 +60,11 @@ func (l *appPipes) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *appPipes) Close() error { l.close(); return nil }
+func (l *pipeListener) Close() error { l.close(); return nil }
 
-func (l *appPipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8000} }
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8000} }
 
-func (l *appPipes) dial(context.Context, string, string) (net.Conn, error) {
+func (l *pipeListener) dial(context.Context, string, string) (net.Conn, error) {
 	select {
 	case <-l.closed:
 		return nil, syscall.ECONNREFUSED
@@ -76,7 +76,7 @@ func (l *appPipes) dial(context.Context, string, string) (net.Conn, error) {
 }
 
 // raw sends bytes and returns all that comes back before the connection ends.
-func (l *appPipes) raw(request string) string {
+func (l *pipeListener) raw(request string) string {
 	c, err := l.dial(context.Background(), "", "")
 	if err != nil {
 		return err.Error()
@@ -88,7 +88,7 @@ func (l *appPipes) raw(request string) string {
 }
 
 // get is a browser that follows nothing.
-func (l *appPipes) get(target string) (status int, header http.Header, body string) {
+func (l *pipeListener) get(target string) (status int, header http.Header, body string) {
 	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: l.dial},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := c.Get(target)
@@ -103,9 +103,9 @@ func (l *appPipes) get(target string) (status int, header http.Header, body stri
 	return resp.StatusCode, resp.Header, string(b)
 }
 
-// An appRun is a sign-in that waits for the redirect, within a bubble.
-type appRun struct {
-	*appPipes
+// An loopbackRun is a sign-in that waits for the redirect, within a bubble.
+type loopbackRun struct {
+	*pipeListener
 	s          *TestServer
 	sent       url.Values
 	redirected string // the right one
@@ -115,20 +115,20 @@ type appRun struct {
 	err        error
 }
 
-func appStart(ctx context.Context, t *testing.T, set func(*TestServer, *InstalledAppFlow)) *appRun {
+func startLoopback(ctx context.Context, t *testing.T, set func(*TestServer, *InstalledAppFlow)) *loopbackRun {
 	t.Helper()
 	s := NewMemoryServer()
 	s.RedirectURIs = []string{"http://127.0.0.1/cb"}
-	f := NewInstalledAppFlow(flowClient(t, s, "installed"), "openid")
+	f := NewInstalledAppFlow(fileClientOf(t, s, "installed"), "openid")
 	urls := make(chan string, 1)
 	f.Prompt, f.OpenBrowser = io.Discard, func(u string) error { urls <- u; return errors.New("no browser") } // UP4
 	if set != nil {
 		set(s, f)
 	}
-	r := &appRun{appPipes: newAppPipes(), s: s, done: make(chan struct{})}
+	r := &loopbackRun{pipeListener: newPipeListener(), s: s, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
-		r.creds, r.err = f.run(ctx, []net.Listener{r.appPipes}, &url.URL{Scheme: "http", Host: "127.0.0.1:8000", Path: "/cb"})
+		r.creds, r.err = f.run(ctx, []net.Listener{r.pipeListener}, &url.URL{Scheme: "http", Host: "127.0.0.1:8000", Path: "/cb"})
 	}()
 	authURL := <-urls
 	u, err := url.Parse(authURL)
@@ -143,7 +143,7 @@ func appStart(ctx context.Context, t *testing.T, set func(*TestServer, *Installe
 }
 
 // waiting reports whether the flow is still open and no code has been sent.
-func (r *appRun) waiting() bool {
+func (r *loopbackRun) waiting() bool {
 	time.Sleep(100 * time.Millisecond) // in which the server shuts down
 	select {
 	case <-r.done:
@@ -153,8 +153,8 @@ func (r *appRun) waiting() bool {
 	}
 }
 
-// appHeaders checks what every answer of the server must have, and must not have. L17, F25, L18
-func appHeaders(t *testing.T, name string, h http.Header) {
+// checkPageHeader checks what every answer of the server must have, and must not have. L17, F25, L18
+func checkPageHeader(t *testing.T, name string, h http.Header) {
 	t.Helper()
 	for k, want := range map[string]string{
 		"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
@@ -186,7 +186,7 @@ func TestLoopbackSurvives(t *testing.T) {
 		return m + " /cb?code={C}&state={S} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nContent-Length: 7\r\n\r\ncode={C}"
 	}
 	synctest.Test(t, func(t *testing.T) {
-		r := appStart(t.Context(), t, nil)
+		r := startLoopback(t.Context(), t, nil)
 		u, _ := url.Parse(r.redirected)
 		fill := strings.NewReplacer("{S}", r.state, "{C}", u.Query().Get("code"), "{S1}", r.state[:42])
 		rows := []struct {
@@ -277,7 +277,7 @@ func TestLoopbackSurvives(t *testing.T) {
 				if tt.body == own {
 					continue
 				}
-				if appHeaders(t, tt.name, resp.Header); string(body) != tt.body || !resp.Close {
+				if checkPageHeader(t, tt.name, resp.Header); string(body) != tt.body || !resp.Close {
 					t.Errorf("%s: body %q, close %t", tt.name, body, resp.Close)
 				}
 				if allow := resp.Header.Get("Allow"); (allow == "GET") != (tt.status == 405) {
@@ -306,7 +306,7 @@ func TestLoopbackSurvives(t *testing.T) {
 func TestLoopbackSlowLoris(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := appStart(t.Context(), t, nil)
+		r := startLoopback(t.Context(), t, nil)
 		attack := func(data string) {
 			for range 100 {
 				c, err := r.dial(t.Context(), "", "")
@@ -335,7 +335,7 @@ func TestLoopbackSlowLoris(t *testing.T) {
 			t.Error(r.err)
 		}
 
-		r = appStart(t.Context(), t, nil)
+		r = startLoopback(t.Context(), t, nil)
 		for range maxLoopbackConns / 2 {
 			c, _ := r.dial(t.Context(), "", "")
 			go func() { io.Copy(io.Discard, c); c.Close() }()
@@ -361,7 +361,7 @@ func TestLoopbackPageTellsTheTruth(t *testing.T) {
 	failed := func(s *TestServer, _ *InstalledAppFlow) {
 		s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path == "/token" {
-				asJSON(w, 400, map[string]any{"error": "invalid_grant", "error_description": "<script>alert(1)</script>"})
+				writeJSON(w, 400, map[string]any{"error": "invalid_grant", "error_description": "<script>alert(1)</script>"})
 			}
 			return r.URL.Path == "/token"
 		}
@@ -394,7 +394,7 @@ func TestLoopbackPageTellsTheTruth(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := appStart(t.Context(), t, tt.set)
+				r := startLoopback(t.Context(), t, tt.set)
 				began, browsers, hook := time.Now(), 2, r.s.Hook
 				r.s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
 					time.Sleep(time.Second) // time for the second redirect
@@ -410,7 +410,7 @@ func TestLoopbackPageTellsTheTruth(t *testing.T) {
 						if status != tt.status || body != tt.page || time.Since(began) < tt.took {
 							t.Errorf("status %d after %v: %s", status, time.Since(began), body)
 						}
-						appHeaders(t, tt.name, header)
+						checkPageHeader(t, tt.name, header)
 						for part := range strings.SplitSeq(body, "<style>") {
 							if style, _, ok := strings.Cut(part, "</style>"); ok {
 								sum := sha256.Sum256([]byte(style))
@@ -492,7 +492,7 @@ func TestRunEnds(t *testing.T) {
 					cancel()
 				}
 				began := time.Now()
-				r := appStart(ctx, t, exchanging)
+				r := startLoopback(ctx, t, exchanging)
 				page := make(chan string, 1)
 				if tt.redirect {
 					go func() { _, _, body := r.get(r.redirected); page <- body }()
@@ -520,7 +520,7 @@ func TestRunEnds(t *testing.T) {
 	}
 	t.Run("listener dies", func(t *testing.T) { // L10
 		synctest.Test(t, func(t *testing.T) {
-			r := appStart(t.Context(), t, nil)
+			r := startLoopback(t.Context(), t, nil)
 			r.fail <- syscall.ENOBUFS
 			<-r.done
 			if !errors.Is(r.err, syscall.ENOBUFS) || r.creds != nil {
@@ -530,8 +530,8 @@ func TestRunEnds(t *testing.T) {
 	})
 }
 
-// appFree returns a port that was free a moment ago on both loopback addresses.
-func appFree(t *testing.T) string {
+// freePort returns a port that was free a moment ago on both loopback addresses.
+func freePort(t *testing.T) string {
 	t.Helper()
 	listeners, err := bindBoth("0")
 	if err != nil {
@@ -544,7 +544,7 @@ func appFree(t *testing.T) string {
 	return port
 }
 
-func appIPv6() bool {
+func hasIPv6() bool {
 	l, err := net.Listen("tcp6", "[::1]:0")
 	if err == nil {
 		l.Close()
@@ -576,17 +576,17 @@ func TestRunLocalServer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if strings.Contains(tt.listens, "[::1]") && !appIPv6() {
+			if strings.Contains(tt.listens, "[::1]") && !hasIPv6() {
 				t.Skip("no IPv6")
 			}
-			free := appFree(t)
+			free := freePort(t)
 			fill := func(s string) string { return strings.ReplaceAll(s, "{F}", free) }
 			s := NewTestServer(t)
 			s.RedirectURIs = nil
 			for _, uri := range tt.registered {
 				s.RedirectURIs = append(s.RedirectURIs, fill(uri))
 			}
-			f := NewInstalledAppFlow(flowClient(t, s, tt.kind), "openid")
+			f := NewInstalledAppFlow(fileClientOf(t, s, tt.kind), "openid")
 			var prompt bytes.Buffer
 			f.Prompt = &prompt
 			if tt.set != nil {
@@ -644,7 +644,7 @@ func TestRunLocalServer(t *testing.T) {
 			if status, _, body := s.Page(); status != 200 || body != successPage {
 				t.Error(status, body)
 			}
-			if got := flowExchange(t, s).Get("redirect_uri"); got != redirectURI { // L2: byte for byte
+			if got := onlyExchange(t, s).Get("redirect_uri"); got != redirectURI { // L2: byte for byte
 				t.Errorf("exchanged with %q, not %q", got, redirectURI)
 			}
 			u, _ := url.Parse(redirectURI)
@@ -679,15 +679,15 @@ func TestRunLocalServerIPv6Only(t *testing.T) {
 		return
 	}
 	s := NewTestServer(t)
-	f := NewInstalledAppFlow(flowClient(t, s, "installed"), "a")
+	f := NewInstalledAppFlow(fileClientOf(t, s, "installed"), "a")
 	f.Prompt, f.OpenBrowser = io.Discard, s.Browser
 	if _, err := f.RunLocalServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if form := flowExchange(t, s); !strings.HasPrefix(form.Get("redirect_uri"), "http://[::1]:") {
+	if form := onlyExchange(t, s); !strings.HasPrefix(form.Get("redirect_uri"), "http://[::1]:") {
 		t.Error(form.Get("redirect_uri"))
 	}
-	f = NewInstalledAppFlow(flowClient(t, s, "installed"), "a") // an address of one's own choice has no fallback: L4
+	f = NewInstalledAppFlow(fileClientOf(t, s, "installed"), "a") // an address of one's own choice has no fallback: L4
 	f.Prompt, f.RedirectURI, f.OpenBrowser = io.Discard, "http://127.0.0.1:0/", func(string) error { t.Error("opened"); return nil }
 	if _, err := f.RunLocalServer(t.Context()); !errors.Is(err, syscall.EADDRNOTAVAIL) {
 		t.Error(err)
@@ -723,7 +723,7 @@ func TestRunLocalServerRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := NewMemoryServer()
-			f := NewInstalledAppFlow(flowClient(t, s, tt.kind), "a")
+			f := NewInstalledAppFlow(fileClientOf(t, s, tt.kind), "a")
 			f.Prompt, f.OpenBrowser = io.Discard, func(string) error { t.Error("opened"); return nil }
 			tt.set(f)
 			creds, err := f.RunLocalServer(t.Context())
@@ -736,7 +736,7 @@ func TestRunLocalServerRefuses(t *testing.T) {
 	if _, err := NewInstalledAppFlow(&ClientSecrets{}).RunLocalServer(none); err != errNilContext {
 		t.Error(err)
 	}
-	if appIPv6() { // UP10: where another process has ::1, the redirect could go there
+	if hasIPv6() { // UP10: where another process has ::1, the redirect could go there
 		l, err := net.Listen("tcp6", "[::1]:0")
 		if err != nil {
 			t.Fatal(err)
@@ -752,7 +752,7 @@ func TestRunLocalServerRefuses(t *testing.T) {
 // Which URLs are never given to a launcher. B1, B2, B3
 func TestOpenBrowserRefuses(t *testing.T) {
 	dir := t.TempDir()
-	appScript(t, filepath.Join(dir, "xdg-open"), "touch "+filepath.Join(dir, "ran"))
+	writeScript(t, filepath.Join(dir, "xdg-open"), "touch "+filepath.Join(dir, "ran"))
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	for name, target := range map[string]string{
 		"file": "file:///etc/passwd", "javascript": "javascript:alert(1)", "data": "data:text/html,x", "smb": "smb://evil.example/x", // B1
@@ -773,7 +773,7 @@ func TestOpenBrowserRefuses(t *testing.T) {
 	}
 }
 
-func appScript(t *testing.T, name, script string) {
+func writeScript(t *testing.T, name, script string) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		t.Skip("the launcher is xdg-open on Linux")
@@ -783,13 +783,13 @@ func appScript(t *testing.T, name, script string) {
 	}
 }
 
-// appLauncher puts an xdg-open in the PATH that says what it was called with, on called, and then waits for a minute. ended gets
+// fakeLauncher puts an xdg-open in the PATH that says what it was called with, on called, and then waits for a minute. ended gets
 // something when it is gone.
-func appLauncher(t *testing.T) (called, ended <-chan string) {
+func fakeLauncher(t *testing.T) (called, ended <-chan string) {
 	t.Helper()
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "report")
-	appScript(t, filepath.Join(dir, "xdg-open"), `exec 3>"`+fifo+`"
+	writeScript(t, filepath.Join(dir, "xdg-open"), `exec 3>"`+fifo+`"
 echo SENTINEL-OUT; echo SENTINEL-ERR >&2
 echo $# "$@" $(readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2) >&3
 exec sleep 60`)
@@ -817,10 +817,10 @@ exec sleep 60`)
 // The launcher gets the URL as its only argument, and neither input nor output. One that blocks holds up neither the flow
 // nor its end, and is gone then. B3, B5, B6, UP4
 func TestOpenBrowserLauncher(t *testing.T) {
-	called, ended := appLauncher(t)
+	called, ended := fakeLauncher(t)
 	t.Setenv("DISPLAY", ":0") // there seems to be a browser
 	s := NewTestServer(t)
-	f := NewInstalledAppFlow(flowClient(t, s, "installed"), `a"&calc&"`, "$(id)")
+	f := NewInstalledAppFlow(fileClientOf(t, s, "installed"), `a"&calc&"`, "$(id)")
 	s.GrantScopes = func([]string) []string { return []string{"a"} }
 	s.Hook = func(w http.ResponseWriter, r *http.Request) bool { // the strict server refuses such scopes
 		if q := r.URL.Query(); r.URL.Path == "/authorize" && q.Has("scope") {
@@ -878,8 +878,8 @@ func TestOpenBrowserMissing(t *testing.T) {
 	if err := os.Mkdir("bin", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	appScript(t, "xdg-open", "touch "+filepath.Join(dir, "ran"))
-	appScript(t, filepath.Join("bin", "xdg-open"), "touch "+filepath.Join(dir, "ran"))
+	writeScript(t, "xdg-open", "touch "+filepath.Join(dir, "ran"))
+	writeScript(t, filepath.Join("bin", "xdg-open"), "touch "+filepath.Join(dir, "ran"))
 	for _, path := range []string{".", "." + string(os.PathListSeparator) + os.Getenv("PATH"), "", "bin", filepath.Join(dir, "nowhere")} {
 		t.Setenv("PATH", path)
 		if err := OpenBrowser("https://as.example/authorize?state=SENTINEL"); err == nil || strings.Contains(err.Error(), "SENTINEL") || !strings.Contains(err.Error(), "xdg-open") {
@@ -899,7 +899,7 @@ func TestOpenBrowserMissing(t *testing.T) {
 
 	t.Setenv("DISPLAY", ":0")
 	s := NewTestServer(t)
-	f := NewInstalledAppFlow(flowClient(t, s, "installed"), "a")
+	f := NewInstalledAppFlow(fileClientOf(t, s, "installed"), "a")
 	prompt, in := io.Pipe()
 	f.Prompt = in
 	go func() {
@@ -927,7 +927,7 @@ func TestSignInLogsNothing(t *testing.T) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	log.SetOutput(&logged)
 	s := NewTestServer(t)
-	f := NewInstalledAppFlow(flowClient(t, s, "installed"), "openid")
+	f := NewInstalledAppFlow(fileClientOf(t, s, "installed"), "openid")
 	var prompt bytes.Buffer
 	f.Prompt = &prompt
 	f.OpenBrowser = func(authURL string) error {
@@ -954,7 +954,7 @@ func TestSignInLogsNothing(t *testing.T) {
 	}
 	s.Page()
 	synctest.Test(t, func(t *testing.T) { // what net/http has to say of its own
-		r := appStart(t.Context(), t, nil)
+		r := startLoopback(t.Context(), t, nil)
 		r.fail <- syscall.EMFILE // passes
 		if status, _, _ := r.get(r.redirected); status != 200 {
 			t.Error(status)
@@ -982,7 +982,7 @@ func FuzzLoopbackRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, request []byte) {
 		synctest.Test(t, func(t *testing.T) {
-			r := appStart(t.Context(), t, nil)
+			r := startLoopback(t.Context(), t, nil)
 			sent := bytes.ReplaceAll(request, []byte("{S}"), []byte(r.state))
 			answer := r.raw(string(sent))
 			completes := bytes.Contains(sent, []byte(r.state)) && bytes.Contains(sent, []byte("GET "))

@@ -21,8 +21,8 @@ import (
 	"time"
 )
 
-// interopActivate is a person who enters a user code in the browser of another device.
-func (i *interop) interopActivate(page, userCode string, accept bool) error {
+// activate is a person who enters a user code in the browser of another device.
+func (i *interop) activate(page, userCode string, accept bool) error {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		return err
@@ -68,10 +68,10 @@ func (i *interop) interopActivate(page, userCode string, accept bool) error {
 	return nil
 }
 
-// interopHasty sends the first question about a device code twice.
-type interopHasty struct{ once sync.Once }
+// doubledPoll sends the first question about a device code twice.
+type doubledPoll struct{ once sync.Once }
 
-func (h *interopHasty) RoundTrip(r *http.Request) (*http.Response, error) {
+func (h *doubledPoll) RoundTrip(r *http.Request) (*http.Response, error) {
 	var again *http.Request
 	if strings.HasSuffix(r.URL.Path, "/token") {
 		h.once.Do(func() {
@@ -103,7 +103,7 @@ func TestInteropDevice(t *testing.T) {
 	}{
 		{"public", "device", true, nil, "none", "", 1}, // UP45
 		{"with a secret", "devicesecret", true, nil, "client_secret_post", "", 1},
-		{"too fast once", "device", true, new(interopHasty), "none", "", 1},
+		{"too fast once", "device", true, new(doubledPoll), "none", "", 1},
 		{"declined", "device", false, nil, "none", "access_denied", 1},
 	}
 	for _, tt := range tests {
@@ -114,7 +114,7 @@ func TestInteropDevice(t *testing.T) {
 			client := i.client(t, tt.client)
 			var mu sync.Mutex
 			var asked, slow []time.Time
-			client.HTTPClient = &http.Client{Transport: interopRoundTripper(func(r *http.Request) (*http.Response, error) {
+			client.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
 				base := tt.transport
 				if base == nil {
 					base = http.DefaultTransport
@@ -161,7 +161,7 @@ func TestInteropDevice(t *testing.T) {
 						break
 					}
 				}
-				person <- i.interopActivate(string(m[1]), string(m[2]), tt.accept)
+				person <- i.activate(string(m[1]), string(m[2]), tt.accept)
 			}()
 			creds, err := f.RunDevice(ctx)
 			prompt.Close()
@@ -203,11 +203,6 @@ func TestInteropDevice(t *testing.T) {
 	}
 }
 
-type interopRoundTripper func(*http.Request) (*http.Response, error)
-
-func (f interopRoundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// The browser runs on another machine: what it asks this one for does not arrive.
 func TestInteropPaste(t *testing.T) {
 	i := newInterop(t)
 	tests := []struct {
@@ -236,7 +231,7 @@ func TestInteropPaste(t *testing.T) {
 			}
 			defer in.Close()
 			defer keyboard.Close()
-			screen := new(interopScreen)
+			screen := new(lockedText)
 			f.Input, f.Prompt = in, screen
 			opened := f.OpenBrowser
 			f.OpenBrowser = func(authURL string) error {
@@ -276,18 +271,18 @@ func TestInteropPaste(t *testing.T) {
 	}
 }
 
-type interopScreen struct {
+type lockedText struct {
 	mu   sync.Mutex
 	text strings.Builder
 }
 
-func (s *interopScreen) Write(b []byte) (int, error) {
+func (s *lockedText) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.text.Write(b)
 }
 
-func (s *interopScreen) String() string {
+func (s *lockedText) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.text.String()
@@ -488,7 +483,7 @@ func TestInteropMachine(t *testing.T) {
 			if len(sent) != 3 || slices.ContainsFunc(sent, func(r interopRequest) bool { return r.Status != 200 || r.Auth != tt.auth }) {
 				t.Errorf("requests: %+v, want three with %s", sent, tt.auth)
 			}
-			c.ClientSecret, c.Key = NewSecret("wrong"), asKey()
+			c.ClientSecret, c.Key = NewSecret("wrong"), serverKey()
 			_, err := c.TokenSource("api:read").Token(t.Context())
 			if e := new(Error); !errors.As(err, &e) || e.Code != "invalid_client" {
 				t.Errorf("with a wrong secret or key: %v", err)

@@ -18,14 +18,8 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
-	"go/parser"
-	"go/token"
-	"io"
-	"maps"
 	"math/big"
 	mathrand "math/rand/v2"
-	"net/http"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -36,121 +30,14 @@ import (
 	"time"
 )
 
-// jwOther is a second key, generated once a process.
-var jwOther = sync.OnceValue(func() *rsa.PrivateKey { return jwGenerate(2048) })
-
-func jwGenerate(bits int) *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, bits)
-	if err != nil {
-		panic(err)
-	}
-	return key
-}
-
-// jwKeys serves a key set in memory and records what is asked for.
-type jwKeys struct {
-	mu     sync.Mutex
-	body   string
-	cache  string // Cache-Control
-	status int    // zero: 200
-	err    error
-	block  chan struct{} // nil, or what answers wait for
-	urls   []string
-}
-
-func (k *jwKeys) RoundTrip(r *http.Request) (*http.Response, error) {
-	k.mu.Lock()
-	block := k.block
-	k.urls = append(k.urls, r.URL.String())
-	k.mu.Unlock()
-	if block != nil {
-		select {
-		case <-block:
-		case <-r.Context().Done():
-			return nil, r.Context().Err()
-		}
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.err != nil {
-		return nil, k.err
-	}
-	resp := &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(k.body)), Request: r}
-	if k.status != 0 {
-		resp.StatusCode = k.status
-		resp.Header.Set("Location", "https://evil.example/keys")
-	}
-	if k.cache != "" {
-		resp.Header.Set("Cache-Control", k.cache)
-	}
-	return resp, nil
-}
-
-// set changes what is served.
-func (k *jwKeys) set(change func()) { k.mu.Lock(); defer k.mu.Unlock(); change() }
-
-func (k *jwKeys) count() int { k.mu.Lock(); defer k.mu.Unlock(); return len(k.urls) }
-
-func jwServe(keys ...string) *jwKeys { return &jwKeys{body: jwSet(keys...)} }
-
-func jwSet(keys ...string) string { return `{"keys":[` + strings.Join(keys, ",") + `]}` }
-
-// jwJWK is a key of a set; pairs replace or add members, as JSON, and "" drops one.
-func jwJWK(kid string, key *rsa.PublicKey, pairs ...string) string {
-	return jwObject(map[string]string{"kty": `"RSA"`, "kid": `"` + kid + `"`, "use": `"sig"`, "alg": `"RS256"`,
-		"n": `"` + asB64.EncodeToString(key.N.Bytes()) + `"`, "e": `"AQAB"`}, pairs)
-}
-
-func jwObject(members map[string]string, pairs []string) string {
-	for pair := range slices.Chunk(pairs, 2) {
-		members[pair[0]] = pair[1]
-	}
-	var texts []string
-	for _, name := range slices.Sorted(maps.Keys(members)) {
-		if members[name] != "" {
-			texts = append(texts, `"`+name+`":`+members[name])
-		}
-	}
-	return "{" + strings.Join(texts, ",") + "}"
-}
-
-// jwClaims are good claims, changed as by jwJWK.
-func jwClaims(pairs ...string) string {
-	now := time.Now().Unix()
-	return jwObject(map[string]string{"iss": `"https://as.example"`, "aud": `"client-1.example"`, "sub": `"user-1"`,
-		"iat": fmt.Sprint(now), "exp": fmt.Sprint(now + 3600)}, pairs)
-}
-
-func jwHeader(pairs ...string) string {
-	return jwObject(map[string]string{"alg": `"RS256"`, "typ": `"JWT"`, "kid": `"k1"`}, pairs)
-}
-
-// jwSign signs any two texts as they are.
-func jwSign(key *rsa.PrivateKey, header, payload string) string {
-	input := asB64.EncodeToString([]byte(header)) + "." + asB64.EncodeToString([]byte(payload))
-	sum := sha256.Sum256([]byte(input))
-	sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
-	if err != nil {
-		panic(err)
-	}
-	return input + "." + asB64.EncodeToString(sig)
-}
-
-func jwGood(pairs ...string) string { return jwSign(asKey(), jwHeader(), jwClaims(pairs...)) }
-
-func jwVerifier(keys http.RoundTripper) *IDTokenVerifier {
-	return &IDTokenVerifier{Issuer: "https://as.example", Audience: "client-1.example", KeysURI: "https://as.example/keys",
-		HTTPClient: &http.Client{Transport: keys}}
-}
-
-// jwRace reports whether the race detector is on, which allocates.
-func jwRace() bool {
+// raceDetector reports whether the race detector is on, which allocates.
+func raceDetector() bool {
 	info, ok := debug.ReadBuildInfo()
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// jwCheck verifies raw and wants an error with a text, or none where that is empty. No claims may come with an error. // J26
-func jwCheck(t *testing.T, v *IDTokenVerifier, raw, nonce, want string) *IDToken {
+// checkVerify verifies raw and wants an error with a text, or none where that is empty. No claims may come with an error. // J26
+func checkVerify(t *testing.T, v *IDTokenVerifier, raw, nonce, want string) *IDToken {
 	t.Helper()
 	tok, err := v.Verify(t.Context(), raw, nonce)
 	switch {
@@ -182,35 +69,35 @@ func TestVerifyClaims(t *testing.T) {
 		name, header, payload, nonce string
 		ok                           func(tok *IDToken) bool
 	}{
-		{"all claims", jwHeader(), jwClaims("email", `"p@example.com"`, "email_verified", "true", "hd", `"example.com"`, "nbf", "1"), "", func(tok *IDToken) bool {
+		{"all claims", headerJSON(), claimsJSON("email", `"p@example.com"`, "email_verified", "true", "hd", `"example.com"`, "nbf", "1"), "", func(tok *IDToken) bool {
 			return tok.Issuer == "https://as.example" && tok.Subject == "user-1" && tok.Email == "p@example.com" && tok.EmailVerified && tok.HostedDomain == "example.com" &&
 				slices.Equal(tok.Audience, []string{"client-1.example"}) && tok.Expiry.Sub(tok.IssuedAt) == time.Hour
 		}}, // PY14 UP35: hd is there
-		{"email_verified as a string", jwHeader(), jwClaims("email_verified", `"true"`), "", func(tok *IDToken) bool { return tok.EmailVerified }},
-		{"email_verified false", jwHeader(), jwClaims("email_verified", "false"), "", func(tok *IDToken) bool { return !tok.EmailVerified }},
-		{"no type", jwHeader("typ", ""), jwClaims(), "", nil},
-		{"type in lower case", jwHeader("typ", `"jwt"`), jwClaims(), "", nil},
-		{"another case is another member", jwHeader("ALG", `"none"`, "Crit", `["x"]`), jwClaims("AUD", `"evil"`, "Exp", "1"), "", nil}, // J7
-		{"escaped names are the same names", strings.Replace(jwHeader(), `"alg"`, `"\u0061lg"`, 1), jwClaims(), "", nil},
-		{"keys in the header are not looked at", jwHeader("jwk", jwJWK("k1", &jwOther().PublicKey), "jku", `"https://evil.example/"`, "x5u", `"https://evil.example/"`, "x5c", `["MIIB"]`), jwClaims(), "", nil}, // J5
-		{"one audience in a list", jwHeader(), jwClaims("aud", `["client-1.example"]`), "", nil},                                                                                                                 // J20
-		{"two audiences and azp", jwHeader(), jwClaims("aud", `["b","client-1.example"]`, "azp", `"client-1.example"`), "", func(tok *IDToken) bool { return len(tok.Audience) == 2 }},                           // J21
-		{"azp", jwHeader(), jwClaims("azp", `"client-1.example"`), "", nil},
-		{"longest subject", jwHeader(), jwClaims("sub", `"`+long+`"`), "", nil},                                                          // J23
-		{"longest key ID is looked up", jwHeader("kid", `"`+strings.Repeat("k", maxKeyID)+`"`), jwClaims(), "", nil},                     // J6
-		{"time with a fraction", jwHeader(), jwClaims("iat", fmt.Sprintf("%d.75", time.Now().Unix())), "", nil},                          // J17
-		{"time with an exponent", jwHeader(), jwClaims("exp", "4.0e9"), "", func(tok *IDToken) bool { return tok.Expiry.Unix() == 4e9 }}, // J17
-		{"deepest claim", jwHeader(), jwClaims("x", deep), "", nil},                                                                      // J25
-		{"nonce", jwHeader(), jwClaims("nonce", `"n"`), "n", nil},                                                                        // F29
-		{"nonce not asked for", jwHeader(), jwClaims("nonce", `"n"`), "", nil},
-		{"clock 50 s behind", jwHeader(), jwClaims("iat", fmt.Sprint(time.Now().Unix()+50), "nbf", fmt.Sprint(time.Now().Unix()+50)), "", nil}, // UP33 PY14 J18
-		{"clock 30 s ahead", jwHeader(), jwClaims("exp", fmt.Sprint(time.Now().Unix()-30)), "", nil},                                           // J17
+		{"email_verified as a string", headerJSON(), claimsJSON("email_verified", `"true"`), "", func(tok *IDToken) bool { return tok.EmailVerified }},
+		{"email_verified false", headerJSON(), claimsJSON("email_verified", "false"), "", func(tok *IDToken) bool { return !tok.EmailVerified }},
+		{"no type", headerJSON("typ", ""), claimsJSON(), "", nil},
+		{"type in lower case", headerJSON("typ", `"jwt"`), claimsJSON(), "", nil},
+		{"another case is another member", headerJSON("ALG", `"none"`, "Crit", `["x"]`), claimsJSON("AUD", `"evil"`, "Exp", "1"), "", nil}, // J7
+		{"escaped names are the same names", strings.Replace(headerJSON(), `"alg"`, `"\u0061lg"`, 1), claimsJSON(), "", nil},
+		{"keys in the header are not looked at", headerJSON("jwk", jwkJSON("k1", &otherKey().PublicKey), "jku", `"https://evil.example/"`, "x5u", `"https://evil.example/"`, "x5c", `["MIIB"]`), claimsJSON(), "", nil}, // J5
+		{"one audience in a list", headerJSON(), claimsJSON("aud", `["client-1.example"]`), "", nil},                                                                                                                    // J20
+		{"two audiences and azp", headerJSON(), claimsJSON("aud", `["b","client-1.example"]`, "azp", `"client-1.example"`), "", func(tok *IDToken) bool { return len(tok.Audience) == 2 }},                              // J21
+		{"azp", headerJSON(), claimsJSON("azp", `"client-1.example"`), "", nil},
+		{"longest subject", headerJSON(), claimsJSON("sub", `"`+long+`"`), "", nil},                                                          // J23
+		{"longest key ID is looked up", headerJSON("kid", `"`+strings.Repeat("k", maxKeyID)+`"`), claimsJSON(), "", nil},                     // J6
+		{"time with a fraction", headerJSON(), claimsJSON("iat", fmt.Sprintf("%d.75", time.Now().Unix())), "", nil},                          // J17
+		{"time with an exponent", headerJSON(), claimsJSON("exp", "4.0e9"), "", func(tok *IDToken) bool { return tok.Expiry.Unix() == 4e9 }}, // J17
+		{"deepest claim", headerJSON(), claimsJSON("x", deep), "", nil},                                                                      // J25
+		{"nonce", headerJSON(), claimsJSON("nonce", `"n"`), "n", nil},                                                                        // F29
+		{"nonce not asked for", headerJSON(), claimsJSON("nonce", `"n"`), "", nil},
+		{"clock 50 s behind", headerJSON(), claimsJSON("iat", fmt.Sprint(time.Now().Unix()+50), "nbf", fmt.Sprint(time.Now().Unix()+50)), "", nil}, // UP33 PY14 J18
+		{"clock 30 s ahead", headerJSON(), claimsJSON("exp", fmt.Sprint(time.Now().Unix()-30)), "", nil},                                           // J17
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			keys := jwServe(jwJWK("k1", &asKey().PublicKey), jwJWK(strings.Repeat("k", maxKeyID), &asKey().PublicKey))
-			v := jwVerifier(keys)
-			tok := jwCheck(t, v, jwSign(asKey(), tt.header, tt.payload), tt.nonce, "")
+			keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey), jwkJSON(strings.Repeat("k", maxKeyID), &serverKey().PublicKey))
+			v := verifierWith(keys)
+			tok := checkVerify(t, v, signJWT(serverKey(), tt.header, tt.payload), tt.nonce, "")
 			if tok != nil && tt.ok != nil && !tt.ok(tok) {
 				t.Errorf("%+v", tok)
 			}
@@ -219,7 +106,7 @@ func TestVerifyClaims(t *testing.T) {
 			}
 		})
 	}
-	tok := jwCheck(t, jwVerifier(jwServe(jwJWK("k1", &asKey().PublicKey))), jwGood("roles", `["a","b"]`, "n", "7"), "", "")
+	tok := checkVerify(t, verifierWith(serveKeys(jwkJSON("k1", &serverKey().PublicKey))), goodJWT("roles", `["a","b"]`, "n", "7"), "", "")
 	var roles []string
 	n := 5
 	if tok.Claim("roles", &roles) != nil || !slices.Equal(roles, []string{"a", "b"}) || tok.Claim("Roles", &n) != nil || n != 5 || tok.Claim("roles", &n) == nil {
@@ -235,34 +122,34 @@ func TestVerifyRefuses(t *testing.T) {
 		shape, b64, json_, alg, typ = "three parts", "base64url", "header that is", "only RS256", "of another type"
 		unsigned                    = "signature that does not match"
 	)
-	good := jwGood()
+	good := goodJWT()
 	h, p, s, _ := splitJWT(good)
 	now := time.Now().Unix()
-	header := func(text string) string { return jwSign(asKey(), text, jwClaims()) }
-	claims := func(pairs ...string) string { return jwGood(pairs...) }
-	payload := func(text string) string { return jwSign(asKey(), jwHeader(), text) }
+	header := func(text string) string { return signJWT(serverKey(), text, claimsJSON()) }
+	claims := func(pairs ...string) string { return goodJWT(pairs...) }
+	payload := func(text string) string { return signJWT(serverKey(), headerJSON(), text) }
 	mac := func(secret []byte) string {
-		input := asB64.EncodeToString([]byte(jwHeader("alg", `"HS256"`))) + "." + p
+		input := rawBase64.EncodeToString([]byte(headerJSON("alg", `"HS256"`))) + "." + p
 		m := hmac.New(sha256.New, secret)
 		m.Write([]byte(input))
-		return input + "." + asB64.EncodeToString(m.Sum(nil))
+		return input + "." + rawBase64.EncodeToString(m.Sum(nil))
 	}
 	pss := func() string {
-		input := asB64.EncodeToString([]byte(jwHeader("alg", `"PS256"`))) + "." + p
+		input := rawBase64.EncodeToString([]byte(headerJSON("alg", `"PS256"`))) + "." + p
 		sum := sha256.Sum256([]byte(input))
-		sig, _ := rsa.SignPSS(rand.Reader, asKey(), crypto.SHA256, sum[:], nil)
-		return input + "." + asB64.EncodeToString(sig)
+		sig, _ := rsa.SignPSS(rand.Reader, serverKey(), crypto.SHA256, sum[:], nil)
+		return input + "." + rawBase64.EncodeToString(sig)
 	}
 	es := func() string {
 		key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		input := asB64.EncodeToString([]byte(jwHeader("alg", `"ES256"`))) + "." + p
+		input := rawBase64.EncodeToString([]byte(headerJSON("alg", `"ES256"`))) + "." + p
 		sum := sha256.Sum256([]byte(input))
 		r, s, _ := ecdsa.Sign(rand.Reader, key, sum[:])
 		sig := make([]byte, 64)
-		return input + "." + asB64.EncodeToString(append(r.FillBytes(sig[:32]), s.FillBytes(sig[32:64])...))
+		return input + "." + rawBase64.EncodeToString(append(r.FillBytes(sig[:32]), s.FillBytes(sig[32:64])...))
 	}
-	spki, _ := x509.MarshalPKIXPublicKey(&asKey().PublicKey)
-	pkcs1 := x509.MarshalPKCS1PublicKey(&asKey().PublicKey)
+	spki, _ := x509.MarshalPKIXPublicKey(&serverKey().PublicKey)
+	pkcs1 := x509.MarshalPKCS1PublicKey(&serverKey().PublicKey)
 	asPEM := func(typ string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}) }
 	deep := strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth)
 
@@ -272,48 +159,48 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 	rows := []row{
 		// J1
-		{"no algorithm, no signature", asB64.EncodeToString([]byte(`{"alg":"none"}`)) + "." + p + ".", "", alg, 0},
-		{"none", header(jwHeader("alg", `"none"`)), "", alg, 0},
-		{"None", header(jwHeader("alg", `"None"`)), "", alg, 0},
-		{"NONE", header(jwHeader("alg", `"NONE"`)), "", alg, 0},
-		{"nOnE", header(jwHeader("alg", `"nOnE"`)), "", alg, 0},
-		{"empty alg", header(jwHeader("alg", `""`)), "", alg, 0},
-		{"null alg", header(jwHeader("alg", `null`)), "", alg, 0},
-		{"missing alg", header(jwHeader("alg", "")), "", alg, 0},
-		{"alg in a list", header(jwHeader("alg", `["RS256"]`)), "", "alg that is not", 0},
-		{"rs256", header(jwHeader("alg", `"rs256"`)), "", alg, 0},
-		{"RS256 and a NUL", header(jwHeader("alg", `"RS256\u0000"`)), "", alg, 0},
-		{"RS512", header(jwHeader("alg", `"RS512"`)), "", alg, 0},
+		{"no algorithm, no signature", rawBase64.EncodeToString([]byte(`{"alg":"none"}`)) + "." + p + ".", "", alg, 0},
+		{"none", header(headerJSON("alg", `"none"`)), "", alg, 0},
+		{"None", header(headerJSON("alg", `"None"`)), "", alg, 0},
+		{"NONE", header(headerJSON("alg", `"NONE"`)), "", alg, 0},
+		{"nOnE", header(headerJSON("alg", `"nOnE"`)), "", alg, 0},
+		{"empty alg", header(headerJSON("alg", `""`)), "", alg, 0},
+		{"null alg", header(headerJSON("alg", `null`)), "", alg, 0},
+		{"missing alg", header(headerJSON("alg", "")), "", alg, 0},
+		{"alg in a list", header(headerJSON("alg", `["RS256"]`)), "", "alg that is not", 0},
+		{"rs256", header(headerJSON("alg", `"rs256"`)), "", alg, 0},
+		{"RS256 and a NUL", header(headerJSON("alg", `"RS256\u0000"`)), "", alg, 0},
+		{"RS512", header(headerJSON("alg", `"RS512"`)), "", alg, 0},
 		// J2
 		{"HS256 with the PEM", mac(asPEM("PUBLIC KEY", spki)), "", alg, 0},
 		{"HS256 with the PKCS #1 PEM", mac(asPEM("RSA PUBLIC KEY", pkcs1)), "", alg, 0},
 		{"HS256 with the SPKI", mac(spki), "", alg, 0},
 		{"HS256 with the DER", mac(pkcs1), "", alg, 0},
-		{"HS256 with the modulus", mac(asKey().N.Bytes()), "", alg, 0},
+		{"HS256 with the modulus", mac(serverKey().N.Bytes()), "", alg, 0},
 		{"HS256 with nothing", mac(nil), "", alg, 0},
 		{"PS256 of the right key", pss(), "", alg, 0},
 		{"ES256", es(), "", alg, 0},
 		// J4
-		{"crit", header(jwHeader("crit", `["exp"]`, "exp", "1")), "", "critical", 0},
-		{"crit of b64", header(jwHeader("crit", `["b64"]`, "b64", "false")), "", "critical", 0},
-		{"empty crit", header(jwHeader("crit", `[]`)), "", "critical", 0},
-		{"crit is no list", header(jwHeader("crit", `"exp"`)), "", "critical", 0},
-		{"null crit", header(jwHeader("crit", `null`)), "", "critical", 0},
+		{"crit", header(headerJSON("crit", `["exp"]`, "exp", "1")), "", "critical", 0},
+		{"crit of b64", header(headerJSON("crit", `["b64"]`, "b64", "false")), "", "critical", 0},
+		{"empty crit", header(headerJSON("crit", `[]`)), "", "critical", 0},
+		{"crit is no list", header(headerJSON("crit", `"exp"`)), "", "critical", 0},
+		{"null crit", header(headerJSON("crit", `null`)), "", "critical", 0},
 		// J5
-		{"key of the attacker in the header", jwSign(jwOther(), jwHeader("jwk", jwJWK("k1", &jwOther().PublicKey)), jwClaims()), "", unsigned, 1},
-		{"URL of the attacker in the header", jwSign(jwOther(), jwHeader("jku", `"https://evil.example/"`, "x5u", `"https://evil.example/"`), jwClaims()), "", unsigned, 1},
-		{"another key under the right ID", jwSign(jwOther(), jwHeader(), jwClaims()), "", unsigned, 1},
+		{"key of the attacker in the header", signJWT(otherKey(), headerJSON("jwk", jwkJSON("k1", &otherKey().PublicKey)), claimsJSON()), "", unsigned, 1},
+		{"URL of the attacker in the header", signJWT(otherKey(), headerJSON("jku", `"https://evil.example/"`, "x5u", `"https://evil.example/"`), claimsJSON()), "", unsigned, 1},
+		{"another key under the right ID", signJWT(otherKey(), headerJSON(), claimsJSON()), "", unsigned, 1},
 		// J6
-		{"kid is a number", header(jwHeader("kid", "1")), "", "kid that is not", 0},
-		{"kid is a path", header(jwHeader("kid", `"../../x"`)), "", `no key "../../x"`, 1},
-		{"kid is a URL", header(jwHeader("kid", `"https://evil.example/#"`)), "", "no key", 1},
-		{"kid steers terminals", header(jwHeader("kid", `"\u001b[31m\r\n\u202e"`)), "", `no key "?[31m??`, 1},
-		{"kid of 257 bytes", header(jwHeader("kid", `"`+strings.Repeat("k", 257)+`"`)), "", "256 bytes", 0},
-		{"kid of 1 MiB", header(jwHeader("kid", `"`+strings.Repeat("k", 1<<20)+`"`)), "", shape, 0},
+		{"kid is a number", header(headerJSON("kid", "1")), "", "kid that is not", 0},
+		{"kid is a path", header(headerJSON("kid", `"../../x"`)), "", `no key "../../x"`, 1},
+		{"kid is a URL", header(headerJSON("kid", `"https://evil.example/#"`)), "", "no key", 1},
+		{"kid steers terminals", header(headerJSON("kid", `"\u001b[31m\r\n\u202e"`)), "", `no key "?[31m??`, 1},
+		{"kid of 257 bytes", header(headerJSON("kid", `"`+strings.Repeat("k", 257)+`"`)), "", "256 bytes", 0},
+		{"kid of 1 MiB", header(headerJSON("kid", `"`+strings.Repeat("k", 1<<20)+`"`)), "", shape, 0},
 		// J7
 		{"alg twice", header(`{"alg":"none","alg":"RS256","kid":"k1"}`), "", "twice", 0},
 		{"alg twice, once escaped", header(`{"\u0061lg":"none","alg":"RS256","kid":"k1"}`), "", "twice", 0},
-		{"aud twice", payload(strings.Replace(jwClaims(), `{`, `{"aud":"x",`, 1)), "", "twice", 0},
+		{"aud twice", payload(strings.Replace(claimsJSON(), `{`, `{"aud":"x",`, 1)), "", "twice", 0},
 		{"a name twice, deep", claims("x", `[{"a":1,"a":2}]`), "", "twice", 0},
 		// J8
 		{"padding", h + "=." + p + "." + s, "", b64, 0},
@@ -395,17 +282,17 @@ func TestVerifyRefuses(t *testing.T) {
 		{"sub of 256 bytes", claims("sub", `"`+strings.Repeat("s", 256)+`"`), "", "subject", 0},
 		{"sub is a number", claims("sub", `1`), "", "not a string", 0},
 		// J24
-		{"access token", header(jwHeader("typ", `"at+jwt"`)), "", typ, 0},
-		{"access token, long form", header(jwHeader("typ", `"application/at+jwt"`)), "", typ, 0},
-		{"logout token", header(jwHeader("typ", `"logout+jwt"`)), "", typ, 0},
-		{"type is a number", header(jwHeader("typ", `1`)), "", "not a string", 0},
+		{"access token", header(headerJSON("typ", `"at+jwt"`)), "", typ, 0},
+		{"access token, long form", header(headerJSON("typ", `"application/at+jwt"`)), "", typ, 0},
+		{"logout token", header(headerJSON("typ", `"logout+jwt"`)), "", typ, 0},
+		{"type is a number", header(headerJSON("typ", `1`)), "", "not a string", 0},
 		// J25
 		{"claims are a list", payload(`[]`), "", "not a JSON object", 0},
 		{"claims are a string", payload(`"x"`), "", "not a JSON object", 0},
 		{"claims are null", payload(`null`), "", "not a JSON object", 0},
 		{"claims are text", payload(`hello`), "", "not valid JSON", 0},
-		{"claims are two objects", payload(jwClaims() + jwClaims()), "", "not valid JSON", 0},
-		{"claims are not UTF-8", payload(strings.Replace(jwClaims(), "user-1", "user-\xff", 1)), "", "UTF-8", 0},
+		{"claims are two objects", payload(claimsJSON() + claimsJSON()), "", "not valid JSON", 0},
+		{"claims are not UTF-8", payload(strings.Replace(claimsJSON(), "user-1", "user-\xff", 1)), "", "UTF-8", 0},
 		{"claims too deep", claims("x", deep), "", "too deep", 0},
 		{"header is a list", header(`["RS256"]`), "", json_, 0},
 		{"header is not JSON", header(`alg: RS256`), "", json_, 0},
@@ -415,31 +302,31 @@ func TestVerifyRefuses(t *testing.T) {
 		{"a longer nonce", claims("nonce", `"nn"`), "n", "another sign-in", 0},
 		{"nonce is a list", claims("nonce", `["n"]`), "n", "not a string", 0},
 		// J11
-		{"claims of another token", h + "." + asB64.EncodeToString([]byte(jwClaims("sub", `"admin"`))) + "." + s, "", unsigned, 1},
-		{"claims written otherwise", h + "." + asB64.EncodeToString([]byte(" "+jwClaims())) + "." + s, "", unsigned, 1},
+		{"claims of another token", h + "." + rawBase64.EncodeToString([]byte(claimsJSON("sub", `"admin"`))) + "." + s, "", unsigned, 1},
+		{"claims written otherwise", h + "." + rawBase64.EncodeToString([]byte(" "+claimsJSON())) + "." + s, "", unsigned, 1},
 		{"signature too short", h + "." + p + "." + s[:len(s)-4], "", "", 1},
 	}
 	for n, tt := range rows {
 		if tt.name == "signature too short" { // cut to whole bytes
-			sig, _ := asB64.DecodeString(s)
-			rows[n].raw, rows[n].want = h+"."+p+"."+asB64.EncodeToString(sig[:255]), unsigned
+			sig, _ := rawBase64.DecodeString(s)
+			rows[n].raw, rows[n].want = h+"."+p+"."+rawBase64.EncodeToString(sig[:255]), unsigned
 		}
 		if tt.name == "aud with null" {
 			rows[n].want = "audience"
 		}
 	}
-	warm := jwVerifier(jwServe(jwJWK("k1", &asKey().PublicKey), jwJWK("k2", &asKey().PublicKey)))
-	jwCheck(t, warm, good, "", "")
+	warm := verifierWith(serveKeys(jwkJSON("k1", &serverKey().PublicKey), jwkJSON("k2", &serverKey().PublicKey)))
+	checkVerify(t, warm, good, "", "")
 	for _, tt := range rows {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			keys := jwServe(jwJWK("k1", &asKey().PublicKey), jwJWK("k2", &asKey().PublicKey))
-			jwCheck(t, jwVerifier(keys), tt.raw, tt.nonce, tt.want)
+			keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey), jwkJSON("k2", &serverKey().PublicKey))
+			checkVerify(t, verifierWith(keys), tt.raw, tt.nonce, tt.want)
 			if keys.count() != tt.fetches || tt.fetches == 1 && keys.urls[0] != "https://as.example/keys" {
 				t.Errorf("asked for %q", keys.urls)
 			}
 			if _, err := warm.Verify(t.Context(), tt.raw, tt.nonce); err == nil || !strings.Contains(err.Error(), unsigned) { // which comes first then
-				jwCheck(t, warm, tt.raw, tt.nonce, tt.want)
+				checkVerify(t, warm, tt.raw, tt.nonce, tt.want)
 			}
 		})
 	}
@@ -448,9 +335,9 @@ func TestVerifyRefuses(t *testing.T) {
 // TestVerifierSettings: what a caller can set, and can't.
 func TestVerifierSettings(t *testing.T) {
 	t.Parallel()
-	key := jwJWK("k1", &asKey().PublicKey)
+	key := jwkJSON("k1", &serverKey().PublicKey)
 	now := time.Now().Unix()
-	google := func(iss string) string { return jwGood("iss", `"`+iss+`"`) }
+	google := func(iss string) string { return goodJWT("iss", `"`+iss+`"`) }
 	for _, tt := range []struct {
 		name   string
 		set    func(v *IDTokenVerifier)
@@ -459,28 +346,28 @@ func TestVerifierSettings(t *testing.T) {
 		url    string // "": no request
 		issuer string
 	}{
-		{"no audience", func(v *IDTokenVerifier) { v.Audience = "" }, jwGood("aud", `""`), "needs an Audience", "", ""}, // J20
-		{"leeway of 5 minutes", func(v *IDTokenVerifier) { v.Leeway = 5 * time.Minute }, jwGood("exp", fmt.Sprint(now-200)), "", "https://as.example/keys", ""},
-		{"leeway of more", func(v *IDTokenVerifier) { v.Leeway = 5*time.Minute + 1 }, jwGood(), "Leeway", "", ""}, // J19
-		{"leeway of 6 minutes", func(v *IDTokenVerifier) { v.Leeway = 6 * time.Minute }, jwGood(), "Leeway", "", ""},
-		{"negative leeway", func(v *IDTokenVerifier) { v.Leeway = -1 }, jwGood(), "Leeway", "", ""}, // J19
-		{"leeway of 1 s", func(v *IDTokenVerifier) { v.Leeway = time.Second }, jwGood("exp", fmt.Sprint(now-10)), "expired", "", ""},
+		{"no audience", func(v *IDTokenVerifier) { v.Audience = "" }, goodJWT("aud", `""`), "needs an Audience", "", ""}, // J20
+		{"leeway of 5 minutes", func(v *IDTokenVerifier) { v.Leeway = 5 * time.Minute }, goodJWT("exp", fmt.Sprint(now-200)), "", "https://as.example/keys", ""},
+		{"leeway of more", func(v *IDTokenVerifier) { v.Leeway = 5*time.Minute + 1 }, goodJWT(), "Leeway", "", ""}, // J19
+		{"leeway of 6 minutes", func(v *IDTokenVerifier) { v.Leeway = 6 * time.Minute }, goodJWT(), "Leeway", "", ""},
+		{"negative leeway", func(v *IDTokenVerifier) { v.Leeway = -1 }, goodJWT(), "Leeway", "", ""}, // J19
+		{"leeway of 1 s", func(v *IDTokenVerifier) { v.Leeway = time.Second }, goodJWT("exp", fmt.Sprint(now-10)), "expired", "", ""},
 		{"Google", func(v *IDTokenVerifier) { v.Issuer, v.KeysURI = "", "" }, google("https://accounts.google.com"), "", googleKeysURI, "https://accounts.google.com"},
 		{"Google without scheme", func(v *IDTokenVerifier) { v.Issuer, v.KeysURI = "", "" }, google("accounts.google.com"), "", googleKeysURI, "accounts.google.com"}, // J22
 		{"Google by name", func(v *IDTokenVerifier) { v.Issuer, v.KeysURI = googleIssuer, "" }, google("accounts.google.com"), "", googleKeysURI, ""},
 		{"not Google", func(v *IDTokenVerifier) { v.Issuer, v.KeysURI = "", "" }, google("http://accounts.google.com"), "issued by", "", ""},
 		{"Firebase is not Google", func(v *IDTokenVerifier) { v.Issuer, v.KeysURI = "", "" }, google("https://securetoken.google.com/p"), "issued by", "", ""}, // PY14
-		{"no key set", func(v *IDTokenVerifier) { v.KeysURI = "" }, jwGood(), "missing", "", ""},
-		{"keys over http", func(v *IDTokenVerifier) { v.KeysURI = "http://as.example/keys" }, jwGood(), "only https", "", ""}, // K9
-		{"keys from a file", func(v *IDTokenVerifier) { v.KeysURI = "file:///etc/keys" }, jwGood(), "valid URL", "", ""},      // K9
-		{"keys on this machine", func(v *IDTokenVerifier) { v.KeysURI = "http://127.0.0.1:1/keys" }, jwGood(), "", "http://127.0.0.1:1/keys", ""},
+		{"no key set", func(v *IDTokenVerifier) { v.KeysURI = "" }, goodJWT(), "missing", "", ""},
+		{"keys over http", func(v *IDTokenVerifier) { v.KeysURI = "http://as.example/keys" }, goodJWT(), "only https", "", ""}, // K9
+		{"keys from a file", func(v *IDTokenVerifier) { v.KeysURI = "file:///etc/keys" }, goodJWT(), "valid URL", "", ""},      // K9
+		{"keys on this machine", func(v *IDTokenVerifier) { v.KeysURI = "http://127.0.0.1:1/keys" }, goodJWT(), "", "http://127.0.0.1:1/keys", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			keys := jwServe(key)
-			v := jwVerifier(keys)
+			keys := serveKeys(key)
+			v := verifierWith(keys)
 			tt.set(v)
-			tok := jwCheck(t, v, tt.raw, "", tt.want)
+			tok := checkVerify(t, v, tt.raw, "", tt.want)
 			if tt.issuer != "" && tok != nil && tok.Issuer != tt.issuer {
 				t.Error(tok.Issuer)
 			}
@@ -511,11 +398,11 @@ func TestVerifyClock(t *testing.T) {
 		{"no leeway", 0, 0, time.Unix(exp, 0), "expired"},
 		{"no leeway, in time", 0, 0, time.Unix(exp, -1), ""},
 	} {
-		claims := jwClaims("iat", fmt.Sprint(iat), "exp", fmt.Sprint(exp))
+		claims := claimsJSON("iat", fmt.Sprint(iat), "exp", fmt.Sprint(exp))
 		if tt.nbf != 0 {
-			claims = jwClaims("iat", fmt.Sprint(iat), "exp", fmt.Sprint(exp), "nbf", fmt.Sprint(tt.nbf))
+			claims = claimsJSON("iat", fmt.Sprint(iat), "exp", fmt.Sprint(exp), "nbf", fmt.Sprint(tt.nbf))
 		}
-		tok, err := parseClaims("h." + asB64.EncodeToString([]byte(claims)) + ".s")
+		tok, err := parseClaims("h." + rawBase64.EncodeToString([]byte(claims)) + ".s")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -528,26 +415,26 @@ func TestVerifyClock(t *testing.T) {
 
 // TestVerifySize: a token of 16 KiB passes, one more byte does not, and the size is looked at before anything is allocated. // J9 XO40
 func TestVerifySize(t *testing.T) {
-	keys := jwServe(jwJWK("k1", &asKey().PublicKey))
-	v := jwVerifier(keys)
+	keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey))
+	v := verifierWith(keys)
 	sized := func(size int) string {
-		base := len(jwGood("x", `""`))
+		base := len(goodJWT("x", `""`))
 		for extra := 0; extra < 4; extra++ {
 			for pad := (size-base)*3/4 - 8; pad < (size-base)*3/4+8; pad++ {
-				h := asB64.EncodeToString([]byte(jwHeader("x", `"`+strings.Repeat("a", extra)+`"`)))
-				if n := len(h) + 2 + asB64.EncodedLen(len(jwClaims("x", `""`))+pad) + asB64.EncodedLen(256); n == size {
-					return jwSign(asKey(), jwHeader("x", `"`+strings.Repeat("a", extra)+`"`), jwClaims("x", `"`+strings.Repeat("a", pad)+`"`))
+				h := rawBase64.EncodeToString([]byte(headerJSON("x", `"`+strings.Repeat("a", extra)+`"`)))
+				if n := len(h) + 2 + rawBase64.EncodedLen(len(claimsJSON("x", `""`))+pad) + rawBase64.EncodedLen(256); n == size {
+					return signJWT(serverKey(), headerJSON("x", `"`+strings.Repeat("a", extra)+`"`), claimsJSON("x", `"`+strings.Repeat("a", pad)+`"`))
 				}
 			}
 		}
 		t.Fatal("no token of that size")
 		return ""
 	}
-	jwCheck(t, v, sized(maxJWT), "", "")
-	if jwCheck(t, v, sized(maxJWT+1), "", "three parts"); keys.count() != 1 {
+	checkVerify(t, v, sized(maxJWT), "", "")
+	if checkVerify(t, v, sized(maxJWT+1), "", "three parts"); keys.count() != 1 {
 		t.Error(keys.count())
 	}
-	if jwRace() {
+	if raceDetector() {
 		return
 	}
 	for name, raw := range map[string]string{"dots": strings.Repeat(".", 10<<20), "letters": strings.Repeat("A", 10<<20)} {
@@ -566,10 +453,10 @@ func TestVerifySize(t *testing.T) {
 // TestVerifyEveryBit: of a good token, every change of one bit is refused, and all of them together cause one request. // J11 J8
 func TestVerifyEveryBit(t *testing.T) {
 	t.Parallel()
-	keys := jwServe(jwJWK("k1", &asKey().PublicKey))
-	v := jwVerifier(keys)
-	good := jwGood()
-	jwCheck(t, v, good, "", "")
+	keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey))
+	v := verifierWith(keys)
+	good := goodJWT()
+	checkVerify(t, v, good, "", "")
 	var wg sync.WaitGroup
 	for worker := range 4 {
 		wg.Go(func() {
@@ -588,7 +475,7 @@ func TestVerifyEveryBit(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	jwCheck(t, v, good, "", "")
+	checkVerify(t, v, good, "", "")
 	if keys.count() != 1 { // a changed kid may ask, but not within 30 s of the last time
 		t.Error(keys.count(), "requests")
 	}
@@ -597,7 +484,7 @@ func TestVerifyEveryBit(t *testing.T) {
 // TestVerifySignature: the first stage alone, against every way of padding wrongly that has fooled a library. // J12 J11
 func TestVerifySignature(t *testing.T) {
 	t.Parallel()
-	key := asKey()
+	key := serverKey()
 	const signed = "header.payload"
 	sum := sha256.Sum256([]byte(signed))
 	wrong := sha512.Sum512_256([]byte(signed))
@@ -623,7 +510,7 @@ func TestVerifySignature(t *testing.T) {
 	good := raw(pad(0, 1, 0xff, null, sum[:]))
 	plusN := new(big.Int).Add(new(big.Int).SetBytes(good), key.N).Bytes()
 	pss, _ := rsa.SignPSS(rand.Reader, key, crypto.SHA256, sum[:], nil)
-	other, _ := rsa.SignPKCS1v15(nil, jwOther(), crypto.SHA256, sum[:])
+	other, _ := rsa.SignPKCS1v15(nil, otherKey(), crypto.SHA256, sum[:])
 	for _, tt := range []struct {
 		name string
 		sig  []byte
@@ -674,9 +561,9 @@ func TestVerifySignature(t *testing.T) {
 // that a key which is used by mistake shows. // K8
 func TestKeySet(t *testing.T) {
 	t.Parallel()
-	pub := &asKey().PublicKey
-	n := func(x *big.Int) string { return `"` + asB64.EncodeToString(x.Bytes()) + `"` }
-	b := func(b ...byte) string { return `"` + asB64.EncodeToString(b) + `"` }
+	pub := &serverKey().PublicKey
+	n := func(x *big.Int) string { return `"` + rawBase64.EncodeToString(x.Bytes()) + `"` }
+	b := func(b ...byte) string { return `"` + rawBase64.EncodeToString(b) + `"` }
 	odd := func(bits int) string { // of that many bits; what it is the product of does not matter
 		x := new(big.Int).SetBit(new(big.Int), bits-1, 1)
 		return n(x.Or(x, big.NewInt(12345)))
@@ -691,8 +578,8 @@ func TestKeySet(t *testing.T) {
 		return string(text)
 	}
 	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	weak := jwGenerate(1024)
-	good := cert(pub, asKey(), -time.Hour, time.Hour)
+	weak := generateKey(1024)
+	good := cert(pub, serverKey(), -time.Hour, time.Hour)
 	spki, _ := x509.MarshalPKIXPublicKey(pub)
 	bare, _ := json.Marshal(string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki})))
 	const ecKey = `{"kty":"EC","kid":"ec","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`
@@ -700,102 +587,102 @@ func TestKeySet(t *testing.T) {
 	const oct = `{"kty":"oct","kid":"k1","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}`
 	const unusable, noKey, unsigned = "no usable RS256 key", "no key", "does not match"
 	many := func(count int) string {
-		list := []string{jwJWK("k1", pub)}
+		list := []string{jwkJSON("k1", pub)}
 		for i := len(list); i < count; i++ {
 			list = append(list, fmt.Sprintf(`{"kty":"EC","kid":"x%d"}`, i))
 		}
-		return jwSet(list...)
+		return keySetJSON(list...)
 	}
 	for _, tt := range []struct{ name, kid, set, want string }{
-		{"plain", `"k1"`, jwSet(jwJWK("k1", pub)), ""},
-		{"nothing optional", `"k1"`, jwSet(jwJWK("k1", pub, "use", "", "alg", "")), ""},
-		{"for verifying", `"k1"`, jwSet(jwJWK("k1", pub, "key_ops", `["verify"]`, "use", "")), ""},
-		{"unknown members", `"k1"`, jwSet(jwJWK("k1", pub, "x5c", `["MIIB"]`, "x5u", `"https://evil.example/"`, "later", `{"a":[1]}`)), ""},
-		{"bad neighbours", `"k1"`, jwSet(ecKey, okp, `{}`, `[]`, `1`, `null`, `{"kty":1}`, jwJWK("b", pub, "n", `"!"`), `{"kty":"RSA","kid":"c"}`, jwJWK("k1", pub)), ""}, // K8
-		{"ambiguous neighbour", `"k1"`, jwSet(`{"kty":"RSA","kty":"RSA","kid":"d"}`, jwJWK("k1", pub)), "twice"},                                                          // the one parser's rule goes before K8
-		{"another kid", `"k2"`, jwSet(jwJWK("k1", pub)), noKey},
-		{"kid in another case", `"K1"`, jwSet(jwJWK("k1", pub)), noKey},
+		{"plain", `"k1"`, keySetJSON(jwkJSON("k1", pub)), ""},
+		{"nothing optional", `"k1"`, keySetJSON(jwkJSON("k1", pub, "use", "", "alg", "")), ""},
+		{"for verifying", `"k1"`, keySetJSON(jwkJSON("k1", pub, "key_ops", `["verify"]`, "use", "")), ""},
+		{"unknown members", `"k1"`, keySetJSON(jwkJSON("k1", pub, "x5c", `["MIIB"]`, "x5u", `"https://evil.example/"`, "later", `{"a":[1]}`)), ""},
+		{"bad neighbours", `"k1"`, keySetJSON(ecKey, okp, `{}`, `[]`, `1`, `null`, `{"kty":1}`, jwkJSON("b", pub, "n", `"!"`), `{"kty":"RSA","kid":"c"}`, jwkJSON("k1", pub)), ""}, // K8
+		{"ambiguous neighbour", `"k1"`, keySetJSON(`{"kty":"RSA","kty":"RSA","kid":"d"}`, jwkJSON("k1", pub)), "twice"},                                                            // the one parser's rule goes before K8
+		{"another kid", `"k2"`, keySetJSON(jwkJSON("k1", pub)), noKey},
+		{"kid in another case", `"K1"`, keySetJSON(jwkJSON("k1", pub)), noKey},
 		// J3: what contradicts the use is passed over
-		{"alg PS512", `"k1"`, jwSet(jwJWK("k1", pub, "alg", `"PS512"`)), unusable},
-		{"alg RS384", `"k1"`, jwSet(jwJWK("k1", pub, "alg", `"RS384"`)), unusable},
-		{"alg is a list", `"k1"`, jwSet(jwJWK("k1", pub, "alg", `["RS256"]`)), unusable},
-		{"for encryption", `"k1"`, jwSet(jwJWK("k1", pub, "use", `"enc"`)), unusable},
-		{"for other operations", `"k1"`, jwSet(jwJWK("k1", pub, "key_ops", `["sign","encrypt"]`)), unusable},
-		{"for no operation", `"k1"`, jwSet(jwJWK("k1", pub, "key_ops", `[]`)), unusable},
-		{"operations are a string", `"k1"`, jwSet(jwJWK("k1", pub, "key_ops", `"verify"`)), unusable},
-		{"kty EC", `"k1"`, jwSet(jwJWK("k1", pub, "kty", `"EC"`)), unusable},
-		{"kty rsa", `"k1"`, jwSet(jwJWK("k1", pub, "kty", `"rsa"`)), unusable},
-		{"no kty", `"k1"`, jwSet(jwJWK("k1", pub, "kty", "")), unusable},
+		{"alg PS512", `"k1"`, keySetJSON(jwkJSON("k1", pub, "alg", `"PS512"`)), unusable},
+		{"alg RS384", `"k1"`, keySetJSON(jwkJSON("k1", pub, "alg", `"RS384"`)), unusable},
+		{"alg is a list", `"k1"`, keySetJSON(jwkJSON("k1", pub, "alg", `["RS256"]`)), unusable},
+		{"for encryption", `"k1"`, keySetJSON(jwkJSON("k1", pub, "use", `"enc"`)), unusable},
+		{"for other operations", `"k1"`, keySetJSON(jwkJSON("k1", pub, "key_ops", `["sign","encrypt"]`)), unusable},
+		{"for no operation", `"k1"`, keySetJSON(jwkJSON("k1", pub, "key_ops", `[]`)), unusable},
+		{"operations are a string", `"k1"`, keySetJSON(jwkJSON("k1", pub, "key_ops", `"verify"`)), unusable},
+		{"kty EC", `"k1"`, keySetJSON(jwkJSON("k1", pub, "kty", `"EC"`)), unusable},
+		{"kty rsa", `"k1"`, keySetJSON(jwkJSON("k1", pub, "kty", `"rsa"`)), unusable},
+		{"no kty", `"k1"`, keySetJSON(jwkJSON("k1", pub, "kty", "")), unusable},
 		// J13 J16
-		{"1024 bits", `"k1"`, jwSet(jwJWK("k1", &weak.PublicKey)), unusable},
-		{"2047 bits", `"k1"`, jwSet(jwJWK("k1", pub, "n", odd(2047))), unusable},
-		{"2048 bits", `"k1"`, jwSet(jwJWK("k1", pub, "n", odd(2048))), unsigned},
-		{"8192 bits", `"k1"`, jwSet(jwJWK("k1", pub, "n", odd(8192))), unsigned},
-		{"8193 bits", `"k1"`, jwSet(jwJWK("k1", pub, "n", odd(8193))), unusable},
-		{"16384 bits", `"k1"`, jwSet(jwJWK("k1", pub, "n", odd(16384))), unusable},
+		{"1024 bits", `"k1"`, keySetJSON(jwkJSON("k1", &weak.PublicKey)), unusable},
+		{"2047 bits", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", odd(2047))), unusable},
+		{"2048 bits", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", odd(2048))), unsigned},
+		{"8192 bits", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", odd(8192))), unsigned},
+		{"8193 bits", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", odd(8193))), unusable},
+		{"16384 bits", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", odd(16384))), unusable},
 		// J14
-		{"e is 1", `"k1"`, jwSet(jwJWK("k1", pub, "e", b(1))), unusable},
-		{"e is 3", `"k1"`, jwSet(jwJWK("k1", pub, "e", b(3))), unusable},
-		{"e is even", `"k1"`, jwSet(jwJWK("k1", pub, "e", b(1, 0, 0))), unusable},
-		{"e is 2^32+1", `"k1"`, jwSet(jwJWK("k1", pub, "e", `"AQAAAAE"`)), unusable},
-		{"e is 2^32+65537", `"k1"`, jwSet(jwJWK("k1", pub, "e", b(1, 0, 1, 0, 1))), unusable},
-		{"e is 2^64+65537", `"k1"`, jwSet(jwJWK("k1", pub, "e", b(1, 0, 0, 0, 0, 0, 1, 0, 1))), unusable},
-		{"e with a zero before", `"k1"`, jwSet(jwJWK("k1", pub, "e", b(0, 1, 0, 1))), unusable},
-		{"e is empty", `"k1"`, jwSet(jwJWK("k1", pub, "e", `""`)), unusable},
-		{"e is missing", `"k1"`, jwSet(jwJWK("k1", pub, "e", "")), unusable},
-		{"e is a number", `"k1"`, jwSet(jwJWK("k1", pub, "e", "65537")), unusable},
-		{"n with a zero before", `"k1"`, jwSet(jwJWK("k1", pub, "n", `"`+asB64.EncodeToString(append([]byte{0}, pub.N.Bytes()...))+`"`)), unusable},
-		{"n is padded", `"k1"`, jwSet(jwJWK("k1", pub, "n", `"`+base64.URLEncoding.EncodeToString(pub.N.Bytes())+`"`)), unusable},
-		{"n is empty", `"k1"`, jwSet(jwJWK("k1", pub, "n", `""`)), unusable},
-		{"n is missing", `"k1"`, jwSet(jwJWK("k1", pub, "n", "")), unusable},
-		{"n is even", `"k1"`, jwSet(jwJWK("k1", pub, "n", n(new(big.Int).Lsh(big.NewInt(3), 2047)))), "k"},
+		{"e is 1", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", b(1))), unusable},
+		{"e is 3", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", b(3))), unusable},
+		{"e is even", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", b(1, 0, 0))), unusable},
+		{"e is 2^32+1", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", `"AQAAAAE"`)), unusable},
+		{"e is 2^32+65537", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", b(1, 0, 1, 0, 1))), unusable},
+		{"e is 2^64+65537", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", b(1, 0, 0, 0, 0, 0, 1, 0, 1))), unusable},
+		{"e with a zero before", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", b(0, 1, 0, 1))), unusable},
+		{"e is empty", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", `""`)), unusable},
+		{"e is missing", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", "")), unusable},
+		{"e is a number", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", "65537")), unusable},
+		{"n with a zero before", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", `"`+rawBase64.EncodeToString(append([]byte{0}, pub.N.Bytes()...))+`"`)), unusable},
+		{"n is padded", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", `"`+base64.URLEncoding.EncodeToString(pub.N.Bytes())+`"`)), unusable},
+		{"n is empty", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", `""`)), unusable},
+		{"n is missing", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", "")), unusable},
+		{"n is even", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", n(new(big.Int).Lsh(big.NewInt(3), 2047)))), "k"},
 		// K5
-		{"kid twice", `"k1"`, jwSet(jwJWK("k1", pub), jwJWK("k1", &jwOther().PublicKey)), unusable},
-		{"kid three times", `"k1"`, jwSet(jwJWK("k1", &jwOther().PublicKey), jwJWK("k1", &jwOther().PublicKey), jwJWK("k1", pub)), unusable},
-		{"the same key twice", `"k1"`, jwSet(jwJWK("k1", pub), jwJWK("k1", pub)), unusable},
-		{"another kid twice", `"k1"`, jwSet(jwJWK("k2", pub), jwJWK("k1", pub), jwJWK("k2", pub)), ""},
+		{"kid twice", `"k1"`, keySetJSON(jwkJSON("k1", pub), jwkJSON("k1", &otherKey().PublicKey)), unusable},
+		{"kid three times", `"k1"`, keySetJSON(jwkJSON("k1", &otherKey().PublicKey), jwkJSON("k1", &otherKey().PublicKey), jwkJSON("k1", pub)), unusable},
+		{"the same key twice", `"k1"`, keySetJSON(jwkJSON("k1", pub), jwkJSON("k1", pub)), unusable},
+		{"another kid twice", `"k1"`, keySetJSON(jwkJSON("k2", pub), jwkJSON("k1", pub), jwkJSON("k2", pub)), ""},
 		// K6
-		{"no kid, one key", "", jwSet(jwJWK("k1", pub)), ""},
-		{"no kid, one usable key", "", jwSet(ecKey, oct, jwJWK("k2", pub, "use", `"enc"`), jwJWK("k3", pub)), ""},
-		{"no kid, one key without", "", jwSet(jwJWK("", pub)), ""},
-		{"no kid, two keys", "", jwSet(jwJWK("k1", pub), jwJWK("k2", pub)), noKey},
-		{"no kid, two keys, one without", "", jwSet(jwJWK("", pub), jwJWK("k2", pub)), noKey},
-		{"kid, but the key has none", `"k1"`, jwSet(jwJWK("k1", pub, "kid", "")), noKey},
-		{"empty kid, two keys", `""`, jwSet(jwJWK("k1", pub), jwJWK("k2", pub)), noKey},
+		{"no kid, one key", "", keySetJSON(jwkJSON("k1", pub)), ""},
+		{"no kid, one usable key", "", keySetJSON(ecKey, oct, jwkJSON("k2", pub, "use", `"enc"`), jwkJSON("k3", pub)), ""},
+		{"no kid, one key without", "", keySetJSON(jwkJSON("", pub)), ""},
+		{"no kid, two keys", "", keySetJSON(jwkJSON("k1", pub), jwkJSON("k2", pub)), noKey},
+		{"no kid, two keys, one without", "", keySetJSON(jwkJSON("", pub), jwkJSON("k2", pub)), noKey},
+		{"kid, but the key has none", `"k1"`, keySetJSON(jwkJSON("k1", pub, "kid", "")), noKey},
+		{"empty kid, two keys", `""`, keySetJSON(jwkJSON("k1", pub), jwkJSON("k2", pub)), noKey},
 		// K7
-		{"a secret in the set", `"k1"`, jwSet(oct), unusable},
-		{"a secret beside", `"k9"`, jwSet(oct, jwJWK("k9", pub)), ""},
-		{"d is public", `"k1"`, jwSet(jwJWK("k1", pub, "d", `"AQAB"`)), unusable},
-		{"p is public", `"k1"`, jwSet(jwJWK("k1", pub, "p", `"AQAB"`)), unusable},
-		{"q is public", `"k1"`, jwSet(jwJWK("k1", pub, "q", `"AQAB"`)), unusable},
+		{"a secret in the set", `"k1"`, keySetJSON(oct), unusable},
+		{"a secret beside", `"k9"`, keySetJSON(oct, jwkJSON("k9", pub)), ""},
+		{"d is public", `"k1"`, keySetJSON(jwkJSON("k1", pub, "d", `"AQAB"`)), unusable},
+		{"p is public", `"k1"`, keySetJSON(jwkJSON("k1", pub, "p", `"AQAB"`)), unusable},
+		{"q is public", `"k1"`, keySetJSON(jwkJSON("k1", pub, "q", `"AQAB"`)), unusable},
 		// the set itself
 		{"no keys", `"k1"`, `{"keys":[]}`, unusable},
 		{"keys are an object", `"k1"`, `{"keys":{}}`, unusable},
 		{"keys are null", `"k1"`, `{"keys":null}`, unusable},
 		{"empty object", `"k1"`, `{}`, unusable},
-		{"a list", `"k1"`, "[" + jwJWK("k1", pub) + "]", unusable},
-		{"keys twice", `"k1"`, `{"keys":[],"keys":[` + jwJWK("k1", pub) + `]}`, "twice"},
+		{"a list", `"k1"`, "[" + jwkJSON("k1", pub) + "]", unusable},
+		{"keys twice", `"k1"`, `{"keys":[],"keys":[` + jwkJSON("k1", pub) + `]}`, "twice"},
 		{"100 keys", `"k1"`, many(100), ""},
 		{"101 keys", `"k1"`, many(101), unusable},
-		{"kid of 257 bytes", `"k1"`, jwSet(jwJWK(strings.Repeat("k", 257), pub)), unusable},
+		{"kid of 257 bytes", `"k1"`, keySetJSON(jwkJSON(strings.Repeat("k", 257), pub)), unusable},
 		{"1 MiB", `"k1"`, strings.TrimSuffix(many(1), "]}") + strings.Repeat(" ", 1<<20) + "]}", "larger than 1 MiB"},
 		{"HTML", `"k1"`, "<html>", unusable},
 		{"empty", `"k1"`, "", unusable},
 		// K10
-		{"certificates", `"k1"`, `{"k1":` + good + `,"k2":` + cert(&jwOther().PublicKey, jwOther(), -time.Hour, time.Hour) + `}`, ""},
+		{"certificates", `"k1"`, `{"k1":` + good + `,"k2":` + cert(&otherKey().PublicKey, otherKey(), -time.Hour, time.Hour) + `}`, ""},
 		{"no kid, one certificate", "", `{"k1":` + good + `}`, ""},
-		{"expired certificate", `"k1"`, `{"k1":` + cert(pub, asKey(), -2*time.Hour, -time.Hour) + `}`, unusable},
-		{"certificate of tomorrow", `"k1"`, `{"k1":` + cert(pub, asKey(), time.Hour, 2*time.Hour) + `}`, unusable},
-		{"certificate of a weak key", `"k1"`, `{"k1":` + cert(&weak.PublicKey, asKey(), -time.Hour, time.Hour) + `}`, unusable},
-		{"certificate of an EC key", `"k1"`, `{"k1":` + cert(&ec.PublicKey, asKey(), -time.Hour, time.Hour) + `}`, unusable},
-		{"expired beside a good one", `"k1"`, `{"k0":` + cert(pub, asKey(), -2*time.Hour, -time.Hour) + `,"k1":` + good + `,"k3":"junk","k4":7}`, ""},
+		{"expired certificate", `"k1"`, `{"k1":` + cert(pub, serverKey(), -2*time.Hour, -time.Hour) + `}`, unusable},
+		{"certificate of tomorrow", `"k1"`, `{"k1":` + cert(pub, serverKey(), time.Hour, 2*time.Hour) + `}`, unusable},
+		{"certificate of a weak key", `"k1"`, `{"k1":` + cert(&weak.PublicKey, serverKey(), -time.Hour, time.Hour) + `}`, unusable},
+		{"certificate of an EC key", `"k1"`, `{"k1":` + cert(&ec.PublicKey, serverKey(), -time.Hour, time.Hour) + `}`, unusable},
+		{"expired beside a good one", `"k1"`, `{"k0":` + cert(pub, serverKey(), -2*time.Hour, -time.Hour) + `,"k1":` + good + `,"k3":"junk","k4":7}`, ""},
 		{"bare public key", `"k1"`, `{"k1":` + string(bare) + `}`, unusable},
-		{"certificate of another", `"k1"`, `{"k1":` + cert(&jwOther().PublicKey, jwOther(), -time.Hour, time.Hour) + `}`, unsigned},
+		{"certificate of another", `"k1"`, `{"k1":` + cert(&otherKey().PublicKey, otherKey(), -time.Hour, time.Hour) + `}`, unsigned},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			keys := &jwKeys{body: tt.set}
-			jwCheck(t, jwVerifier(keys), jwSign(asKey(), jwHeader("kid", tt.kid), jwClaims()), "", tt.want)
+			keys := &keyServer{body: tt.set}
+			checkVerify(t, verifierWith(keys), signJWT(serverKey(), headerJSON("kid", tt.kid), claimsJSON()), "", tt.want)
 			if !slices.Equal(keys.urls, []string{"https://as.example/keys"}) {
 				t.Errorf("asked for %q", keys.urls)
 			}
@@ -807,9 +694,9 @@ func TestKeySet(t *testing.T) {
 func TestKeySetStatus(t *testing.T) {
 	for _, tt := range []struct{ status, requests int }{{301, 1}, {302, 1}, {307, 1}, {308, 1}, {404, 1}, {403, 1}, {500, 3}} {
 		synctest.Test(t, func(t *testing.T) {
-			keys := jwServe(jwJWK("k1", &asKey().PublicKey))
+			keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey))
 			keys.status = tt.status
-			jwCheck(t, jwVerifier(keys), jwGood(), "", "can't be verified")
+			checkVerify(t, verifierWith(keys), goodJWT(), "", "can't be verified")
 			if keys.count() != tt.requests || keys.urls[0] != "https://as.example/keys" {
 				t.Error(tt.status, keys.urls)
 			}
@@ -825,18 +712,18 @@ func TestKeySetMaxAge(t *testing.T) {
 		"max-age=": minKeysAge, "max-age=1e9": minKeysAge, "max-age=3600;x": minKeysAge, "max-age=99999999999999999999": 24 * time.Hour,
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			keys := jwServe(jwJWK("k1", &asKey().PublicKey))
+			keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey))
 			keys.cache = header
-			v := jwVerifier(keys)
+			v := verifierWith(keys)
 			for range 3 {
-				jwCheck(t, v, jwGood(), "", "")
+				checkVerify(t, v, goodJWT(), "", "")
 			}
 			time.Sleep(want - 1)
-			if jwCheck(t, v, jwGood(), "", ""); keys.count() != 1 {
+			if checkVerify(t, v, goodJWT(), "", ""); keys.count() != 1 {
 				t.Errorf("%q: fetched early", header)
 			}
 			time.Sleep(time.Nanosecond)
-			if jwCheck(t, v, jwGood(), "", ""); keys.count() != 2 {
+			if checkVerify(t, v, goodJWT(), "", ""); keys.count() != 2 {
 				t.Errorf("%q: kept too long", header)
 			}
 		})
@@ -846,26 +733,26 @@ func TestKeySetMaxAge(t *testing.T) {
 // TestKeyRotation: a new key is learnt at once, an old one is forgotten with the set. // K3
 func TestKeyRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		one, two := jwJWK("k1", &asKey().PublicKey), jwJWK("k2", &jwOther().PublicKey)
-		keys := jwServe(one)
+		one, two := jwkJSON("k1", &serverKey().PublicKey), jwkJSON("k2", &otherKey().PublicKey)
+		keys := serveKeys(one)
 		keys.cache = "max-age=3600"
-		v := jwVerifier(keys)
-		old := func() string { return jwGood() }
-		fresh := func() string { return jwSign(jwOther(), jwHeader("kid", `"k2"`), jwClaims()) }
-		jwCheck(t, v, old(), "", "")
+		v := verifierWith(keys)
+		old := func() string { return goodJWT() }
+		fresh := func() string { return signJWT(otherKey(), headerJSON("kid", `"k2"`), claimsJSON()) }
+		checkVerify(t, v, old(), "", "")
 		time.Sleep(time.Minute)
-		keys.set(func() { keys.body = jwSet(one, two) })
-		jwCheck(t, v, fresh(), "", "")
-		jwCheck(t, v, old(), "", "")
+		keys.set(func() { keys.body = keySetJSON(one, two) })
+		checkVerify(t, v, fresh(), "", "")
+		checkVerify(t, v, old(), "", "")
 		if keys.count() != 2 {
 			t.Error(keys.count(), "requests after the new key")
 		}
-		keys.set(func() { keys.body = jwSet(two) })
+		keys.set(func() { keys.body = keySetJSON(two) })
 		time.Sleep(time.Hour - 1)
-		jwCheck(t, v, old(), "", "")
+		checkVerify(t, v, old(), "", "")
 		time.Sleep(time.Nanosecond)
-		jwCheck(t, v, old(), "", `no key "k1"`)
-		jwCheck(t, v, fresh(), "", "")
+		checkVerify(t, v, old(), "", `no key "k1"`)
+		checkVerify(t, v, fresh(), "", "")
 		if keys.count() != 3 {
 			t.Error(keys.count(), "requests in the end")
 		}
@@ -875,20 +762,20 @@ func TestKeyRotation(t *testing.T) {
 // TestKeySetUnknownKeys: who sends tokens with invented key IDs causes one request in 30 s, and holds nobody up. // K1 UP34
 func TestKeySetUnknownKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		keys := jwServe(jwJWK("k1", &asKey().PublicKey))
+		keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey))
 		keys.cache = "max-age=86400"
-		v := jwVerifier(keys)
-		good := jwGood()
-		jwCheck(t, v, good, "", "")
+		v := verifierWith(keys)
+		good := goodJWT()
+		checkVerify(t, v, good, "", "")
 		time.Sleep(keysInterval)
-		payload := asB64.EncodeToString([]byte(jwClaims()))
+		payload := rawBase64.EncodeToString([]byte(claimsJSON()))
 		flood := func() {
 			var wg sync.WaitGroup
 			for range 64 {
 				wg.Go(func() {
 					for range 10_000 / 64 {
-						header := jwHeader("kid", fmt.Sprintf(`"%x"`, mathrand.Uint64()))
-						raw := asB64.EncodeToString([]byte(header)) + "." + payload + "." + strings.Repeat("A", 342)
+						header := headerJSON("kid", fmt.Sprintf(`"%x"`, mathrand.Uint64()))
+						raw := rawBase64.EncodeToString([]byte(header)) + "." + payload + "." + strings.Repeat("A", 342)
 						if _, err := v.Verify(t.Context(), raw, ""); err == nil || !strings.Contains(err.Error(), "no key") {
 							t.Error(err)
 							return
@@ -902,7 +789,7 @@ func TestKeySetUnknownKeys(t *testing.T) {
 		keys.set(func() { keys.block = block })
 		go flood()
 		synctest.Wait() // all 64 wait for the one request
-		jwCheck(t, v, good, "", "")
+		checkVerify(t, v, good, "", "")
 		if keys.count() != 2 {
 			t.Error(keys.count(), "requests at once")
 		}
@@ -918,50 +805,50 @@ func TestKeySetUnknownKeys(t *testing.T) {
 		if flood(); keys.count() != 3 {
 			t.Error(keys.count(), "requests after 30 s")
 		}
-		jwCheck(t, v, good, "", "")
+		checkVerify(t, v, good, "", "")
 	})
 }
 
 // TestKeySetDown: old keys serve for 24 hours while new ones can't be had, and then no longer. // M64 UP34
 func TestKeySetDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		keys := jwServe(jwJWK("k1", &asKey().PublicKey))
+		keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey))
 		keys.cache = "max-age=3600"
-		v := jwVerifier(keys)
-		jwCheck(t, v, jwGood(), "", "")
+		v := verifierWith(keys)
+		checkVerify(t, v, goodJWT(), "", "")
 		keys.set(func() { keys.status = 503 })
 		time.Sleep(59 * time.Minute)
-		if jwCheck(t, v, jwGood(), "", ""); keys.count() != 1 {
+		if checkVerify(t, v, goodJWT(), "", ""); keys.count() != 1 {
 			t.Error("asked while the keys are fresh")
 		}
 		for range 24 {
 			time.Sleep(time.Hour)
-			jwCheck(t, v, jwGood(), "", "")
+			checkVerify(t, v, goodJWT(), "", "")
 		}
 		if n := keys.count(); n != 1+24*maxAttempts {
 			t.Error(n, "requests in a day")
 		}
 		time.Sleep(time.Hour)
-		_, err := v.Verify(t.Context(), jwGood(), "")
+		_, err := v.Verify(t.Context(), goodJWT(), "")
 		if e := (*Error)(nil); !errors.As(err, &e) || !e.Temporary() || e.StatusCode != 503 {
 			t.Error("after the grace:", err)
 		}
 		keys.set(func() { keys.status = 0 })
 		time.Sleep(firstBackoff)
-		jwCheck(t, v, jwGood(), "", "") // nothing is spoilt for good
+		checkVerify(t, v, goodJWT(), "", "") // nothing is spoilt for good
 	})
 }
 
 // TestKeySetHangs: a key server that does not answer holds nobody up who could be served. // M64
 func TestKeySetHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		keys := jwServe(jwJWK("k1", &asKey().PublicKey))
-		v := jwVerifier(keys)
-		jwCheck(t, v, jwGood(), "", "")
+		keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey))
+		v := verifierWith(keys)
+		checkVerify(t, v, goodJWT(), "", "")
 		time.Sleep(time.Hour)
 		keys.set(func() { keys.block = make(chan struct{}) })
-		raw, began := jwGood(), time.Now()
-		jwCheck(t, v, raw, "", "")
+		raw, began := goodJWT(), time.Now()
+		checkVerify(t, v, raw, "", "")
 		if d := time.Since(began); d > 5*time.Second {
 			t.Error("a token whose key is known waited for", d)
 		}
@@ -972,12 +859,12 @@ func TestKeySetHangs(t *testing.T) {
 // TestKeySetStart: a first failure is an error, the next call after a moment tries again, and all share one request. // K11
 func TestKeySetStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		keys := jwServe(jwJWK("k1", &asKey().PublicKey))
+		keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey))
 		keys.status = 503
-		v := jwVerifier(keys)
-		jwCheck(t, v, jwGood(), "", "503")
+		v := verifierWith(keys)
+		checkVerify(t, v, goodJWT(), "", "503")
 		for range 10 {
-			jwCheck(t, v, jwGood(), "", "503")
+			checkVerify(t, v, goodJWT(), "", "503")
 		}
 		if keys.count() != maxAttempts {
 			t.Error(keys.count(), "requests")
@@ -986,7 +873,7 @@ func TestKeySetStart(t *testing.T) {
 		time.Sleep(firstBackoff)
 		var wg sync.WaitGroup
 		for range 20 {
-			wg.Go(func() { jwCheck(t, v, jwGood(), "", "") })
+			wg.Go(func() { checkVerify(t, v, goodJWT(), "", "") })
 		}
 		synctest.Wait()
 		if keys.count() != maxAttempts+1 {
@@ -996,18 +883,18 @@ func TestKeySetStart(t *testing.T) {
 		wg.Wait()
 	})
 	synctest.Test(t, func(t *testing.T) { // a caller leaves when its context says so, and takes nothing with it
-		keys := jwServe(jwJWK("k1", &asKey().PublicKey))
+		keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey))
 		keys.block = make(chan struct{})
-		v := jwVerifier(keys)
+		v := verifierWith(keys)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		began := time.Now()
-		if _, err := v.Verify(ctx, jwGood(), ""); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 50*time.Millisecond {
+		if _, err := v.Verify(ctx, goodJWT(), ""); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 50*time.Millisecond {
 			t.Error(err, time.Since(began))
 		}
 		close(keys.block)
 		synctest.Wait()
-		if jwCheck(t, v, jwGood(), "", ""); keys.count() != 1 {
+		if checkVerify(t, v, goodJWT(), "", ""); keys.count() != 1 {
 			t.Error(keys.count())
 		}
 	})
@@ -1016,34 +903,34 @@ func TestKeySetStart(t *testing.T) {
 // Vectors of the RFCs. The signature of RFC 7515, A.2, was made again, and found equal, with "openssl dgst -sha256 -sign" and the
 // key of the text; the HS256 ones with Python's hmac.
 const (
-	jwA2Header    = "eyJhbGciOiJSUzI1NiJ9"
-	jwA2Payload   = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
-	jwA2Signature = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"
-	jwA2N         = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"
+	rfc7515Header    = "eyJhbGciOiJSUzI1NiJ9"
+	rfc7515Payload   = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
+	rfc7515Signature = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"
+	rfc7515N         = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"
 	// TESTING KEY, published in RFC 7515, Appendix A.2.1
-	jwA2D = "Eq5xpGnNCivDflJsRQBXHx1hdR1k6Ulwe2JZD50LpXyWPEAeP88vLNO97IjlA7_GQ5sLKMgvfTeXZx9SE-7YwVol2NXOoAJe46sui395IW_GO-pWJ1O0BkTGoVEn2bKVRUCgu-GjBVaYLU6f3l9kJfFNS3E0QbVdxzubSu3Mkqzjkn439X0M_V51gfpRLI9JYanrC4D4qAdGcopV_0ZHHzQlBjudU2QvXt4ehNYTCBr6XCLQUShb1juUO1ZdiYoFaFQT5Tw8bGUl_x_jTj3ccPDVZFD9pIuhLhBOneufuBiB4cS98l2SR_RQyGWSeWjnczT0QU91p1DhOVRuOopznQ"
-	jwA2P = "4BzEEOtIpmVdVEZNCqS7baC4crd0pqnRH_5IB3jw3bcxGn6QLvnEtfdUdiYrqBdss1l58BQ3KhooKeQTa9AB0Hw_Py5PJdTJNPY8cQn7ouZ2KKDcmnPGBY5t7yLc1QlQ5xHdwW1VhvKn-nXqhJTBgIPgtldC-KDV5z-y2XDwGUc"
-	jwA2Q = "uQPEfgmVtjL0Uyyx88GZFF1fOunH3-7cepKmtH4pxhtCoHqpWmT8YAmZxaewHgHAjLYsp1ZSe7zFYHj7C6ul7TjeLQeZD_YwD66t62wDmpe_HlB-TnBA-njbglfIsRLtXlnDzQkv5dTltRJ11BKBBypeeF6689rjcJIDEz9RWdc"
+	rfc7515D = "Eq5xpGnNCivDflJsRQBXHx1hdR1k6Ulwe2JZD50LpXyWPEAeP88vLNO97IjlA7_GQ5sLKMgvfTeXZx9SE-7YwVol2NXOoAJe46sui395IW_GO-pWJ1O0BkTGoVEn2bKVRUCgu-GjBVaYLU6f3l9kJfFNS3E0QbVdxzubSu3Mkqzjkn439X0M_V51gfpRLI9JYanrC4D4qAdGcopV_0ZHHzQlBjudU2QvXt4ehNYTCBr6XCLQUShb1juUO1ZdiYoFaFQT5Tw8bGUl_x_jTj3ccPDVZFD9pIuhLhBOneufuBiB4cS98l2SR_RQyGWSeWjnczT0QU91p1DhOVRuOopznQ"
+	rfc7515P = "4BzEEOtIpmVdVEZNCqS7baC4crd0pqnRH_5IB3jw3bcxGn6QLvnEtfdUdiYrqBdss1l58BQ3KhooKeQTa9AB0Hw_Py5PJdTJNPY8cQn7ouZ2KKDcmnPGBY5t7yLc1QlQ5xHdwW1VhvKn-nXqhJTBgIPgtldC-KDV5z-y2XDwGUc"
+	rfc7515Q = "uQPEfgmVtjL0Uyyx88GZFF1fOunH3-7cepKmtH4pxhtCoHqpWmT8YAmZxaewHgHAjLYsp1ZSe7zFYHj7C6ul7TjeLQeZD_YwD66t62wDmpe_HlB-TnBA-njbglfIsRLtXlnDzQkv5dTltRJ11BKBBypeeF6689rjcJIDEz9RWdc"
 
-	jwBilboN      = "n4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVTeT-O-XV2jRojdNhxJWTDvNd7nqQ0VEiZQHz_AJmSCpMaJMRBSFKrKb2wqVwGU_NsYOYL-QtiWN2lbzcEe6XC0dApr5ydQLrHqkHHig3RBordaZ6Aj-oBHqFEHYpPe7Tpe-OfVfHd1E6cS6M1FZcD1NNLYD5lFHpPI9bTwJlsde3uhGqC0ZCuEHg8lhzwOHrtIQbS0FVbb9k3-tVTU4fg_3L_vniUFAKwuCLqKnS2BYwdq_mzSnbLY7h_qixoR7jig3__kRhuaxwUkRz5iaiQkqgc5gHdrNP5zw"
-	jwBilboKid    = "bilbo.baggins@hobbiton.example"
-	jwBilboText   = "SXTigJlzIGEgZGFuZ2Vyb3VzIGJ1c2luZXNzLCBGcm9kbywgZ29pbmcgb3V0IHlvdXIgZG9vci4gWW91IHN0ZXAgb250byB0aGUgcm9hZCwgYW5kIGlmIHlvdSBkb24ndCBrZWVwIHlvdXIgZmVldCwgdGhlcmXigJlzIG5vIGtub3dpbmcgd2hlcmUgeW91IG1pZ2h0IGJlIHN3ZXB0IG9mZiB0by4"
-	jwBilboHeader = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9"
-	jwBilboSig    = "MRjdkly7_-oTPTS3AXP41iQIGKa80A0ZmTuV5MEaHoxnW2e5CZ5NlKtainoFmKZopdHM1O2U4mwzJdQx996ivp83xuglII7PNDi84wnB-BDkoBwA78185hX-Es4JIwmDLJK3lfWRa-XtL0RnltuYv746iYTh_qHRD68BNt1uSNCrUCTJDt5aAE6x8wW1Kt9eRo4QPocSadnHXFxnt8Is9UzpERV0ePPQdLuW3IS_de3xyIrDaLGdjluPxUAhb6L2aXic1U12podGU0KLUQSE_oI-ZnmKJ3F4uOZDnd6QZWJushZ41Axf_fcIe8u9ipH84ogoree7vjbU5y18kDquDg"
-	jwBilboSig8   = "MIsjqtVlOpa71KE-Mss8_Nq2YH4FGhiocsqrgi5NvyG53uoimic1tcMdSg-qptrzZc7CG6Svw2Y13TDIqHzTUrL_lR2ZFcryNFiHkSw129EghGpwkpxaTn_THJTCglNbADko1MZBCdwzJxwqZc-1RlpO2HibUYyXSwO97BSe0_evZKdjvvKSgsIqjytKSeAMbhMBdMma622_BG5t4sdbuCHtFjp9iJmkio47AIwqkZV1aIZsv33uPUqBBCXbYoQJwt7mxPftHmNlGoOSMxR_3thmXTCm4US-xiNOyhbm8afKK64jU6_TPtQHiJeQJxz9G3Tx-083B745_AfYOnlC9w"
+	rfc7520N           = "n4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVTeT-O-XV2jRojdNhxJWTDvNd7nqQ0VEiZQHz_AJmSCpMaJMRBSFKrKb2wqVwGU_NsYOYL-QtiWN2lbzcEe6XC0dApr5ydQLrHqkHHig3RBordaZ6Aj-oBHqFEHYpPe7Tpe-OfVfHd1E6cS6M1FZcD1NNLYD5lFHpPI9bTwJlsde3uhGqC0ZCuEHg8lhzwOHrtIQbS0FVbb9k3-tVTU4fg_3L_vniUFAKwuCLqKnS2BYwdq_mzSnbLY7h_qixoR7jig3__kRhuaxwUkRz5iaiQkqgc5gHdrNP5zw"
+	rfc7520KeyID       = "bilbo.baggins@hobbiton.example"
+	rfc7520Payload     = "SXTigJlzIGEgZGFuZ2Vyb3VzIGJ1c2luZXNzLCBGcm9kbywgZ29pbmcgb3V0IHlvdXIgZG9vci4gWW91IHN0ZXAgb250byB0aGUgcm9hZCwgYW5kIGlmIHlvdSBkb24ndCBrZWVwIHlvdXIgZmVldCwgdGhlcmXigJlzIG5vIGtub3dpbmcgd2hlcmUgeW91IG1pZ2h0IGJlIHN3ZXB0IG9mZiB0by4"
+	rfc7520Header      = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9"
+	rfc7520Signature   = "MRjdkly7_-oTPTS3AXP41iQIGKa80A0ZmTuV5MEaHoxnW2e5CZ5NlKtainoFmKZopdHM1O2U4mwzJdQx996ivp83xuglII7PNDi84wnB-BDkoBwA78185hX-Es4JIwmDLJK3lfWRa-XtL0RnltuYv746iYTh_qHRD68BNt1uSNCrUCTJDt5aAE6x8wW1Kt9eRo4QPocSadnHXFxnt8Is9UzpERV0ePPQdLuW3IS_de3xyIrDaLGdjluPxUAhb6L2aXic1U12podGU0KLUQSE_oI-ZnmKJ3F4uOZDnd6QZWJushZ41Axf_fcIe8u9ipH84ogoree7vjbU5y18kDquDg"
+	rfc7520Signature48 = "MIsjqtVlOpa71KE-Mss8_Nq2YH4FGhiocsqrgi5NvyG53uoimic1tcMdSg-qptrzZc7CG6Svw2Y13TDIqHzTUrL_lR2ZFcryNFiHkSw129EghGpwkpxaTn_THJTCglNbADko1MZBCdwzJxwqZc-1RlpO2HibUYyXSwO97BSe0_evZKdjvvKSgsIqjytKSeAMbhMBdMma622_BG5t4sdbuCHtFjp9iJmkio47AIwqkZV1aIZsv33uPUqBBCXbYoQJwt7mxPftHmNlGoOSMxR_3thmXTCm4US-xiNOyhbm8afKK64jU6_TPtQHiJeQJxz9G3Tx-083B745_AfYOnlC9w"
 )
 
-func jwInt(text string) *big.Int {
-	data, err := asB64.DecodeString(text)
+func bigInt(text string) *big.Int {
+	data, err := rawBase64.DecodeString(text)
 	if err != nil {
 		panic(err)
 	}
 	return new(big.Int).SetBytes(data)
 }
 
-// jwA2Key is the key of RFC 7515, Appendix A.2.
-func jwA2Key() *rsa.PrivateKey {
-	key := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: jwInt(jwA2N), E: 65537}, D: jwInt(jwA2D), Primes: []*big.Int{jwInt(jwA2P), jwInt(jwA2Q)}}
+// rfc7515Key is the key of RFC 7515, Appendix A.2.
+func rfc7515Key() *rsa.PrivateKey {
+	key := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: bigInt(rfc7515N), E: 65537}, D: bigInt(rfc7515D), Primes: []*big.Int{bigInt(rfc7515P), bigInt(rfc7515Q)}}
 	key.Precompute()
 	return key
 }
@@ -1052,16 +939,16 @@ func jwA2Key() *rsa.PrivateKey {
 // What is signed with RS256 passes the first stage and fails in the second; all else fails before it. // J1 J2 J4 J10 J25
 func TestRFCVectors(t *testing.T) {
 	t.Parallel()
-	set := jwSet(`{"kty":"RSA","n":"`+jwA2N+`","e":"AQAB"}`, `{"kty":"RSA","kid":"`+jwBilboKid+`","use":"sig","n":"`+jwBilboN+`","e":"AQAB"}`)
+	set := keySetJSON(`{"kty":"RSA","n":"`+rfc7515N+`","e":"AQAB"}`, `{"kty":"RSA","kid":"`+rfc7520KeyID+`","use":"sig","n":"`+rfc7520N+`","e":"AQAB"}`)
 	object, err := parseObject([]byte(set))
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys := parseKeys(object)
 	for _, tt := range []struct{ name, kid, header, payload, sig string }{
-		{"RFC 7515, A.2", "", jwA2Header, jwA2Payload, jwA2Signature},
-		{"RFC 7520, 4.1, Figure 13", jwBilboKid, jwBilboHeader, jwBilboText, jwBilboSig},
-		{"RFC 7520, 4.8, first signature", jwBilboKid, jwA2Header, jwBilboText, jwBilboSig8},
+		{"RFC 7515, A.2", "", rfc7515Header, rfc7515Payload, rfc7515Signature},
+		{"RFC 7520, 4.1, Figure 13", rfc7520KeyID, rfc7520Header, rfc7520Payload, rfc7520Signature},
+		{"RFC 7520, 4.8, first signature", rfc7520KeyID, rfc7515Header, rfc7520Payload, rfc7520Signature48},
 	} {
 		sig, err := decodePart(tt.sig)
 		if err != nil || verifyRS256(keys[tt.kid], tt.header+"."+tt.payload, sig) != nil || verifyRS256(keys[tt.kid], tt.header+"."+tt.payload[1:], sig) == nil {
@@ -1070,7 +957,7 @@ func TestRFCVectors(t *testing.T) {
 	}
 
 	// A.2 is signed, and meant for nobody; with an audience it would be good until its time.
-	tok, err := parseClaims("h." + jwA2Payload + ".s")
+	tok, err := parseClaims("h." + rfc7515Payload + ".s")
 	root := false
 	if err != nil || tok.Issuer != "joe" || tok.Expiry.Unix() != 1300819380 || tok.Claim("http://example.com/is_root", &root) != nil || !root {
 		t.Fatal("RFC 7515, A.2:", tok, err)
@@ -1085,41 +972,41 @@ func TestRFCVectors(t *testing.T) {
 	if err := tok.check(expected{"joe", "client", "", time.Minute}, time.Unix(1300819440, 0)); err == nil || !strings.Contains(err.Error(), "expired") {
 		t.Error("RFC 7515, A.2:", err)
 	}
-	if _, err := parseClaims("h." + jwBilboText + ".s"); err == nil || !strings.Contains(err.Error(), "not valid JSON") {
+	if _, err := parseClaims("h." + rfc7520Payload + ".s"); err == nil || !strings.Contains(err.Error(), "not valid JSON") {
 		t.Error("RFC 7520, 4.1:", err)
 	}
 
 	const crit = "eyJhbGciOiJub25lIiwNCiAiY3JpdCI6WyJodHRwOi8vZXhhbXBsZS5jb20vVU5ERUZJTkVEIl0sDQogImh0dHA6Ly9leGFtcGxlLmNvbS9VTkRFRklORUQiOnRydWUNCn0"
 	const rs256, other, shape, b64 = "issued by", "only RS256", "three parts", "base64url"
-	general := `{"payload":"` + jwA2Payload + `","signatures":[{"protected":"` + jwA2Header + `","header":{"kid":"2010-12-29"},"signature":"` + jwA2Signature + `"}]}`
+	general := `{"payload":"` + rfc7515Payload + `","signatures":[{"protected":"` + rfc7515Header + `","header":{"kid":"2010-12-29"},"signature":"` + rfc7515Signature + `"}]}`
 	for _, tt := range []struct{ name, raw, want string }{
-		{"RFC 7515, A.1, HS256", "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9." + jwA2Payload + ".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", other}, // also RFC 7519, 3.1
-		{"RFC 7515, A.2, RS256", jwA2Header + "." + jwA2Payload + "." + jwA2Signature, rs256},
-		{"RFC 7515, A.3, ES256", "eyJhbGciOiJFUzI1NiJ9." + jwA2Payload + ".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q", other},
+		{"RFC 7515, A.1, HS256", "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9." + rfc7515Payload + ".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", other}, // also RFC 7519, 3.1
+		{"RFC 7515, A.2, RS256", rfc7515Header + "." + rfc7515Payload + "." + rfc7515Signature, rs256},
+		{"RFC 7515, A.3, ES256", "eyJhbGciOiJFUzI1NiJ9." + rfc7515Payload + ".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q", other},
 		{"RFC 7515, A.4, ES512", "eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA.AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn", other},
-		{"RFC 7515, A.5, none", "eyJhbGciOiJub25lIn0." + jwA2Payload + ".", other}, // also RFC 7519, 6.1
+		{"RFC 7515, A.5, none", "eyJhbGciOiJub25lIn0." + rfc7515Payload + ".", other}, // also RFC 7519, 6.1
 		{"RFC 7515, A.6, general JSON", general, shape},
-		{"RFC 7515, A.7, flattened JSON", `{"payload":"` + jwA2Payload + `","protected":"` + jwA2Header + `","header":{"kid":"2010-12-29"},"signature":"` + jwA2Signature + `"}`, shape},
+		{"RFC 7515, A.7, flattened JSON", `{"payload":"` + rfc7515Payload + `","protected":"` + rfc7515Header + `","header":{"kid":"2010-12-29"},"signature":"` + rfc7515Signature + `"}`, shape},
 		{"RFC 7515, E, crit", crit + ".RkFJTA.", other},
-		{"RFC 7515, E, crit with RS256", jwSign(asKey(), `{"alg":"RS256","kid":"k1","crit":["http://example.com/UNDEFINED"],"http://example.com/UNDEFINED":true}`, jwClaims()), "critical"},
-		{"RFC 7515, F, detached", jwA2Header + ".." + jwA2Signature, b64},
-		{"RFC 7520, 4.1, RS256", jwBilboHeader + "." + jwBilboText + "." + jwBilboSig, "not valid JSON"},
-		{"RFC 7520, 4.2, PS384", "eyJhbGciOiJQUzM4NCIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9." + jwBilboText + ".cu22eBqkYDKgIlTpzDXGvaFfz6WGoz7fUDcfT0kkOy42miAh2qyBzk1xEsnk2IpN6-tPid6VrklHkqsGqDqHCdP6O8TTB5dDDItllVo6_1OLPpcbUrhiUSMxbbXUvdvWXzg-UD8biiReQFlfz28zGWVsdiNAUf8ZnyPEgVFn442ZdNqiVJRmBqrYRXe8P_ijQ7p8Vdz0TTrxUeT3lm8d9shnr2lfJT8ImUjvAA2Xez2Mlp8cBE5awDzT0qI0n6uiP1aCN_2_jLAeQTlqRHtfa64QQSUmFAAjVKPbByi7xho0uTOcbH510a6GYmJUAfmWjwZ6oD4ifKo8DYM-X72Eaw", other},
-		{"RFC 7520, 4.3, ES512", "eyJhbGciOiJFUzUxMiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9." + jwBilboText + ".AE_R_YZCChjn4791jSQCrdPZCNYqHXCTZH0-JZGYNlaAjP2kqaluUIIUnC9qvbu9Plon7KRTzoNEuT4Va2cmL1eJAQy3mtPBu_u_sDDyYjnAMDxXPn7XrT0lw-kvAD890jl8e2puQens_IEKBpHABlsbEPX6sFY8OcGDqoRuBomu9xQ2", other},
-		{"RFC 7520, 4.4, HS256", "eyJhbGciOiJIUzI1NiIsImtpZCI6IjAxOGMwYWU1LTRkOWItNDcxYi1iZmQ2LWVlZjMxNGJjNzAzNyJ9." + jwBilboText + ".s0h6KThzkfBBBkLspW1h84VsJZFTsPPqMDA7g1Md7p0", other},
+		{"RFC 7515, E, crit with RS256", signJWT(serverKey(), `{"alg":"RS256","kid":"k1","crit":["http://example.com/UNDEFINED"],"http://example.com/UNDEFINED":true}`, claimsJSON()), "critical"},
+		{"RFC 7515, F, detached", rfc7515Header + ".." + rfc7515Signature, b64},
+		{"RFC 7520, 4.1, RS256", rfc7520Header + "." + rfc7520Payload + "." + rfc7520Signature, "not valid JSON"},
+		{"RFC 7520, 4.2, PS384", "eyJhbGciOiJQUzM4NCIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9." + rfc7520Payload + ".cu22eBqkYDKgIlTpzDXGvaFfz6WGoz7fUDcfT0kkOy42miAh2qyBzk1xEsnk2IpN6-tPid6VrklHkqsGqDqHCdP6O8TTB5dDDItllVo6_1OLPpcbUrhiUSMxbbXUvdvWXzg-UD8biiReQFlfz28zGWVsdiNAUf8ZnyPEgVFn442ZdNqiVJRmBqrYRXe8P_ijQ7p8Vdz0TTrxUeT3lm8d9shnr2lfJT8ImUjvAA2Xez2Mlp8cBE5awDzT0qI0n6uiP1aCN_2_jLAeQTlqRHtfa64QQSUmFAAjVKPbByi7xho0uTOcbH510a6GYmJUAfmWjwZ6oD4ifKo8DYM-X72Eaw", other},
+		{"RFC 7520, 4.3, ES512", "eyJhbGciOiJFUzUxMiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9." + rfc7520Payload + ".AE_R_YZCChjn4791jSQCrdPZCNYqHXCTZH0-JZGYNlaAjP2kqaluUIIUnC9qvbu9Plon7KRTzoNEuT4Va2cmL1eJAQy3mtPBu_u_sDDyYjnAMDxXPn7XrT0lw-kvAD890jl8e2puQens_IEKBpHABlsbEPX6sFY8OcGDqoRuBomu9xQ2", other},
+		{"RFC 7520, 4.4, HS256", "eyJhbGciOiJIUzI1NiIsImtpZCI6IjAxOGMwYWU1LTRkOWItNDcxYi1iZmQ2LWVlZjMxNGJjNzAzNyJ9." + rfc7520Payload + ".s0h6KThzkfBBBkLspW1h84VsJZFTsPPqMDA7g1Md7p0", other},
 		{"RFC 7520, 4.5, detached", "eyJhbGciOiJIUzI1NiIsImtpZCI6IjAxOGMwYWU1LTRkOWItNDcxYi1iZmQ2LWVlZjMxNGJjNzAzNyJ9..s0h6KThzkfBBBkLspW1h84VsJZFTsPPqMDA7g1Md7p0", other},
-		{"RFC 7520, 4.6, unprotected header", `{"payload":"` + jwBilboText + `","protected":"eyJhbGciOiJIUzI1NiJ9","header":{"kid":"018c0ae5-4d9b-471b-bfd6-eef314bc7037"},"signature":"bWUSVaxorn7bEF1djytBd0kHv70Ly5pvbomzMWSOr20"}`, shape},
-		{"RFC 7520, 4.7, nothing protected", `{"payload":"` + jwBilboText + `","header":{"alg":"HS256","kid":"018c0ae5-4d9b-471b-bfd6-eef314bc7037"},"signature":"xuLifqLGiblpv9zBpuZczWhNj1gARaLV3UxvxhJxZuk"}`, shape},
-		{"RFC 7520, 4.8, many signatures", `{"payload":"` + jwBilboText + `","signatures":[{"protected":"eyJhbGciOiJSUzI1NiJ9","header":{"kid":"bilbo.baggins@hobbiton.example"},"signature":"` + jwBilboSig8 + `"}]}`, b64},
+		{"RFC 7520, 4.6, unprotected header", `{"payload":"` + rfc7520Payload + `","protected":"eyJhbGciOiJIUzI1NiJ9","header":{"kid":"018c0ae5-4d9b-471b-bfd6-eef314bc7037"},"signature":"bWUSVaxorn7bEF1djytBd0kHv70Ly5pvbomzMWSOr20"}`, shape},
+		{"RFC 7520, 4.7, nothing protected", `{"payload":"` + rfc7520Payload + `","header":{"alg":"HS256","kid":"018c0ae5-4d9b-471b-bfd6-eef314bc7037"},"signature":"xuLifqLGiblpv9zBpuZczWhNj1gARaLV3UxvxhJxZuk"}`, shape},
+		{"RFC 7520, 4.8, many signatures", `{"payload":"` + rfc7520Payload + `","signatures":[{"protected":"eyJhbGciOiJSUzI1NiJ9","header":{"kid":"bilbo.baggins@hobbiton.example"},"signature":"` + rfc7520Signature48 + `"}]}`, b64},
 	} {
-		server := &jwKeys{body: set}
-		if jwCheck(t, jwVerifier(server), tt.raw, "", tt.want); server.count() != 0 || t.Failed() {
+		server := &keyServer{body: set}
+		if checkVerify(t, verifierWith(server), tt.raw, "", tt.want); server.count() != 0 || t.Failed() {
 			t.Errorf("%s, %d requests", tt.name, server.count())
 		}
 	}
-	v := jwVerifier(&jwKeys{body: set}) // A.2 through the front door, by an issuer named joe
+	v := verifierWith(&keyServer{body: set}) // A.2 through the front door, by an issuer named joe
 	v.Issuer, v.Audience = "joe", "client"
-	jwCheck(t, v, jwA2Header+"."+jwA2Payload+"."+jwA2Signature, "", "audience")
+	checkVerify(t, v, rfc7515Header+"."+rfc7515Payload+"."+rfc7515Signature, "", "audience")
 
 	// Appendix C, and what RFC 4648 would let pass. // J8
 	if data, err := decodePart("A-z_4ME"); err != nil || !bytes.Equal(data, []byte{3, 236, 255, 224, 193}) {
@@ -1136,12 +1023,12 @@ func TestRFCVectors(t *testing.T) {
 // -sha256 -sign a2.pem" over the first two parts) verifies; keys that can't sign make no signer.
 func TestSignVectors(t *testing.T) {
 	t.Parallel()
-	key, err := parsePrivateKey(string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(jwA2Key())})))
+	key, err := parsePrivateKey(string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rfc7515Key())})))
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256([]byte(jwA2Header + "." + jwA2Payload))
-	if sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:]); err != nil || asB64.EncodeToString(sig) != jwA2Signature {
+	sum := sha256.Sum256([]byte(rfc7515Header + "." + rfc7515Payload))
+	if sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:]); err != nil || rawBase64.EncodeToString(sig) != rfc7515Signature {
 		t.Error("RFC 7515, A.2:", err)
 	}
 	const signed = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6ImEyIn0.eyJleHAiOjEzMDA4MTkzODAsImlzcyI6ImpvZSJ9"
@@ -1152,7 +1039,7 @@ func TestSignVectors(t *testing.T) {
 	if _, err := newSigner(key, "a2"); err != nil {
 		t.Error(err)
 	}
-	for name, broken := range map[string]*rsa.PrivateKey{"nil": nil, "empty": {}, "weak": jwGenerate(1024), "no modulus": {D: key.D}} { // J13 J30
+	for name, broken := range map[string]*rsa.PrivateKey{"nil": nil, "empty": {}, "weak": generateKey(1024), "no modulus": {D: key.D}} { // J13 J30
 		if _, err := newSigner(broken, ""); err == nil {
 			t.Error(name, "key signs")
 		}
@@ -1163,12 +1050,8 @@ func TestSignVectors(t *testing.T) {
 // symmetric half is not there, nor is a weak random source. // F28 J27 J2
 func TestNoClaimsUnchecked(t *testing.T) {
 	t.Parallel()
-	files, err := jwSources()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var returns []string
-	for name, file := range files {
+	for name, file := range sourceOfPackage(t).files {
 		for _, spec := range file.Imports {
 			switch path := strings.Trim(spec.Path.Value, `"`); path {
 			case "crypto/hmac", "crypto/md5", "crypto/sha1", "math/rand", "math/rand/v2", "unsafe", "reflect":
@@ -1202,31 +1085,16 @@ func TestNoClaimsUnchecked(t *testing.T) {
 	}
 }
 
-// jwSources parses the package's own files, without the tests.
-func jwSources() (map[string]*ast.File, error) {
-	names, err := filepath.Glob("*.go")
-	files := map[string]*ast.File{}
-	for _, name := range names {
-		if !strings.HasSuffix(name, "_test.go") && err == nil {
-			files[name], err = parser.ParseFile(token.NewFileSet(), name, nil, 0)
-		}
-	}
-	if len(files) < 7 {
-		return nil, fmt.Errorf("the source is not here: %q", names)
-	}
-	return files, err
-}
-
 // FuzzJWT: nothing but the one token that was signed is accepted, whatever the bytes.
 func FuzzJWT(f *testing.F) {
-	key := jwA2Key() // fixed, so that the corpus stays what it is
-	good := jwSign(key, `{"alg":"RS256","kid":"k1"}`, `{"iss":"https://as.example","aud":"client-1.example","sub":"user-1","iat":946684800,"exp":4102444800}`)
+	key := rfc7515Key() // fixed, so that the corpus stays what it is
+	good := signJWT(key, `{"alg":"RS256","kid":"k1"}`, `{"iss":"https://as.example","aud":"client-1.example","sub":"user-1","iat":946684800,"exp":4102444800}`)
 	h, p, s, _ := splitJWT(good)
-	for _, seed := range []string{good, h + "." + p + ".", h + ".." + s, "..", "", good + "\n", jwA2Header + "." + p + "." + s, jwBilboHeader + "." + jwBilboText + "." + jwBilboSig,
-		asB64.EncodeToString([]byte(`{"alg":"RS256","alg":"none"}`)) + "." + p + "." + s, h + "." + asB64.EncodeToString([]byte(`{"a":[[[[]]]],"exp":1e400}`)) + "." + s} {
+	for _, seed := range []string{good, h + "." + p + ".", h + ".." + s, "..", "", good + "\n", rfc7515Header + "." + p + "." + s, rfc7520Header + "." + rfc7520Payload + "." + rfc7520Signature,
+		rawBase64.EncodeToString([]byte(`{"alg":"RS256","alg":"none"}`)) + "." + p + "." + s, h + "." + rawBase64.EncodeToString([]byte(`{"a":[[[[]]]],"exp":1e400}`)) + "." + s} {
 		f.Add(seed, "")
 	}
-	v := jwVerifier(jwServe(jwJWK("k1", &key.PublicKey), jwJWK("k2", &asKey().PublicKey)))
+	v := verifierWith(serveKeys(jwkJSON("k1", &key.PublicKey), jwkJSON("k2", &serverKey().PublicKey)))
 	f.Fuzz(func(t *testing.T, raw, nonce string) {
 		tok, err := v.Verify(t.Context(), raw, nonce)
 		if accepted := err == nil; accepted != (raw == good && nonce == "") || accepted != (tok != nil) {
@@ -1240,8 +1108,8 @@ func FuzzJWT(f *testing.F) {
 
 // FuzzKeySet: a set yields only keys that are strong enough, at most 100, and none that occurs twice.
 func FuzzKeySet(f *testing.F) {
-	for _, seed := range []string{jwSet(jwJWK("k1", jwA2Key().Public().(*rsa.PublicKey))), jwSet(), `{}`, `{"keys":1}`, `{"k1":"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----"}`,
-		jwSet(`{"kty":"RSA","kid":"a","n":"AQ","e":"AQAB"}`, `{"kty":"EC"}`, `null`), `{"keys":[{"kty":"RSA","n":"` + jwA2N + `","e":"AQAAAAE"}]}`} {
+	for _, seed := range []string{keySetJSON(jwkJSON("k1", rfc7515Key().Public().(*rsa.PublicKey))), keySetJSON(), `{}`, `{"keys":1}`, `{"k1":"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----"}`,
+		keySetJSON(`{"kty":"RSA","kid":"a","n":"AQ","e":"AQAB"}`, `{"kty":"EC"}`, `null`), `{"keys":[{"kty":"RSA","n":"` + rfc7515N + `","e":"AQAAAAE"}]}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -1261,10 +1129,10 @@ func FuzzKeySet(f *testing.F) {
 	})
 }
 
-// jwTypical is a token as Google issues them, and a verifier that has its key.
-func jwTypical(tb testing.TB) (*IDTokenVerifier, string) {
-	v := jwVerifier(jwServe(jwJWK("k1", &asKey().PublicKey), jwJWK("k2", &jwOther().PublicKey)))
-	raw := jwGood("azp", `"client-1.example"`, "hd", `"example.com"`, "email", `"person@example.com"`, "email_verified", "true", "nonce", `"0394852-3190485-2490358"`,
+// typicalJWT is a token as Google issues them, and a verifier that has its key.
+func typicalJWT(tb testing.TB) (*IDTokenVerifier, string) {
+	v := verifierWith(serveKeys(jwkJSON("k1", &serverKey().PublicKey), jwkJSON("k2", &otherKey().PublicKey)))
+	raw := goodJWT("azp", `"client-1.example"`, "hd", `"example.com"`, "email", `"person@example.com"`, "email_verified", "true", "nonce", `"0394852-3190485-2490358"`,
 		"at_hash", `"HK6E_P6Dh8Y93mRNtsDB1Q"`, "name", `"A Person"`, "picture", `"https://example.com/a/picture"`, "given_name", `"A"`, "family_name", `"Person"`)
 	if _, err := v.Verify(tb.Context(), raw, ""); err != nil {
 		tb.Fatal(err)
@@ -1274,14 +1142,14 @@ func jwTypical(tb testing.TB) (*IDTokenVerifier, string) {
 
 // BenchmarkVerify shows what verifying an ID token costs beside the RSA operation that it can't do without.
 func BenchmarkVerify(b *testing.B) {
-	v, raw := jwTypical(b)
+	v, raw := typicalJWT(b)
 	b.Run("bare", func(b *testing.B) {
 		i := strings.LastIndexByte(raw, '.')
-		sig, _ := asB64.DecodeString(raw[i+1:])
+		sig, _ := rawBase64.DecodeString(raw[i+1:])
 		sum := sha256.Sum256([]byte(raw[:i]))
 		b.ReportAllocs()
 		for b.Loop() {
-			if rsa.VerifyPKCS1v15(&asKey().PublicKey, crypto.SHA256, sum[:], sig) != nil {
+			if rsa.VerifyPKCS1v15(&serverKey().PublicKey, crypto.SHA256, sum[:], sig) != nil {
 				b.Fatal("bare")
 			}
 		}
@@ -1298,7 +1166,7 @@ func BenchmarkVerify(b *testing.B) {
 
 // BenchmarkSignAssertion shows what signing an assertion costs beside the RSA operation.
 func BenchmarkSignAssertion(b *testing.B) {
-	sa, err := ParseServiceAccount(saFile(nil), "https://www.googleapis.com/auth/cloud-platform")
+	sa, err := ParseServiceAccount(serviceAccountFile(nil), "https://www.googleapis.com/auth/cloud-platform")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -1306,7 +1174,7 @@ func BenchmarkSignAssertion(b *testing.B) {
 		sum := sha256.Sum256(nil)
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := rsa.SignPKCS1v15(nil, asKey(), crypto.SHA256, sum[:]); err != nil {
+			if _, err := rsa.SignPKCS1v15(nil, serverKey(), crypto.SHA256, sum[:]); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -1323,14 +1191,14 @@ func BenchmarkSignAssertion(b *testing.B) {
 
 // TestJOSEAllocations holds the cost of both in bounds.
 func TestJOSEAllocations(t *testing.T) {
-	if jwRace() {
+	if raceDetector() {
 		t.Skip("the race detector allocates")
 	}
-	v, raw := jwTypical(t)
+	v, raw := typicalJWT(t)
 	if n := testing.AllocsPerRun(100, func() { v.Verify(t.Context(), raw, "") }); n > 30 {
 		t.Errorf("%v allocations verify a token, want 30 at most", n)
 	}
-	sa, err := ParseServiceAccount(saFile(nil), "a")
+	sa, err := ParseServiceAccount(serviceAccountFile(nil), "a")
 	if err != nil {
 		t.Fatal(err)
 	}

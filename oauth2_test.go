@@ -5,15 +5,11 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/gob"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"go/ast"
-	"go/parser"
 	"go/token"
 	"go/types"
 	"io"
@@ -32,115 +28,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 	"unicode/utf8"
 )
-
-// noSecret fails t if v shows one of secrets, by whatever a program may print, log or encode v with: alone, behind a
-// pointer, in fields, maps and slices, and each error that v wraps. A secret may show as it is, in hex, base64
-// (at any alignment), as numbers, or escaped for a URL, JSON or Go.
-func noSecret(t testing.TB, v any, secrets ...string) {
-	t.Helper()
-	texts := noSecretTexts(v)
-	all := strings.Join(texts, "\n")
-	for _, secret := range secrets {
-		if len(secret) < 8 {
-			t.Fatalf("%q is too short to be looked for", secret)
-		}
-		for _, form := range noSecretForms(secret) {
-			if !strings.Contains(all, form) {
-				continue
-			}
-			for _, text := range texts {
-				if strings.Contains(text, form) {
-					t.Errorf("%T shows %q as %q in: %.600s", v, secret, form, text)
-					break
-				}
-			}
-			break
-		}
-	}
-}
-
-func noSecretForms(secret string) []string {
-	b := []byte(secret)
-	goQuoted := strconv.Quote(secret)
-	asJSON, _ := json.Marshal(secret)
-	var plainJSON bytes.Buffer
-	encoder := json.NewEncoder(&plainJSON)
-	encoder.SetEscapeHTML(false)
-	encoder.Encode(secret)
-	var asXML bytes.Buffer
-	xml.EscapeText(&asXML, b)
-	forms := []string{
-		secret, goQuoted[1 : len(goQuoted)-1], string(asJSON[1 : len(asJSON)-1]), strings.Trim(plainJSON.String(), "\"\n"), asXML.String(),
-		url.QueryEscape(secret), url.PathEscape(secret), strings.ReplaceAll(url.QueryEscape(secret), "+", "%20"),
-		hex.EncodeToString(b), strings.ToUpper(hex.EncodeToString(b)), fmt.Sprintf("% x", b), fmt.Sprintf("% X", b),
-		strings.Trim(fmt.Sprint(b), "[]"), strings.Trim(fmt.Sprintf("%#v", b), "[]byte{}"), strings.Trim(fmt.Sprintf("%U", []rune(secret)), "[]"),
-	}
-	for shift := range 3 { // base64 of a text that has the secret somewhere
-		padded := append(make([]byte, shift), b...)
-		from, to := (8*shift+5)/6, len(padded)*8/6
-		forms = append(forms, base64.StdEncoding.EncodeToString(padded)[from:to], base64.URLEncoding.EncodeToString(padded)[from:to])
-	}
-	return forms
-}
-
-func noSecretTexts(v any) (texts []string) {
-	type exported struct{ V any }
-	type unexported struct{ v any }
-	values := []any{v, exported{v}, unexported{v}, &exported{v}, &unexported{v}, map[string]any{"k": v}, []any{v}, [1]any{v}, &v}
-	if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer && !r.IsNil() { // reflection copies what vet would not
-		e := r.Elem().Interface()
-		values = append(values, e, exported{e}, unexported{e}, map[string]any{"k": e}, []any{e})
-	} else if r.IsValid() && r.Kind() != reflect.Pointer {
-		p := reflect.New(r.Type())
-		p.Elem().Set(r)
-		values = append(values, p.Interface(), unexported{p.Interface()})
-	}
-	verbs := []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%t", "%c", "%U", "%o", "%b", "%e", "%g", "%p", "%T", "%20.9v", "%#q"}
-	for _, x := range values {
-		for _, verb := range verbs {
-			texts = append(texts, fmt.Sprintf(verb, x))
-		}
-		switch p := x.(type) { // what the runtime prints of a panic
-		case error:
-			texts = append(texts, p.Error())
-		case fmt.Stringer:
-			texts = append(texts, p.String())
-		}
-		var logged bytes.Buffer
-		for _, h := range []slog.Handler{slog.NewTextHandler(&logged, nil), slog.NewJSONHandler(&logged, nil)} {
-			slog.New(h).With("with", x).WithGroup("group").Info("message", "key", x, slog.Group("inner", "key", x))
-		}
-		texts = append(texts, logged.String())
-		for _, encode := range []func(any) ([]byte, error){json.Marshal, xml.Marshal, noSecretGob} {
-			b, err := encode(x)
-			texts = append(texts, string(b), fmt.Sprint(err))
-		}
-	}
-	switch w := v.(type) {
-	case interface{ Unwrap() error }:
-		if inner := w.Unwrap(); inner != nil {
-			texts = append(texts, noSecretTexts(inner)...)
-		}
-	case interface{ Unwrap() []error }:
-		for _, inner := range w.Unwrap() {
-			texts = append(texts, noSecretTexts(inner)...)
-		}
-	}
-	return texts
-}
-
-func noSecretGob(v any) ([]byte, error) {
-	var b bytes.Buffer
-	err := gob.NewEncoder(&b).Encode(v)
-	return b.Bytes(), err
-}
 
 // The harness itself: it must see a secret wherever one can show.
 func TestNoSecretSees(t *testing.T) {
@@ -153,7 +45,7 @@ func TestNoSecretSees(t *testing.T) {
 		"base64": base64.StdEncoding.EncodeToString([]byte("id:" + secret + "!")), "base64url": base64.RawURLEncoding.EncodeToString([]byte("abcd" + secret)),
 		"quoted": strconv.Quote(secret), "json": json.RawMessage(`{"k":"SENTINEL-X/+%&\u003c\"\\"}`), "struct": struct{ T struct{ Access string } }{struct{ Access string }{secret}},
 	} {
-		probe := &noSecretProbe{TB: t}
+		probe := &failureProbe{TB: t}
 		noSecret(probe, v, secret)
 		if !probe.failed {
 			t.Errorf("%s: the secret was not seen", name)
@@ -162,59 +54,12 @@ func TestNoSecretSees(t *testing.T) {
 	noSecret(t, "SENTINEL-Y", secret)
 }
 
-type noSecretProbe struct {
+type failureProbe struct {
 	testing.TB
 	failed bool
 }
 
-func (p *noSecretProbe) Errorf(string, ...any) { p.failed = true }
-
-// A wireTrip is a transport in memory.
-type wireTrip func(*http.Request) (*http.Response, error)
-
-func (f wireTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
-
-// wireAnswer answers every request. header is "Name: value".
-func wireAnswer(status int, header, body string) wireTrip {
-	return func(req *http.Request) (*http.Response, error) {
-		if req.Body != nil {
-			io.Copy(io.Discard, req.Body)
-		}
-		name, value, _ := strings.Cut(header, ": ")
-		return &http.Response{StatusCode: status, Header: http.Header{http.CanonicalHeaderKey(name): {value}}, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
-	}
-}
-
-// wireRecorder keeps what was sent.
-type wireRecorder struct {
-	wireTrip
-	reqs   []*http.Request
-	bodies []string
-}
-
-func (r *wireRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
-	body, err := io.ReadAll(req.Body)
-	if err != nil {
-		return nil, err
-	}
-	r.reqs, r.bodies = append(r.reqs, req), append(r.bodies, string(body))
-	return r.wireTrip(req)
-}
-
-func wireClient(rt http.RoundTripper) *ClientSecrets {
-	return &ClientSecrets{ClientID: "client", ClientSecret: NewSecret(faultSecret), AuthURI: "https://as.example/auth",
-		TokenURI: "https://as.example/token", AuthMethod: "client_secret_post", HTTPClient: &http.Client{Transport: rt}}
-}
-
-func wireFlow(t testing.TB, client *ClientSecrets) *Flow {
-	f := NewFlow(client)
-	f.RedirectURI = "http://127.0.0.1/"
-	if _, err := f.AuthorizationURL(); err != nil {
-		t.Fatal(err)
-	}
-	f.attempt.Load().verifier = NewSecret(faultVerifier)
-	return f
-}
+func (p *failureProbe) Errorf(string, ...any) { p.failed = true }
 
 // Answers of a token endpoint: what is kept of them. // XO19 XO20 XO27 XO28 CA9 CA10 LB3 PY6 PY12
 func TestTokenResponse(t *testing.T) {
@@ -226,88 +71,88 @@ func TestTokenResponse(t *testing.T) {
 		expires         int // seconds
 		err             string
 	}{
-		{"R1 no access token", `{"refresh_token":"rt-2"}`, "", faultRT, bad, "no access_token"},
-		{"R1 empty object", `{}`, "", faultRT, bad, "no access_token"},
-		{"R1 empty", `{"access_token":"","refresh_token":"rt-2"}`, "", faultRT, bad, "no access_token"},
-		{"R1 null", `{"access_token":null,"refresh_token":"rt-2"}`, "", faultRT, bad, "no access_token"},
-		{"R1 number", `{"access_token":123,"refresh_token":"rt-2"}`, "", faultRT, bad, "access_token that is not a string"},
-		{"R1 document is null", `null`, "", faultRT, bad, "not a JSON object"},
-		{"R1 document is a list", `["x"]`, "", faultRT, bad, "not a JSON object"},
-		{"R1 document is a string", `"x"`, "", faultRT, bad, "not a JSON object"},
-		{"R2 upper case", `{"access_token":"a","token_type":"BEARER"}`, "a", faultRT, unset, ""},
-		{"R2 lower case", `{"access_token":"a","token_type":"bearer"}`, "a", faultRT, unset, ""},
-		{"R2 absent", `{"access_token":"a"}`, "a", faultRT, unset, ""},
-		{"R2 mac", `{"access_token":"a","token_type":"mac"}`, "", faultRT, bad, "other than Bearer"},
-		{"R2 DPoP", `{"access_token":"a","token_type":"DPoP"}`, "", faultRT, bad, "other than Bearer"},
-		{"R2 N_A", `{"access_token":"a","token_type":"N_A"}`, "", faultRT, bad, "other than Bearer"},
-		{"R2 number", `{"access_token":"a","token_type":5}`, "", faultRT, bad, "token_type"},
-		{"R3 header injection", `{"access_token":"a\r\nX: y"}`, "", faultRT, bad, "access_token that is longer"},
-		{"R3 NUL", `{"access_token":"a\u0000b"}`, "", faultRT, bad, "access_token"},
-		{"R3 tab", `{"access_token":"a\tb"}`, "", faultRT, bad, "access_token"},
-		{"R3 letter", `{"access_token":"é"}`, "", faultRT, bad, "access_token"},
-		{"R3 space", `{"access_token":"a b"}`, "", faultRT, bad, "access_token"},
-		{"R3 space first", `{"access_token":" a"}`, "", faultRT, bad, "access_token"},
-		{"R3 space last", `{"access_token":"a "}`, "", faultRT, bad, "access_token"},
-		{"R3 DEL", `{"access_token":"a\u007f"}`, "", faultRT, bad, "access_token"},
-		{"R3 refresh token", `{"access_token":"a","refresh_token":"b\n"}`, "", faultRT, bad, "refresh_token"},
-		{"R4 twice", `{"access_token":"a","access_token":"b"}`, "", faultRT, bad, "twice"},
-		{"R4 twice, escaped", `{"access_token":"a","access\u005ftoken":"b"}`, "", faultRT, bad, "twice"},
-		{"R4 twice, inside", `{"access_token":"a","x":[{"y":1,"y":2}]}`, "", faultRT, bad, "twice"},
-		{"R5 other case", `{"access_token":"a","ACCESS_TOKEN":"c","Expires_In":5}`, "a", faultRT, unset, ""},
-		{"R5 only in other case", `{"Access_Token":"a"}`, "", faultRT, bad, "no access_token"},
-		{"R6 two documents", `{"access_token":"a"}{}`, "", faultRT, bad, "not valid JSON"},
-		{"R6 trailing text", `{"access_token":"a"} x`, "", faultRT, bad, "not valid JSON"},
-		{"R6 byte order mark", "\ufeff" + `{"access_token":"a"}`, "", faultRT, bad, "not a JSON object"},
-		{"R7 invalid UTF-8", `{"access_token":"a","x":"` + "\xff" + `"}`, "", faultRT, bad, "not valid UTF-8"},
-		{"R7 lone surrogate", `{"access_token":"a\ud800"}`, "", faultRT, bad, "access_token"},
-		{"R8 deep", `{"access_token":"a","x":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`, "", faultRT, bad, "nested too deeply"},
-		{"R8 just not too deep", `{"access_token":"a","x":` + strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1) + `}`, "a", faultRT, unset, ""},
-		{"R9 number", `{"access_token":"a","expires_in":3600}`, "a", faultRT, 3600, ""},
-		{"R9 string", `{"access_token":"a","expires_in":"3600"}`, "a", faultRT, 3600, ""},
-		{"R9 point", `{"access_token":"a","expires_in":3600.0}`, "a", faultRT, 3600, ""},
-		{"R9 exponent", `{"access_token":"a","expires_in":3.6e3}`, "a", faultRT, 3600, ""},
-		{"R9 fraction", `{"access_token":"a","expires_in":3599.5}`, "a", faultRT, 3599, ""},
-		{"R9 fraction in a string", `{"access_token":"a","expires_in":"3600.5"}`, "a", faultRT, 3600, ""},
-		{"R9 empty", `{"access_token":"a","expires_in":""}`, "a", faultRT, unset, ""},
-		{"R9 null", `{"access_token":"a","expires_in":null}`, "a", faultRT, unset, ""},
-		{"R9 word", `{"access_token":"a","expires_in":"abc"}`, "", faultRT, bad, "expires_in"},
-		{"R9 true", `{"access_token":"a","expires_in":true}`, "", faultRT, bad, "expires_in"},
-		{"R9 list", `{"access_token":"a","expires_in":[]}`, "", faultRT, bad, "expires_in"},
-		{"R9 object", `{"access_token":"a","expires_in":{}}`, "", faultRT, bad, "expires_in"},
-		{"R9 NaN", `{"access_token":"a","expires_in":"NaN"}`, "", faultRT, bad, "expires_in"},
-		{"R9 infinity", `{"access_token":"a","expires_in":"inf"}`, "", faultRT, bad, "expires_in"},
-		{"R9 hexadecimal", `{"access_token":"a","expires_in":"0x1p4"}`, "", faultRT, bad, "expires_in"},
-		{"R9 spaces", `{"access_token":"a","expires_in":" 60"}`, "", faultRT, bad, "expires_in"},
-		{"R10 negative", `{"access_token":"a","expires_in":-1}`, "", faultRT, bad, "expires_in"},
-		{"R10 very negative", `{"access_token":"a","expires_in":-99999999999}`, "", faultRT, bad, "expires_in"},
-		{"R10 zero", `{"access_token":"a","expires_in":0}`, "a", faultRT, unset, ""},
-		{"R10 ten years", `{"access_token":"a","expires_in":315360000}`, "a", faultRT, 315360000, ""},
-		{"R10 more", `{"access_token":"a","expires_in":315360001}`, "a", faultRT, 315360000, ""},
-		{"R10 largest duration", `{"access_token":"a","expires_in":9223372036}`, "a", faultRT, 315360000, ""},
-		{"R10 beyond a duration X3", `{"access_token":"a","expires_in":9223372037}`, "a", faultRT, 315360000, ""},
-		{"R10 large in a string", `{"access_token":"a","expires_in":"9999999999999"}`, "a", faultRT, 315360000, ""},
-		{"R10 beyond int64", `{"access_token":"a","expires_in":99999999999999999999}`, "a", faultRT, 315360000, ""},
-		{"R10 1e30", `{"access_token":"a","expires_in":1e30}`, "a", faultRT, 315360000, ""},
-		{"R10 beyond float64", `{"access_token":"a","expires_in":1e400}`, "a", faultRT, 315360000, ""},
+		{"R1 no access token", `{"refresh_token":"rt-2"}`, "", canaryRefreshToken, bad, "no access_token"},
+		{"R1 empty object", `{}`, "", canaryRefreshToken, bad, "no access_token"},
+		{"R1 empty", `{"access_token":"","refresh_token":"rt-2"}`, "", canaryRefreshToken, bad, "no access_token"},
+		{"R1 null", `{"access_token":null,"refresh_token":"rt-2"}`, "", canaryRefreshToken, bad, "no access_token"},
+		{"R1 number", `{"access_token":123,"refresh_token":"rt-2"}`, "", canaryRefreshToken, bad, "access_token that is not a string"},
+		{"R1 document is null", `null`, "", canaryRefreshToken, bad, "not a JSON object"},
+		{"R1 document is a list", `["x"]`, "", canaryRefreshToken, bad, "not a JSON object"},
+		{"R1 document is a string", `"x"`, "", canaryRefreshToken, bad, "not a JSON object"},
+		{"R2 upper case", `{"access_token":"a","token_type":"BEARER"}`, "a", canaryRefreshToken, unset, ""},
+		{"R2 lower case", `{"access_token":"a","token_type":"bearer"}`, "a", canaryRefreshToken, unset, ""},
+		{"R2 absent", `{"access_token":"a"}`, "a", canaryRefreshToken, unset, ""},
+		{"R2 mac", `{"access_token":"a","token_type":"mac"}`, "", canaryRefreshToken, bad, "other than Bearer"},
+		{"R2 DPoP", `{"access_token":"a","token_type":"DPoP"}`, "", canaryRefreshToken, bad, "other than Bearer"},
+		{"R2 N_A", `{"access_token":"a","token_type":"N_A"}`, "", canaryRefreshToken, bad, "other than Bearer"},
+		{"R2 number", `{"access_token":"a","token_type":5}`, "", canaryRefreshToken, bad, "token_type"},
+		{"R3 header injection", `{"access_token":"a\r\nX: y"}`, "", canaryRefreshToken, bad, "access_token that is longer"},
+		{"R3 NUL", `{"access_token":"a\u0000b"}`, "", canaryRefreshToken, bad, "access_token"},
+		{"R3 tab", `{"access_token":"a\tb"}`, "", canaryRefreshToken, bad, "access_token"},
+		{"R3 letter", `{"access_token":"é"}`, "", canaryRefreshToken, bad, "access_token"},
+		{"R3 space", `{"access_token":"a b"}`, "", canaryRefreshToken, bad, "access_token"},
+		{"R3 space first", `{"access_token":" a"}`, "", canaryRefreshToken, bad, "access_token"},
+		{"R3 space last", `{"access_token":"a "}`, "", canaryRefreshToken, bad, "access_token"},
+		{"R3 DEL", `{"access_token":"a\u007f"}`, "", canaryRefreshToken, bad, "access_token"},
+		{"R3 refresh token", `{"access_token":"a","refresh_token":"b\n"}`, "", canaryRefreshToken, bad, "refresh_token"},
+		{"R4 twice", `{"access_token":"a","access_token":"b"}`, "", canaryRefreshToken, bad, "twice"},
+		{"R4 twice, escaped", `{"access_token":"a","access\u005ftoken":"b"}`, "", canaryRefreshToken, bad, "twice"},
+		{"R4 twice, inside", `{"access_token":"a","x":[{"y":1,"y":2}]}`, "", canaryRefreshToken, bad, "twice"},
+		{"R5 other case", `{"access_token":"a","ACCESS_TOKEN":"c","Expires_In":5}`, "a", canaryRefreshToken, unset, ""},
+		{"R5 only in other case", `{"Access_Token":"a"}`, "", canaryRefreshToken, bad, "no access_token"},
+		{"R6 two documents", `{"access_token":"a"}{}`, "", canaryRefreshToken, bad, "not valid JSON"},
+		{"R6 trailing text", `{"access_token":"a"} x`, "", canaryRefreshToken, bad, "not valid JSON"},
+		{"R6 byte order mark", "\ufeff" + `{"access_token":"a"}`, "", canaryRefreshToken, bad, "not a JSON object"},
+		{"R7 invalid UTF-8", `{"access_token":"a","x":"` + "\xff" + `"}`, "", canaryRefreshToken, bad, "not valid UTF-8"},
+		{"R7 lone surrogate", `{"access_token":"a\ud800"}`, "", canaryRefreshToken, bad, "access_token"},
+		{"R8 deep", `{"access_token":"a","x":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`, "", canaryRefreshToken, bad, "nested too deeply"},
+		{"R8 just not too deep", `{"access_token":"a","x":` + strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1) + `}`, "a", canaryRefreshToken, unset, ""},
+		{"R9 number", `{"access_token":"a","expires_in":3600}`, "a", canaryRefreshToken, 3600, ""},
+		{"R9 string", `{"access_token":"a","expires_in":"3600"}`, "a", canaryRefreshToken, 3600, ""},
+		{"R9 point", `{"access_token":"a","expires_in":3600.0}`, "a", canaryRefreshToken, 3600, ""},
+		{"R9 exponent", `{"access_token":"a","expires_in":3.6e3}`, "a", canaryRefreshToken, 3600, ""},
+		{"R9 fraction", `{"access_token":"a","expires_in":3599.5}`, "a", canaryRefreshToken, 3599, ""},
+		{"R9 fraction in a string", `{"access_token":"a","expires_in":"3600.5"}`, "a", canaryRefreshToken, 3600, ""},
+		{"R9 empty", `{"access_token":"a","expires_in":""}`, "a", canaryRefreshToken, unset, ""},
+		{"R9 null", `{"access_token":"a","expires_in":null}`, "a", canaryRefreshToken, unset, ""},
+		{"R9 word", `{"access_token":"a","expires_in":"abc"}`, "", canaryRefreshToken, bad, "expires_in"},
+		{"R9 true", `{"access_token":"a","expires_in":true}`, "", canaryRefreshToken, bad, "expires_in"},
+		{"R9 list", `{"access_token":"a","expires_in":[]}`, "", canaryRefreshToken, bad, "expires_in"},
+		{"R9 object", `{"access_token":"a","expires_in":{}}`, "", canaryRefreshToken, bad, "expires_in"},
+		{"R9 NaN", `{"access_token":"a","expires_in":"NaN"}`, "", canaryRefreshToken, bad, "expires_in"},
+		{"R9 infinity", `{"access_token":"a","expires_in":"inf"}`, "", canaryRefreshToken, bad, "expires_in"},
+		{"R9 hexadecimal", `{"access_token":"a","expires_in":"0x1p4"}`, "", canaryRefreshToken, bad, "expires_in"},
+		{"R9 spaces", `{"access_token":"a","expires_in":" 60"}`, "", canaryRefreshToken, bad, "expires_in"},
+		{"R10 negative", `{"access_token":"a","expires_in":-1}`, "", canaryRefreshToken, bad, "expires_in"},
+		{"R10 very negative", `{"access_token":"a","expires_in":-99999999999}`, "", canaryRefreshToken, bad, "expires_in"},
+		{"R10 zero", `{"access_token":"a","expires_in":0}`, "a", canaryRefreshToken, unset, ""},
+		{"R10 ten years", `{"access_token":"a","expires_in":315360000}`, "a", canaryRefreshToken, 315360000, ""},
+		{"R10 more", `{"access_token":"a","expires_in":315360001}`, "a", canaryRefreshToken, 315360000, ""},
+		{"R10 largest duration", `{"access_token":"a","expires_in":9223372036}`, "a", canaryRefreshToken, 315360000, ""},
+		{"R10 beyond a duration X3", `{"access_token":"a","expires_in":9223372037}`, "a", canaryRefreshToken, 315360000, ""},
+		{"R10 large in a string", `{"access_token":"a","expires_in":"9999999999999"}`, "a", canaryRefreshToken, 315360000, ""},
+		{"R10 beyond int64", `{"access_token":"a","expires_in":99999999999999999999}`, "a", canaryRefreshToken, 315360000, ""},
+		{"R10 1e30", `{"access_token":"a","expires_in":1e30}`, "a", canaryRefreshToken, 315360000, ""},
+		{"R10 beyond float64", `{"access_token":"a","expires_in":1e400}`, "a", canaryRefreshToken, 315360000, ""},
 		{"R10 new refresh token with a bad lifetime", `{"access_token":"a","refresh_token":"rt-2","expires_in":-1}`, "", "rt-2", bad, "expires_in"},
-		{"R11 no lifetime", `{"access_token":"a"}`, "a", faultRT, unset, ""},
-		{"R17 refresh token is an object", `{"access_token":"a","refresh_token":{}}`, "", faultRT, bad, "refresh_token that is not a string"},
-		{"R17 id token is a number", `{"access_token":"a","id_token":5}`, "", faultRT, bad, "id_token"},
-		{"R17 scope is a list", `{"access_token":"a","scope":["x"]}`, "", faultRT, bad, "scope"},
-		{"R17 empty refresh token", `{"access_token":"a","refresh_token":""}`, "a", faultRT, unset, ""},
-		{"R19 unknown members", `{"access_token":"a","x":[1,2],"y":{"access_token":"b"},"z":null}`, "a", faultRT, unset, ""},
+		{"R11 no lifetime", `{"access_token":"a"}`, "a", canaryRefreshToken, unset, ""},
+		{"R17 refresh token is an object", `{"access_token":"a","refresh_token":{}}`, "", canaryRefreshToken, bad, "refresh_token that is not a string"},
+		{"R17 id token is a number", `{"access_token":"a","id_token":5}`, "", canaryRefreshToken, bad, "id_token"},
+		{"R17 scope is a list", `{"access_token":"a","scope":["x"]}`, "", canaryRefreshToken, bad, "scope"},
+		{"R17 empty refresh token", `{"access_token":"a","refresh_token":""}`, "a", canaryRefreshToken, unset, ""},
+		{"R19 unknown members", `{"access_token":"a","x":[1,2],"y":{"access_token":"b"},"z":null}`, "a", canaryRefreshToken, unset, ""},
 		{"M50 new refresh token", `{"access_token":"a","refresh_token":"rt-2"}`, "a", "rt-2", unset, ""},
-		{"limit access", `{"access_token":"` + strings.Repeat("a", maxToken) + `"}`, strings.Repeat("a", maxToken), faultRT, unset, ""},
-		{"limit access + 1", `{"access_token":"` + strings.Repeat("a", maxToken+1) + `"}`, "", faultRT, bad, "longer than 16 KiB"},
+		{"limit access", `{"access_token":"` + strings.Repeat("a", maxToken) + `"}`, strings.Repeat("a", maxToken), canaryRefreshToken, unset, ""},
+		{"limit access + 1", `{"access_token":"` + strings.Repeat("a", maxToken+1) + `"}`, "", canaryRefreshToken, bad, "longer than 16 KiB"},
 		{"limit refresh", `{"access_token":"a","refresh_token":"` + strings.Repeat("a", maxToken) + `"}`, "a", strings.Repeat("a", maxToken), unset, ""},
-		{"limit refresh + 1", `{"access_token":"a","refresh_token":"` + strings.Repeat("a", maxToken+1) + `"}`, "", faultRT, bad, "longer than 16 KiB"},
-		{"limit id token + 1", `{"access_token":"a","id_token":"` + strings.Repeat("a", maxToken+1) + `"}`, "", faultRT, bad, "longer than 16 KiB"},
-		{"limit body", strings.Repeat(" ", maxBody-len(`{"access_token":"a"}`)) + `{"access_token":"a"}`, "a", faultRT, unset, ""},
-		{"limit body + 1", strings.Repeat(" ", maxBody-len(`{"access_token":"a"}`)+1) + `{"access_token":"a"}`, "", faultRT, bad, "larger than 1 MiB"},
+		{"limit refresh + 1", `{"access_token":"a","refresh_token":"` + strings.Repeat("a", maxToken+1) + `"}`, "", canaryRefreshToken, bad, "longer than 16 KiB"},
+		{"limit id token + 1", `{"access_token":"a","id_token":"` + strings.Repeat("a", maxToken+1) + `"}`, "", canaryRefreshToken, bad, "longer than 16 KiB"},
+		{"limit body", strings.Repeat(" ", maxBody-len(`{"access_token":"a"}`)) + `{"access_token":"a"}`, "a", canaryRefreshToken, unset, ""},
+		{"limit body + 1", strings.Repeat(" ", maxBody-len(`{"access_token":"a"}`)+1) + `{"access_token":"a"}`, "", canaryRefreshToken, bad, "larger than 1 MiB"},
 	}
 	synctest.Test(t, func(t *testing.T) {
 		for _, row := range rows {
-			creds := NewCredentials(wireClient(wireAnswer(200, "Content-Type: text/plain", row.body)), NewSecret(faultRT)) // R13: any type will do for JSON
+			creds := NewCredentials(clientOver(answering(200, "Content-Type: text/plain", row.body)), NewSecret(canaryRefreshToken)) // R13: any type will do for JSON
 			tok, err := creds.Refresh(t.Context())
 			kept := creds.cache.current.Load()
 			if got := kept.RefreshToken.Reveal(); got != row.refresh {
@@ -357,12 +202,12 @@ func TestTokenRefusal(t *testing.T) {
 		code, desc   string
 		text         string
 	}{
-		{"R13 portal", 200, "Content-Type: text/html", "<html>" + faultRT, "", "", "captive portal"},
-		{"R13 form", 200, "Content-Type: application/x-www-form-urlencoded", "access_token=" + faultRT, "", "", "not a JSON object"},
+		{"R13 portal", 200, "Content-Type: text/html", "<html>" + canaryRefreshToken, "", "", "captive portal"},
+		{"R13 form", 200, "Content-Type: application/x-www-form-urlencoded", "access_token=" + canaryRefreshToken, "", "", "not a JSON object"},
 		{"R13 type is not JSON's", 200, "Content-Type: text/html", `{"error":"x"}`, "x", "", "x"},
 		{"R14 error wins", 200, "", `{"error":"invalid_scope","access_token":"` + "x" + `"}`, "invalid_scope", "", "invalid_scope"},
-		{"R15 no JSON", 500, "Content-Type: text/plain", "no: " + faultRT, "", "", "no OAuth error"},
-		{"R15 HTML", 403, "Content-Type: Text/HTML", "<b>" + faultSecret, "", "", "HTML page"},
+		{"R15 no JSON", 500, "Content-Type: text/plain", "no: " + canaryRefreshToken, "", "", "no OAuth error"},
+		{"R15 HTML", 403, "Content-Type: Text/HTML", "<b>" + canaryClientSecret, "", "", "HTML page"},
 		{"R16 echo", 400, "", `{"error":"x","error_description":"bad token SENTINEL-RT/+%&<\"\\ of SENTINEL-SECRET/+%&<\"\\."}`, "x", "bad token [redacted] of [redacted].", "x"},
 		{"R16 echo, encoded", 400, "", `{"error":"x","error_description":"bad token SENTINEL-RT%2F%2B%25%26%3C%22%5C"}`, "x", "bad token [redacted]", "x"},
 		{"R16 echo as the code", 400, "", `{"error":"SENTINEL-RT/+%&<\"\\"}`, "[redacted]", "", "[redacted]"},
@@ -386,7 +231,7 @@ func TestTokenRefusal(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		for _, row := range rows {
-			creds := NewCredentials(wireClient(wireAnswer(row.status, row.header, row.body)), NewSecret(faultRT))
+			creds := NewCredentials(clientOver(answering(row.status, row.header, row.body)), NewSecret(canaryRefreshToken))
 			_, err := creds.Refresh(t.Context())
 			var e *Error
 			if !errors.As(err, &e) || e.StatusCode != row.status || e.Code != row.code || e.Description != row.desc || !strings.Contains(err.Error(), row.text) {
@@ -398,7 +243,7 @@ func TestTokenRefusal(t *testing.T) {
 					t.Errorf("%s: not printable: %q", row.name, s)
 				}
 			}
-			noSecret(t, err, append(faultSecrets, "SENTINEL-RT", "12345678901234567890123")...)
+			noSecret(t, err, append(canaries, "SENTINEL-RT", "12345678901234567890123")...)
 		}
 	})
 }
@@ -406,8 +251,8 @@ func TestTokenRefusal(t *testing.T) {
 // Whatever a server repeats of a request is cut out of the error, however the client authenticates. // R16 XO25
 func TestErrorsRedactEcho(t *testing.T) {
 	t.Parallel()
-	key := asKey()
-	basic, post, assertion := wireClient(nil), wireClient(nil), wireClient(nil)
+	key := serverKey()
+	basic, post, assertion := clientOver(nil), clientOver(nil), clientOver(nil)
 	basic.AuthMethod, assertion.AuthMethod, assertion.Key = "client_secret_basic", "private_key_jwt", key
 	sa := &ServiceAccountCredentials{Email: "sa@example.com", TokenURI: "https://as.example/token"}
 	var err error
@@ -417,33 +262,33 @@ func TestErrorsRedactEcho(t *testing.T) {
 	for name, call := range map[string]func(ctx context.Context, c *http.Client) error{
 		"basic": func(ctx context.Context, c *http.Client) error {
 			basic.HTTPClient = c
-			return wireErr(NewCredentials(basic, NewSecret(faultRT)).Refresh(ctx))
+			return errorOf(NewCredentials(basic, NewSecret(canaryRefreshToken)).Refresh(ctx))
 		},
 		"post": func(ctx context.Context, c *http.Client) error {
 			post.HTTPClient = c
-			return wireErr(NewCredentials(post, NewSecret(faultRT)).Refresh(ctx))
+			return errorOf(NewCredentials(post, NewSecret(canaryRefreshToken)).Refresh(ctx))
 		},
 		"assertion": func(ctx context.Context, c *http.Client) error {
 			assertion.HTTPClient = c
-			return wireErr(NewCredentials(assertion, NewSecret(faultRT)).Refresh(ctx))
+			return errorOf(NewCredentials(assertion, NewSecret(canaryRefreshToken)).Refresh(ctx))
 		},
 		"client": func(ctx context.Context, c *http.Client) error {
 			basic.HTTPClient = c
-			return wireErr(basic.TokenSource("x").Token(ctx))
+			return errorOf(basic.TokenSource("x").Token(ctx))
 		},
-		"account": func(ctx context.Context, c *http.Client) error { sa.HTTPClient = c; return wireErr(sa.Token(ctx)) },
+		"account": func(ctx context.Context, c *http.Client) error { sa.HTTPClient = c; return errorOf(sa.Token(ctx)) },
 		"bearer": func(ctx context.Context, c *http.Client) error {
-			r := &request{op: "testing", url: "https://as.example/", json: []byte("{}"), client: c, header: http.Header{"Authorization": {"Bearer " + faultAT}}}
+			r := &request{op: "testing", url: "https://as.example/", json: []byte("{}"), client: c, header: http.Header{"Authorization": {"Bearer " + canaryAccessToken}}}
 			return r.do(ctx).err
 		},
 		"code": func(ctx context.Context, c *http.Client) error {
 			client := *basic
 			client.HTTPClient = c
-			return wireErr(wireFlow(t, &client).FetchToken(ctx, faultCode))
+			return errorOf(startedFlow(t, &client).FetchToken(ctx, canaryCode))
 		},
 	} {
-		secrets := slices.Clone(faultSecrets)
-		rt := wireTrip(func(req *http.Request) (*http.Response, error) {
+		secrets := slices.Clone(canaries)
+		rt := roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			body, _ := io.ReadAll(req.Body)
 			form, _ := url.ParseQuery(string(body))
 			echo := []string{string(body), req.Header.Get("Authorization")}
@@ -459,7 +304,7 @@ func TestErrorsRedactEcho(t *testing.T) {
 				echo = append(echo, v[0])
 			}
 			answer, _ := json.Marshal(map[string]string{"error": "invalid_client", "error_description": strings.Join(echo, " "), "error_uri": strings.Join(echo, "&")})
-			return wireAnswer(401, "", string(answer))(req)
+			return answering(401, "", string(answer))(req)
 		})
 		err := call(t.Context(), &http.Client{Transport: rt})
 		if e := (*Error)(nil); !errors.As(err, &e) || e.Code != "invalid_client" || !strings.Contains(e.Description, "[redacted]") {
@@ -472,7 +317,7 @@ func TestErrorsRedactEcho(t *testing.T) {
 // What programs go by is not cut, however weak the secret.
 func TestCodeSurvives(t *testing.T) {
 	t.Parallel()
-	c := wireClient(wireAnswer(400, "", `{"error":"invalid_grant"}`))
+	c := clientOver(answering(400, "", `{"error":"invalid_grant"}`))
 	c.ClientSecret = NewSecret("grant")
 	_, err := NewCredentials(c, NewSecret("i")).Refresh(t.Context())
 	if e := (*Error)(nil); !errors.As(err, &e) || e.Code != "invalid_grant" || !errors.Is(err, ErrLoginRequired) {
@@ -480,11 +325,7 @@ func TestCodeSurvives(t *testing.T) {
 	}
 }
 
-func wireErr(_ any, err error) error { return err }
-
-type wireSource struct{ tok *Token }
-
-func (s wireSource) Token(context.Context) (*Token, error) { return s.tok, nil }
+func errorOf(_ any, err error) error { return err }
 
 // X4
 func TestRetryAfter(t *testing.T) {
@@ -507,10 +348,10 @@ func TestRetryAfter(t *testing.T) {
 // What is sent, to the byte: RFC 6749, Sections 4.1.3, 4.4.2 and 6, and what Google's tools send. // T4 T5 T7 T9 CA7 UP42
 func TestTokenRequest(t *testing.T) {
 	t.Parallel()
-	const form, verifier = "application/x-www-form-urlencoded", "&code_verifier=" + faultVerifier
+	const form, verifier = "application/x-www-form-urlencoded", "&code_verifier=" + canaryVerifier
 	refresh := func(token string, scopes ...string) func(c *ClientSecrets) error {
 		return func(c *ClientSecrets) error {
-			return wireErr(NewCredentials(c, NewSecret(token), scopes...).Refresh(t.Context()))
+			return errorOf(NewCredentials(c, NewSecret(token), scopes...).Refresh(t.Context()))
 		}
 	}
 	exchange := func(redirect, code string, params url.Values) func(c *ClientSecrets) error {
@@ -520,8 +361,8 @@ func TestTokenRequest(t *testing.T) {
 			if _, err := f.AuthorizationURL(); err != nil {
 				return err
 			}
-			f.attempt.Load().verifier = NewSecret(faultVerifier)
-			return wireErr(f.FetchToken(t.Context(), code))
+			f.attempt.Load().verifier = NewSecret(canaryVerifier)
+			return errorOf(f.FetchToken(t.Context(), code))
 		}
 	}
 	for _, row := range []struct {
@@ -533,7 +374,7 @@ func TestTokenRequest(t *testing.T) {
 			"Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW", "code=SplxlOBeZQQYbYS6WxSbIA" + verifier + "&grant_type=authorization_code&redirect_uri=https%3A%2F%2Fclient.example.com%2Fcb"},
 		{"RFC 6749, 6", "", "s6BhdRkqt3", "gX1fBat3bV", refresh("tGzv3JOkF0XG5Qx2TlKWIA"),
 			"Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW", "grant_type=refresh_token&refresh_token=tGzv3JOkF0XG5Qx2TlKWIA"},
-		{"RFC 6749, 4.4.2", "client_secret_basic", "s6BhdRkqt3", "gX1fBat3bV", func(c *ClientSecrets) error { return wireErr(c.TokenSource().Token(t.Context())) },
+		{"RFC 6749, 4.4.2", "client_secret_basic", "s6BhdRkqt3", "gX1fBat3bV", func(c *ClientSecrets) error { return errorOf(c.TokenSource().Token(t.Context())) },
 			"Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW", "grant_type=client_credentials"},
 		{"Google, code", "client_secret_post", "cid", "s3:cr/et", exchange("http://localhost:8080/", "4/abc", url.Values{"audience": {"aud1"}}), "",
 			"audience=aud1&client_id=cid&client_secret=s3%3Acr%2Fet&code=4%2Fabc" + verifier + "&grant_type=authorization_code&redirect_uri=http%3A%2F%2Flocalhost%3A8080%2F"},
@@ -546,14 +387,14 @@ func TestTokenRequest(t *testing.T) {
 		{"basic is encoded first, as Google does not", "", "cid", "s3:cr/et", refresh("rt"), "Basic Y2lkOnMzJTNBY3IlMkZldA==", "grant_type=refresh_token&refresh_token=rt"},
 		{"not after all", "none", "cid", "secret", refresh("rt"), "", "client_id=cid&grant_type=refresh_token&refresh_token=rt"},
 	} {
-		rec := &wireRecorder{wireTrip: wireAnswer(200, "", faultTokens)}
-		c := wireClient(rec)
+		rec := &requestRecorder{answer: answering(200, "", tokenAnswer)}
+		c := clientOver(rec)
 		c.AuthMethod, c.ClientID, c.ClientSecret = row.method, row.id, NewSecret(row.secret)
-		if err := row.call(c); err != nil || len(rec.reqs) != 1 {
-			t.Errorf("%s: %d requests, %v", row.name, len(rec.reqs), err)
+		if err := row.call(c); err != nil || len(rec.requests) != 1 {
+			t.Errorf("%s: %d requests, %v", row.name, len(rec.requests), err)
 			continue
 		}
-		req, want := rec.reqs[0], http.Header{"Accept": {"application/json"}, "Content-Type": {form}}
+		req, want := rec.requests[0], http.Header{"Accept": {"application/json"}, "Content-Type": {form}}
 		if row.auth != "" {
 			want.Set("Authorization", row.auth)
 		}
@@ -561,12 +402,12 @@ func TestTokenRequest(t *testing.T) {
 			req.ContentLength != int64(len(row.body)) || req.GetBody != nil {
 			t.Errorf("%s: %s %s %v %d\n%s\nwant\n%s %v", row.name, req.Method, req.URL, req.Header, req.ContentLength, rec.bodies[0], row.body, want)
 		}
-		noSecret(t, req.URL.String()+req.Referer(), faultVerifier)
+		noSecret(t, req.URL.String()+req.Referer(), canaryVerifier)
 	}
 
-	rec := &wireRecorder{wireTrip: wireAnswer(503, "Retry-After: 0", "")}
-	c := wireClient(rec)
-	c.AuthMethod, c.Key, c.KeyID = "private_key_jwt", asKey(), "kid-1"
+	rec := &requestRecorder{answer: answering(503, "Retry-After: 0", "")}
+	c := clientOver(rec)
+	c.AuthMethod, c.Key, c.KeyID = "private_key_jwt", serverKey(), "kid-1"
 	synctest.Test(t, func(t *testing.T) {
 		if _, err := c.TokenSource("x").Token(t.Context()); err == nil || len(rec.bodies) != maxAttempts {
 			t.Errorf("%d requests, %v", len(rec.bodies), err)
@@ -574,7 +415,7 @@ func TestTokenRequest(t *testing.T) {
 		ids := map[any]bool{}
 		for _, body := range rec.bodies {
 			form, _ := url.ParseQuery(body)
-			header, claims, err := asVerify(form.Get("client_assertion"), &asKey().PublicKey)
+			header, claims, err := verifiedParts(form.Get("client_assertion"), &serverKey().PublicKey)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -598,25 +439,25 @@ func TestCallersClient(t *testing.T) {
 		endpoint := &url.URL{Scheme: "https", Host: "as.example", Path: "/token"}
 		jar, _ := cookiejar.New(nil)
 		jar.SetCookies(endpoint, []*http.Cookie{{Name: "mine", Value: "1", Path: "/"}})
-		rec := &wireRecorder{wireTrip: wireAnswer(200, "Set-Cookie: trap=1; Path=/", faultTokens)}
+		rec := &requestRecorder{answer: answering(200, "Set-Cookie: trap=1; Path=/", tokenAnswer)}
 		followed := 0
 		client := &http.Client{Transport: rec, Jar: jar, Timeout: 7 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { followed++; return nil }}
 		before := *client
-		creds := NewCredentials(wireClient(nil), NewSecret(faultRT))
+		creds := NewCredentials(clientOver(nil), NewSecret(canaryRefreshToken))
 		creds.client.HTTPClient = client
 		if _, err := creds.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if rec.reqs[0].Header.Get("Cookie") != "" || len(jar.Cookies(endpoint)) != 1 {
+		if rec.requests[0].Header.Get("Cookie") != "" || len(jar.Cookies(endpoint)) != 1 {
 			t.Error("cookies were sent or kept")
 		}
-		rec.wireTrip = wireAnswer(307, "Location: https://evil.example/", "")
-		if _, err := creds.Refresh(t.Context()); err == nil || len(rec.reqs) != 2 || followed != 0 {
-			t.Errorf("%v after %d requests", err, len(rec.reqs))
+		rec.answer = answering(307, "Location: https://evil.example/", "")
+		if _, err := creds.Refresh(t.Context()); err == nil || len(rec.requests) != 2 || followed != 0 {
+			t.Errorf("%v after %d requests", err, len(rec.requests))
 		} else if strings.Contains(err.Error(), "evil") {
 			t.Errorf("the message has the Location: %v", err)
 		}
-		rec.wireTrip = func(req *http.Request) (*http.Response, error) {
+		rec.answer = func(req *http.Request) (*http.Response, error) {
 			<-req.Context().Done()
 			return nil, req.Context().Err()
 		}
@@ -629,10 +470,10 @@ func TestCallersClient(t *testing.T) {
 			t.Error("the client was changed")
 		}
 		// A client that authorizes with the tokens that it is to fetch does not wait for itself.
-		rec.wireTrip = wireAnswer(200, "", faultTokens)
-		creds = NewCredentials(wireClient(nil), NewSecret(faultRT))
+		rec.answer = answering(200, "", tokenAnswer)
+		creds = NewCredentials(clientOver(nil), NewSecret(canaryRefreshToken))
 		creds.client.HTTPClient = &http.Client{Transport: &Transport{Source: creds, Base: rec}}
-		if tok, err := creds.Token(t.Context()); err != nil || !tok.Valid() || rec.reqs[len(rec.reqs)-1].Header.Get("Authorization") != "" {
+		if tok, err := creds.Token(t.Context()); err != nil || !tok.Valid() || rec.requests[len(rec.requests)-1].Header.Get("Authorization") != "" {
 			t.Errorf("recursion: %v, %v", tok, err)
 		}
 	})
@@ -642,68 +483,49 @@ func TestCallersClient(t *testing.T) {
 func TestBodiesBounded(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{200, 204, 302, 400, 503} {
-		body := &wireBody{}
-		c := wireClient(wireTrip(func(req *http.Request) (*http.Response, error) {
+		body := &trackedBody{Reader: endlessSpaces{}}
+		c := clientOver(roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: status, Header: http.Header{}, Body: body, Request: req}, nil
 		}))
-		if _, err := NewCredentials(c, NewSecret(faultRT)).Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "larger than 1 MiB") {
+		if _, err := NewCredentials(c, NewSecret(canaryRefreshToken)).Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "larger than 1 MiB") {
 			t.Errorf("%d: %v", status, err)
 		}
-		if body.read > maxBody+1 || body.closed == 0 {
-			t.Errorf("%d: read %d bytes, closed %d times", status, body.read, body.closed)
+		if body.read.Load() > maxBody+1 || body.closed.Load() == 0 {
+			t.Errorf("%d: read %d bytes, closed %d times", status, body.read.Load(), body.closed.Load())
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
-		var closed atomic.Int32
+		var bodies []*trackedBody
 		for n := range 1000 { // as many as there may be open files
-			c := wireClient(wireTrip(func(req *http.Request) (*http.Response, error) {
-				resp, err := wireAnswer([]int{200, 301, 400, 401, 500}[n%5], "", "x")(req)
-				resp.Body = &wireBody{r: resp.Body, count: &closed}
+			c := clientOver(roundTripFunc(func(req *http.Request) (*http.Response, error) {
+				resp, err := answering([]int{200, 301, 400, 401, 500}[n%5], "", "x")(req)
+				bodies = append(bodies, resp.Body.(*trackedBody))
 				return resp, err
 			}))
-			NewCredentials(c, NewSecret(faultRT)).Refresh(t.Context())
+			NewCredentials(c, NewSecret(canaryRefreshToken)).Refresh(t.Context())
 		}
-		if closed.Load() != 4*200+200*maxAttempts {
-			t.Errorf("%d bodies closed", closed.Load())
+		closed := int64(0)
+		for _, body := range bodies {
+			closed += body.closed.Load()
+		}
+		if closed != 4*200+200*maxAttempts {
+			t.Errorf("%d bodies closed", closed)
 		}
 	})
 }
 
-type wireBody struct {
-	r            io.Reader // nil: endless
-	read, closed int
-	count        *atomic.Int32
-}
-
-func (b *wireBody) Read(p []byte) (n int, err error) {
-	if b.r != nil {
-		return b.r.Read(p)
-	}
-	n, err = faultSpaces{}.Read(p)
-	b.read += n
-	return n, err
-}
-
-func (b *wireBody) Close() error {
-	b.closed++
-	if b.count != nil {
-		b.count.Add(1)
-	}
-	return nil
-}
-
 // Not parallel, since it looks at the whole program's memory. // T10
 func TestBombMemory(t *testing.T) {
-	bomb := faultGzip(64 << 20)
+	bomb := gzipBomb(64 << 20)
 	s := &faultServer{fault: faultAnswer(200, "Content-Encoding: gzip", bomb)}
 	transport := &http.Transport{DialContext: s.dialContext}
 	defer s.running.Wait()
 	defer transport.CloseIdleConnections()
-	c := wireClient(transport)
+	c := clientOver(transport)
 	c.TokenURI = "http://127.0.0.1/token"
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, err := NewCredentials(c, NewSecret(faultRT)).Refresh(t.Context())
+	_, err := NewCredentials(c, NewSecret(canaryRefreshToken)).Refresh(t.Context())
 	runtime.ReadMemStats(&after)
 	if grown := after.TotalAlloc - before.TotalAlloc; err == nil || grown > 16<<20 {
 		t.Errorf("%v after allocating %d KiB", err, grown>>10)
@@ -730,7 +552,7 @@ func TestProxySeesNothing(t *testing.T) {
 		transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return near, nil }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := wireFlow(t, wireClient(transport)).FetchToken(ctx, faultCode)
+		_, err := startedFlow(t, clientOver(transport)).FetchToken(ctx, canaryCode)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
@@ -739,53 +561,53 @@ func TestProxySeesNothing(t *testing.T) {
 		if !strings.HasPrefix(seen.String(), "CONNECT as.example:443 HTTP/1.1\r\n") || strings.Count(seen.String(), "\r\n\r\n") != 1 || !strings.HasSuffix(seen.String(), "\r\n\r\n") {
 			t.Errorf("the proxy saw %q", seen.String())
 		}
-		noSecret(t, seen.String(), faultCode, faultSecret, faultVerifier)
-		noSecret(t, err, faultAT)
+		noSecret(t, seen.String(), canaryCode, canaryClientSecret, canaryVerifier)
+		noSecret(t, err, canaryAccessToken)
 	})
 }
 
 // Nothing but an error comes of nothing. // T14
 func TestNothing(t *testing.T) {
 	t.Parallel()
-	client := wireClient(wireAnswer(200, "", faultTokens))
+	client := clientOver(answering(200, "", tokenAnswer))
 	get := httptest.NewRequest("GET", "https://api.example/", nil)
 	var none context.Context
 	for name, call := range map[string]func() error{
-		"Refresh, nil context":     func() error { return wireErr(NewCredentials(client, NewSecret("x")).Refresh(none)) },
-		"Token, nil context":       func() error { return wireErr(NewCredentials(client, NewSecret("x")).Token(none)) },
-		"FetchToken, nil context":  func() error { return wireErr(wireFlow(t, client).FetchToken(none, "c")) },
-		"TokenSource, nil context": func() error { return wireErr(client.TokenSource().Token(none)) },
-		"Credentials, nil client":  func() error { return wireErr(NewCredentials(nil, NewSecret("x")).Token(t.Context())) },
-		"Credentials, no client":   func() error { return wireErr(NewCredentials(&ClientSecrets{}, NewSecret("x")).Token(t.Context())) },
-		"Credentials, no token":    func() error { return wireErr(NewCredentials(client, Secret{}).Token(t.Context())) },
-		"Credentials, zero":        func() error { return wireErr(new(Credentials).Token(t.Context())) },
-		"Credentials, zero, saved": func() error { return wireErr(new(Credentials).MarshalAuthorizedUser()) },
-		"ClientSecrets, zero":      func() error { return wireErr(new(ClientSecrets).TokenSource().Token(t.Context())) },
+		"Refresh, nil context":     func() error { return errorOf(NewCredentials(client, NewSecret("x")).Refresh(none)) },
+		"Token, nil context":       func() error { return errorOf(NewCredentials(client, NewSecret("x")).Token(none)) },
+		"FetchToken, nil context":  func() error { return errorOf(startedFlow(t, client).FetchToken(none, "c")) },
+		"TokenSource, nil context": func() error { return errorOf(client.TokenSource().Token(none)) },
+		"Credentials, nil client":  func() error { return errorOf(NewCredentials(nil, NewSecret("x")).Token(t.Context())) },
+		"Credentials, no client":   func() error { return errorOf(NewCredentials(&ClientSecrets{}, NewSecret("x")).Token(t.Context())) },
+		"Credentials, no token":    func() error { return errorOf(NewCredentials(client, Secret{}).Token(t.Context())) },
+		"Credentials, zero":        func() error { return errorOf(new(Credentials).Token(t.Context())) },
+		"Credentials, zero, saved": func() error { return errorOf(new(Credentials).MarshalAuthorizedUser()) },
+		"ClientSecrets, zero":      func() error { return errorOf(new(ClientSecrets).TokenSource().Token(t.Context())) },
 		"ClientSecrets, no ID": func() error {
 			c := *client
 			c.ClientID = ""
-			return wireErr(NewCredentials(&c, NewSecret("x")).Token(t.Context()))
+			return errorOf(NewCredentials(&c, NewSecret("x")).Token(t.Context()))
 		},
-		"ClientSecrets, no data": func() error { return wireErr(ParseClientSecrets(nil)) },
-		"Flow, zero":             func() error { return wireErr(new(Flow).AuthorizationURL()) },
-		"Flow, zero, code":       func() error { return wireErr(new(Flow).FetchToken(t.Context(), "c")) },
-		"Flow, nil client":       func() error { return wireErr(NewFlow(nil).AuthorizationURL()) },
+		"ClientSecrets, no data": func() error { return errorOf(ParseClientSecrets(nil)) },
+		"Flow, zero":             func() error { return errorOf(new(Flow).AuthorizationURL()) },
+		"Flow, zero, code":       func() error { return errorOf(new(Flow).FetchToken(t.Context(), "c")) },
+		"Flow, nil client":       func() error { return errorOf(NewFlow(nil).AuthorizationURL()) },
 		"Flow, not begun": func() error {
-			return wireErr(NewFlow(client).FetchTokenFromRedirect(t.Context(), "http://127.0.0.1/?code=c&state="))
+			return errorOf(NewFlow(client).FetchTokenFromRedirect(t.Context(), "http://127.0.0.1/?code=c&state="))
 		},
-		"Flow, not begun, stored":   func() error { return wireErr(NewFlow(client).Marshal()) },
-		"ResumeFlow, nothing":       func() error { return wireErr(ResumeFlow(client, nil)) },
-		"ResumeFlow, nil client":    func() error { b, _ := wireFlow(t, client).Marshal(); return wireErr(ResumeFlow(nil, b)) },
-		"RunLocalServer, nil":       func() error { return wireErr(NewInstalledAppFlow(client).RunLocalServer(none)) },
-		"RunLocalServer, no client": func() error { return wireErr(NewInstalledAppFlow(nil).RunLocalServer(t.Context())) },
-		"Transport, zero":           func() error { return wireErr(new(Transport).RoundTrip(get)) },
-		"NewClient, nil":            func() error { return wireErr(NewClient(nil).Transport.RoundTrip(get)) },
-		"CachedTokenSource, nil":    func() error { return wireErr(CachedTokenSource(nil).Token(t.Context())) },
-		"CachedTokenSource, empty":  func() error { return wireErr(CachedTokenSource(wireSource{}).Token(t.Context())) },
-		"ServiceAccount, zero":      func() error { return wireErr(new(ServiceAccountCredentials).Token(t.Context())) },
-		"ServiceAccount, no data":   func() error { return wireErr(ParseServiceAccount(nil)) },
-		"ParseCredentials, no data": func() error { return wireErr(ParseCredentials(nil)) },
-		"IDTokenVerifier, zero":     func() error { return wireErr(new(IDTokenVerifier).Verify(t.Context(), "", "")) },
+		"Flow, not begun, stored":   func() error { return errorOf(NewFlow(client).Marshal()) },
+		"ResumeFlow, nothing":       func() error { return errorOf(ResumeFlow(client, nil)) },
+		"ResumeFlow, nil client":    func() error { b, _ := startedFlow(t, client).Marshal(); return errorOf(ResumeFlow(nil, b)) },
+		"RunLocalServer, nil":       func() error { return errorOf(NewInstalledAppFlow(client).RunLocalServer(none)) },
+		"RunLocalServer, no client": func() error { return errorOf(NewInstalledAppFlow(nil).RunLocalServer(t.Context())) },
+		"Transport, zero":           func() error { return errorOf(new(Transport).RoundTrip(get)) },
+		"NewClient, nil":            func() error { return errorOf(NewClient(nil).Transport.RoundTrip(get)) },
+		"CachedTokenSource, nil":    func() error { return errorOf(CachedTokenSource(nil).Token(t.Context())) },
+		"CachedTokenSource, empty":  func() error { return errorOf(CachedTokenSource(sourceOf(nil)).Token(t.Context())) },
+		"ServiceAccount, zero":      func() error { return errorOf(new(ServiceAccountCredentials).Token(t.Context())) },
+		"ServiceAccount, no data":   func() error { return errorOf(ParseServiceAccount(nil)) },
+		"ParseCredentials, no data": func() error { return errorOf(ParseCredentials(nil)) },
+		"IDTokenVerifier, zero":     func() error { return errorOf(new(IDTokenVerifier).Verify(t.Context(), "", "")) },
 		"OpenBrowser, nothing":      func() error { return OpenBrowser("") },
 		"Token, nil":                func() error { return (*Token)(nil).check() },
 	} {
@@ -800,18 +622,18 @@ func TestNothing(t *testing.T) {
 
 // What is planted for the canary test.
 const (
-	canaryState = "SENTINEL-STATE-012345678901234567890123456"
-	canaryNonce = "SENTINEL-NONCE-012345678901234567890123456"
-	canaryIDT   = "SENTINEL-IDT.AAAA.BBBB"
+	canaryState   = "SENTINEL-STATE-012345678901234567890123456"
+	canaryNonce   = "SENTINEL-NONCE-012345678901234567890123456"
+	canaryIDToken = "SENTINEL-IDT.AAAA.BBBB"
 )
 
-func canarySecrets() []string {
-	key := asKey()
-	return append(slices.Clone(faultSecrets), canaryState, canaryNonce, canaryIDT, key.D.String(), string(key.D.Bytes()))
+func allCanaries() []string {
+	key := serverKey()
+	return append(slices.Clone(canaries), canaryState, canaryNonce, canaryIDToken, key.D.String(), string(key.D.Bytes()))
 }
 
 func canaryServiceAccount(t testing.TB) []byte {
-	der, err := x509.MarshalPKCS8PrivateKey(asKey())
+	der, err := x509.MarshalPKCS8PrivateKey(serverKey())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -826,14 +648,14 @@ func canaryServiceAccount(t testing.TB) []byte {
 // Every exported type, whatever prints or encodes it, keeps its secrets. A new type needs a value here. // S1 S2 XO25 CA9
 func TestCanaryTypes(t *testing.T) {
 	t.Parallel()
-	tok := &Token{AccessToken: NewSecret(faultAT), RefreshToken: NewSecret(faultRT), IDToken: NewSecret(canaryIDT), Expiry: time.Now().Add(time.Hour), Scopes: []string{"x"}}
-	client := wireClient(wireAnswer(200, "", `{"access_token":"SENTINEL-AT/+%&<\"\\","refresh_token":"SENTINEL-RT/+%&<\"\\","id_token":"SENTINEL-IDT.AAAA.BBBB"}`))
-	client.Key = asKey()
-	flow := wireFlow(t, client)
+	tok := &Token{AccessToken: NewSecret(canaryAccessToken), RefreshToken: NewSecret(canaryRefreshToken), IDToken: NewSecret(canaryIDToken), Expiry: time.Now().Add(time.Hour), Scopes: []string{"x"}}
+	client := clientOver(answering(200, "", `{"access_token":"SENTINEL-AT/+%&<\"\\","refresh_token":"SENTINEL-RT/+%&<\"\\","id_token":"SENTINEL-IDT.AAAA.BBBB"}`))
+	client.Key = serverKey()
+	flow := startedFlow(t, client)
 	flow.attempt.Load().state, flow.attempt.Load().nonce = NewSecret(canaryState), NewSecret(canaryNonce)
 	installed := NewInstalledAppFlow(client)
 	installed.Flow = flow
-	creds, err := flow.FetchToken(t.Context(), faultCode)
+	creds, err := flow.FetchToken(t.Context(), canaryCode)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -846,8 +668,8 @@ func TestCanaryTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	verifier := &IDTokenVerifier{Audience: "client"}
-	cached := CachedTokenSource(wireSource{tok})
-	transport := &Transport{Source: cached, Base: wireAnswer(200, "", "")}
+	cached := CachedTokenSource(sourceOf(tok))
+	transport := &Transport{Source: cached, Base: answering(200, "", "")}
 	for _, src := range []TokenSource{cached, sa.WithAudience("https://api.example/")} {
 		if _, err := src.Token(t.Context()); err != nil {
 			t.Fatal(err)
@@ -858,46 +680,46 @@ func TestCanaryTypes(t *testing.T) {
 	}
 	self, _ := sa.WithAudience("https://api.example/").Token(t.Context())
 	values := map[string][]any{
-		"Secret":                    {NewSecret(faultSecret), []Secret{NewSecret(faultSecret)}, map[string]Secret{"k": NewSecret(faultSecret)}, struct{ s *Secret }{}},
+		"Secret":                    {NewSecret(canaryClientSecret), []Secret{NewSecret(canaryClientSecret)}, map[string]Secret{"k": NewSecret(canaryClientSecret)}, struct{ s *Secret }{}},
 		"Token":                     {tok, *tok, []*Token{tok}, self},
 		"Error":                     {&Error{Code: "x", Description: "y"}},
 		"Transport":                 {transport, NewClient(cached), &http.Client{Transport: transport}},
 		"ClientSecrets":             {client, *client},
 		"Flow":                      {flow},
 		"InstalledAppFlow":          {installed},
-		"Credentials":               {creds, loaded, NewCredentials(client, NewSecret(faultRT))},
+		"Credentials":               {creds, loaded, NewCredentials(client, NewSecret(canaryRefreshToken))},
 		"ServiceAccountCredentials": {sa, sa.WithSubject("x"), sa.WithAudience("y"), sa.IDTokenSource("z")},
 		"ComputeCredentials":        {&ComputeCredentials{}},
 		"IDTokenVerifier":           {verifier},
 		"IDToken":                   {&IDToken{Subject: "x"}},
 		"TokenSource":               {cached, client.TokenSource("x"), impersonate(cached, "https://iam.example/", nil, nil, "")},
-		"Store":                     {FileStore(filepath.Join(t.TempDir(), "x"))},
+		"Store":                     {FileStore(filepath.Join(privateDir(t), "x"))},
 	}
-	for _, name := range wireCode(t).exportedTypes() {
+	for _, name := range sourceOfPackage(t).exportedTypes() {
 		if len(values[name]) == 0 {
 			t.Errorf("type %s has no value here", name)
 		}
 	}
 	for _, all := range values {
 		for _, v := range all {
-			noSecret(t, v, append(canarySecrets(), self.AccessToken.Reveal())...)
+			noSecret(t, v, append(allCanaries(), self.AccessToken.Reveal())...)
 		}
 	}
-	for _, v := range []any{tok, *tok, client, NewSecret(faultSecret)} { // loudly, and not with something in its place
+	for _, v := range []any{tok, *tok, client, NewSecret(canaryClientSecret)} { // loudly, and not with something in its place
 		if b, err := json.Marshal(v); err == nil || b != nil {
 			t.Errorf("%T was marshaled: %s", v, b)
 		}
 	}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		if got := fmt.Sprintf(format, NewSecret(faultSecret)); got != "[secret]" {
+		if got := fmt.Sprintf(format, NewSecret(canaryClientSecret)); got != "[secret]" {
 			t.Errorf("%s prints %q", format, got)
 		}
 	}
 	var logged bytes.Buffer
-	if slog.New(slog.NewJSONHandler(&logged, nil)).Info("m", "key", NewSecret(faultSecret)); !strings.Contains(logged.String(), `"key":"[secret]"`) {
+	if slog.New(slog.NewJSONHandler(&logged, nil)).Info("m", "key", NewSecret(canaryClientSecret)); !strings.Contains(logged.String(), `"key":"[secret]"`) {
 		t.Errorf("logged: %s", logged.String())
 	}
-	if b, err := NewSecret(faultSecret).MarshalText(); err == nil || b != nil {
+	if b, err := NewSecret(canaryClientSecret).MarshalText(); err == nil || b != nil {
 		t.Errorf("a Secret was marshaled as text: %s", b)
 	}
 }
@@ -905,7 +727,7 @@ func TestCanaryTypes(t *testing.T) {
 // Every error that can be caused from outside keeps its secrets. // S3 S4 S5 S7 S9 B5 B7 T2
 func TestCanaryErrors(t *testing.T) {
 	t.Parallel()
-	client := wireClient(wireAnswer(200, "", `{"access_token":"a","id_token":"`+canaryIDT+`"}`))
+	client := clientOver(answering(200, "", `{"access_token":"a","id_token":"`+canaryIDToken+`"}`))
 	client.Issuer = "https://as.example"
 	with := func(change func(c *ClientSecrets)) *ClientSecrets {
 		c := *client
@@ -914,45 +736,51 @@ func TestCanaryErrors(t *testing.T) {
 	}
 	redirect := func(format string, args ...any) func() error {
 		return func() error {
-			f := wireFlow(t, client)
+			f := startedFlow(t, client)
 			f.attempt.Load().state, f.attempt.Load().nonce = NewSecret(canaryState), NewSecret(canaryNonce)
-			return wireErr(f.FetchTokenFromRedirect(t.Context(), "http://127.0.0.1/?"+fmt.Sprintf(format, args...)))
+			return errorOf(f.FetchTokenFromRedirect(t.Context(), "http://127.0.0.1/?"+fmt.Sprintf(format, args...)))
 		}
 	}
 	authorize := func(change func(c *ClientSecrets), params url.Values) func() error {
 		return func() error {
 			f := NewFlow(with(change))
 			f.RedirectURI, f.Params = "http://127.0.0.1/", params
-			return wireErr(f.AuthorizationURL())
+			return errorOf(f.AuthorizationURL())
 		}
 	}
 	trip := func(method, target string, tr *Transport) func() error {
 		return func() error {
-			return wireErr(tr.RoundTrip(httptest.NewRequestWithContext(t.Context(), method, target, nil)))
+			return errorOf(tr.RoundTrip(httptest.NewRequestWithContext(t.Context(), method, target, nil)))
 		}
 	}
-	code := url.QueryEscape(faultCode)
-	source := wireSource{&Token{AccessToken: NewSecret(faultAT + "\n")}}
+	code := url.QueryEscape(canaryCode)
+	source := sourceOf(&Token{AccessToken: NewSecret(canaryAccessToken + "\n")})
 	rows := map[string]func() error{
 		"S3 endpoint with a query": func() error {
 			c := with(func(c *ClientSecrets) {
-				c.TokenURI, c.HTTPClient = "https://as.example/token?k="+url.QueryEscape(faultAT), &http.Client{Transport: wireTrip(func(*http.Request) (*http.Response, error) { return nil, io.ErrNoProgress })}
+				c.TokenURI, c.HTTPClient = "https://as.example/token?k="+url.QueryEscape(canaryAccessToken), &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) { return nil, io.ErrNoProgress })}
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
 			defer cancel()
-			_, err := wireFlow(t, c).FetchToken(ctx, faultCode)
+			_, err := startedFlow(t, c).FetchToken(ctx, canaryCode)
 			return err
 		},
-		"S4 endpoint is no URL":     authorize(func(c *ClientSecrets) { c.TokenURI = "https://as.example/?k=SENTINEL-SECRET/+%&<\"\\\x7f" }, nil),
-		"endpoint with a password":  authorize(func(c *ClientSecrets) { c.TokenURI = "https://u:" + url.QueryEscape(faultSecret) + "@as.example/" }, nil),
-		"endpoint over http":        authorize(func(c *ClientSecrets) { c.AuthURI = "http://as.example/?k=" + url.QueryEscape(faultSecret) }, nil),
-		"endpoint with a parameter": authorize(func(c *ClientSecrets) { c.AuthURI = "https://as.example/?client_id=" + url.QueryEscape(faultSecret) }, nil),
-		"endpoint with a bad query": authorize(func(c *ClientSecrets) { c.AuthURI = "https://as.example/?a=%zz&k=" + url.QueryEscape(faultSecret) }, nil),
-		"reserved parameter":        authorize(func(*ClientSecrets) {}, url.Values{"client_secret": {faultSecret}}),
+		"S4 endpoint is no URL": authorize(func(c *ClientSecrets) { c.TokenURI = "https://as.example/?k=SENTINEL-SECRET/+%&<\"\\\x7f" }, nil),
+		"endpoint with a password": authorize(func(c *ClientSecrets) {
+			c.TokenURI = "https://u:" + url.QueryEscape(canaryClientSecret) + "@as.example/"
+		}, nil),
+		"endpoint over http": authorize(func(c *ClientSecrets) { c.AuthURI = "http://as.example/?k=" + url.QueryEscape(canaryClientSecret) }, nil),
+		"endpoint with a parameter": authorize(func(c *ClientSecrets) {
+			c.AuthURI = "https://as.example/?client_id=" + url.QueryEscape(canaryClientSecret)
+		}, nil),
+		"endpoint with a bad query": authorize(func(c *ClientSecrets) {
+			c.AuthURI = "https://as.example/?a=%zz&k=" + url.QueryEscape(canaryClientSecret)
+		}, nil),
+		"reserved parameter": authorize(func(*ClientSecrets) {}, url.Values{"client_secret": {canaryClientSecret}}),
 		"no such method": func() error {
-			return wireErr(NewCredentials(with(func(c *ClientSecrets) { c.AuthMethod = "x" }), NewSecret(faultRT)).Refresh(t.Context()))
+			return errorOf(NewCredentials(with(func(c *ClientSecrets) { c.AuthMethod = "x" }), NewSecret(canaryRefreshToken)).Refresh(t.Context()))
 		},
-		"redirect, no query":       func() error { return wireErr(wireFlow(t, client).FetchTokenFromRedirect(t.Context(), faultCode)) },
+		"redirect, no query":       func() error { return errorOf(startedFlow(t, client).FetchTokenFromRedirect(t.Context(), canaryCode)) },
 		"redirect, no state":       redirect("code=%s", code),
 		"redirect, other state":    redirect("code=%s&state=%s", code, canaryNonce),
 		"redirect, state twice":    redirect("code=%s&state=%s&state=%s", code, canaryState, canaryNonce),
@@ -963,63 +791,68 @@ func TestCanaryErrors(t *testing.T) {
 		"redirect, code and error": redirect("code=%s&error=x&state=%s", code, canaryState),
 		"redirect, error":          redirect("error=%s&error_description=%s&error_uri=%s&state=%s&iss=https://as.example", canaryState, canaryState, canaryState, canaryState),
 		"redirect, bad ID token":   redirect("code=%s&state=%s&iss=https://as.example", code, canaryState),
-		"code, malformed":          func() error { return wireErr(wireFlow(t, client).FetchToken(t.Context(), faultCode+"\n")) },
+		"code, malformed":          func() error { return errorOf(startedFlow(t, client).FetchToken(t.Context(), canaryCode+"\n")) },
 		"stored, other client": func() error {
-			b, _ := wireFlow(t, client).Marshal()
-			return wireErr(ResumeFlow(wireClientNamed("other"), b))
+			b, _ := startedFlow(t, client).Marshal()
+			other := clientOver(nil)
+			other.ClientID = "other"
+			return errorOf(ResumeFlow(other, b))
 		},
 		"stored, malformed": func() error {
-			return wireErr(ResumeFlow(client, []byte(`{"code_verifier":"`+faultVerifier+`","state":5}`)))
+			return errorOf(ResumeFlow(client, []byte(`{"code_verifier":"`+canaryVerifier+`","state":5}`)))
 		},
-		"stored, cut": func() error { b, _ := wireFlow(t, client).Marshal(); return wireErr(ResumeFlow(client, b[:len(b)-1])) },
+		"stored, cut": func() error {
+			b, _ := startedFlow(t, client).Marshal()
+			return errorOf(ResumeFlow(client, b[:len(b)-1]))
+		},
 		"client file, cut": func() error {
-			return wireErr(ParseClientSecrets([]byte(`{"installed":{"client_secret":"SENTINEL-SECRET/`)))
+			return errorOf(ParseClientSecrets([]byte(`{"installed":{"client_secret":"SENTINEL-SECRET/`)))
 		},
 		"client file, kind of secret": func() error {
-			return wireErr(ParseClientSecrets([]byte(`{"installed":{"client_id":"c","client_secret":["SENTINEL-SECRET/"]}}`)))
+			return errorOf(ParseClientSecrets([]byte(`{"installed":{"client_id":"c","client_secret":["SENTINEL-SECRET/"]}}`)))
 		},
 		"client file, twice": func() error {
-			return wireErr(ParseClientSecrets([]byte(`{"installed":{"SENTINEL-SECRET/":1,"SENTINEL-SECRET/":2}}`)))
+			return errorOf(ParseClientSecrets([]byte(`{"installed":{"SENTINEL-SECRET/":1,"SENTINEL-SECRET/":2}}`)))
 		},
 		"client file, endpoint": func() error {
-			return wireErr(ParseClientSecrets([]byte(`{"installed":{"client_id":"c","auth_uri":"http://h/?SENTINEL-SECRET/"}}`)))
+			return errorOf(ParseClientSecrets([]byte(`{"installed":{"client_id":"c","auth_uri":"http://h/?SENTINEL-SECRET/"}}`)))
 		},
-		"credentials, kind of token": func() error { return wireErr(ParseCredentials([]byte(`{"refresh_token":{"a":"SENTINEL-SECRET/"}}`))) },
+		"credentials, kind of token": func() error { return errorOf(ParseCredentials([]byte(`{"refresh_token":{"a":"SENTINEL-SECRET/"}}`))) },
 		"credentials, malformed token": func() error {
-			return wireErr(ParseCredentials([]byte(`{"client_id":"c","refresh_token":"SENTINEL-SECRET/\n"}`)))
+			return errorOf(ParseCredentials([]byte(`{"client_id":"c","refresh_token":"SENTINEL-SECRET/\n"}`)))
 		},
 		"credentials, expiry": func() error {
-			return wireErr(ParseCredentials([]byte(`{"client_id":"c","refresh_token":"r","expiry":"SENTINEL-SECRET/"}`)))
+			return errorOf(ParseCredentials([]byte(`{"client_id":"c","refresh_token":"r","expiry":"SENTINEL-SECRET/"}`)))
 		},
 		"credentials, endpoint": func() error {
-			return wireErr(ParseCredentials([]byte(`{"client_id":"c","refresh_token":"r","token_uri":"http://SENTINEL-SECRET:x@h/"}`)))
+			return errorOf(ParseCredentials([]byte(`{"client_id":"c","refresh_token":"r","token_uri":"http://SENTINEL-SECRET:x@h/"}`)))
 		},
-		"credentials, no client": func() error { return wireErr(ParseCredentials([]byte(`{"refresh_token":"SENTINEL-SECRET/"}`))) },
+		"credentials, no client": func() error { return errorOf(ParseCredentials([]byte(`{"refresh_token":"SENTINEL-SECRET/"}`))) },
 		"service account, key": func() error {
-			return wireErr(ParseServiceAccount(bytes.Replace(canaryServiceAccount(t), []byte("MII"), []byte("MJJ"), 1)))
+			return errorOf(ParseServiceAccount(bytes.Replace(canaryServiceAccount(t), []byte("MII"), []byte("MJJ"), 1)))
 		},
 		"service account, key is short": func() error {
-			return wireErr(ParseServiceAccount([]byte(`{"type":"service_account","client_email":"a","token_uri":"https://h/","private_key":"SENTINEL-SECRET/"}`)))
+			return errorOf(ParseServiceAccount([]byte(`{"type":"service_account","client_email":"a","token_uri":"https://h/","private_key":"SENTINEL-SECRET/"}`)))
 		},
 		"service account, kind of key": func() error {
-			return wireErr(ParseServiceAccount([]byte(`{"type":"service_account","private_key":["SENTINEL-SECRET/"]}`)))
+			return errorOf(ParseServiceAccount([]byte(`{"type":"service_account","private_key":["SENTINEL-SECRET/"]}`)))
 		},
 		"default, source": func() error {
-			return wireErr(defaultFile([]byte(`{"type":"impersonated_service_account","source_credentials":{"type":"authorized_user","refresh_token":["SENTINEL-SECRET/"]}}`), "", nil))
+			return errorOf(defaultFile([]byte(`{"type":"impersonated_service_account","source_credentials":{"type":"authorized_user","refresh_token":["SENTINEL-SECRET/"]}}`), "", nil))
 		},
 		"ID token": func() error {
-			return wireErr((&IDTokenVerifier{Audience: "c"}).Verify(t.Context(), canaryIDT, canaryNonce))
+			return errorOf((&IDTokenVerifier{Audience: "c"}).Verify(t.Context(), canaryIDToken, canaryNonce))
 		},
-		"source, malformed token": func() error { return wireErr(CachedTokenSource(source).Token(t.Context())) },
+		"source, malformed token": func() error { return errorOf(CachedTokenSource(source).Token(t.Context())) },
 		"API, malformed token":    trip("GET", "https://api.example/", &Transport{Source: source}),
-		"API over http":           trip("GET", "http://api.example/?access_token="+faultVerifier, &Transport{Source: source}),
-		"API, other host":         trip("GET", "https://u:SENTINEL-SECRET@api.example/?k="+faultVerifier, &Transport{Source: source, Hosts: []string{"x"}}),
-		"API, no source":          trip("GET", "https://api.example/?k="+faultVerifier, &Transport{}),
+		"API over http":           trip("GET", "http://api.example/?access_token="+canaryVerifier, &Transport{Source: source}),
+		"API, other host":         trip("GET", "https://u:SENTINEL-SECRET@api.example/?k="+canaryVerifier, &Transport{Source: source, Hosts: []string{"x"}}),
+		"API, no source":          trip("GET", "https://api.example/?k="+canaryVerifier, &Transport{}),
 		"browser, scheme":         func() error { return OpenBrowser("file:///?state=" + canaryState) },
 		"browser, metacharacters": func() error { return OpenBrowser("https://as.example/?state=" + canaryState + "$(x)") },
 		"browser, no URL":         func() error { return OpenBrowser("https://as.example/?state=" + canaryState + "\x7f") },
 		"listening": func() error {
-			return wireErr((&InstalledAppFlow{Flow: wireFlow(t, client), ListenAddr: "256.0.0.1:0"}).RunLocalServer(t.Context()))
+			return errorOf((&InstalledAppFlow{Flow: startedFlow(t, client), ListenAddr: "256.0.0.1:0"}).RunLocalServer(t.Context()))
 		},
 	}
 	for name, call := range rows {
@@ -1031,15 +864,9 @@ func TestCanaryErrors(t *testing.T) {
 		if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("%s: not printable: %q", name, err)
 		}
-		noSecret(t, err, append(canarySecrets(), "SENTINEL-SECRET")...)
-		faultWalk(t, reflect.ValueOf(err), map[any]bool{})
+		noSecret(t, err, append(allCanaries(), "SENTINEL-SECRET")...)
+		checkHoldsNoRequest(t, reflect.ValueOf(err), map[any]bool{})
 	}
-}
-
-func wireClientNamed(id string) *ClientSecrets {
-	c := wireClient(nil)
-	c.ClientID = id
-	return c
 }
 
 // What a sign-in leaves outside of the program: a page, its header, the terminal, the arguments and the environment
@@ -1102,7 +929,7 @@ func TestCanaryOutside(t *testing.T) {
 	}
 	defer said.Close()
 	said.SetReadDeadline(time.Now().Add(10 * time.Second))
-	flow := wireFlow(t, wireClient(nil))
+	flow := startedFlow(t, clientOver(nil))
 	target, err := flow.AuthorizationURL()
 	if err != nil {
 		t.Fatal(err)
@@ -1122,7 +949,7 @@ func TestCanaryOutside(t *testing.T) {
 	if lines[0] != "1" || lines[1] != target {
 		t.Errorf("arguments: %q", lines[:2])
 	}
-	noSecret(t, strings.Join(lines, "\n"), faultSecret, flow.attempt.Load().verifier.Reveal())
+	noSecret(t, strings.Join(lines, "\n"), canaryClientSecret, flow.attempt.Load().verifier.Reveal())
 	for _, v := range lines[2 : len(lines)-1] {
 		if name, _, _ := strings.Cut(v, "="); !slices.Contains([]string{"PWD", "OLDPWD", "SHLVL", "_"}, name) && !slices.Contains(os.Environ(), v) && !strings.Contains(strings.Join(os.Environ(), "\n"), v) {
 			t.Errorf("the launcher has another environment: %q", v)
@@ -1131,63 +958,10 @@ func TestCanaryOutside(t *testing.T) {
 	noSecret(t, strings.Join(lines[2:], "\n"), flow.attempt.Load().state.Reveal())
 }
 
-// The package's own source, but for tests.
-type wireSources struct {
-	fset  *token.FileSet
-	files []*ast.File
-	text  map[string]string
-	info  *types.Info
-}
-
-var wireParse = sync.OnceValues(func() (*wireSources, error) {
-	s := &wireSources{fset: token.NewFileSet(), text: map[string]string{}, info: &types.Info{Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}}
-	names, err := filepath.Glob("*.go")
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		data, err := os.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		f, err := parser.ParseFile(s.fset, name, data, parser.ParseComments|parser.SkipObjectResolution)
-		if err != nil {
-			return nil, err
-		}
-		s.files, s.text[name] = append(s.files, f), string(data)
-	}
-	conf := types.Config{Error: func(error) {}} // imports are not resolved, which is enough for names
-	conf.Check("oauth2", s.fset, s.files, s.info)
-	return s, nil
-})
-
-func wireCode(t testing.TB) *wireSources {
-	s, err := wireParse()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func (s *wireSources) exportedTypes() (names []string) {
-	for id, obj := range s.info.Defs {
-		if _, ok := obj.(*types.TypeName); ok && id.IsExported() && obj.Parent() == obj.Pkg().Scope() {
-			names = append(names, id.Name)
-		}
-	}
-	return names
-}
-
 // What the source must not have. // X3 X6 X7 S8 S12 S13 B9 PY16 CA8 XO38
 func TestSource(t *testing.T) {
 	t.Parallel()
-	s := wireCode(t)
-	if len(s.files) < 5 {
-		t.Fatal("the source was not found")
-	}
+	s := sourceOfPackage(t)
 	mod, err := os.ReadFile("go.mod")
 	if err != nil || regexp.MustCompile(`(?m)^(require|replace|toolchain|tool)\b`).Match(mod) {
 		t.Errorf("X7: go.mod: %v\n%s", err, mod)
@@ -1195,8 +969,7 @@ func TestSource(t *testing.T) {
 	slogAllowed := []string{"Value", "StringValue", "NewLogLogger", "DiscardHandler", "LevelError"}
 	secretName := regexp.MustCompile(`(?i)(^|\.|\()(state|nonce|verifier|secret|at_?hash|signature|sig)\b`)
 	constant := regexp.MustCompile(`^("[^"]*"|nil|[0-9]+|http\.\w+)$`)
-	for _, f := range s.files {
-		name := s.fset.Position(f.Pos()).Filename
+	for name, f := range s.files {
 		for pattern, id := range map[string]string{`//go:(build|linkname|embed|generate)`: "X6", `// \+build`: "X6", `InsecureSkipVerify`: "B9", `tls\.Config\b`: "B9"} {
 			if regexp.MustCompile(pattern).MatchString(s.text[name]) {
 				t.Errorf("%s: %s has %s", id, name, pattern)
@@ -1281,9 +1054,9 @@ func TestSource(t *testing.T) {
 
 // FuzzTokenResponse: whatever a token endpoint answers, there is a token or an error, and the error does not have what was sent.
 func FuzzTokenResponse(f *testing.F) {
-	for _, body := range []string{faultTokens, `{"error":"invalid_grant","error_description":"bad ` + faultVerifier + `"}`, `{"access_token":"a","expires_in":"3600.5","scope":"a b"}`,
-		`{"access_token":"a","refresh_token":"b","expires_in":-1}`, `{"error":{"status":"` + faultVerifier + `","message":"x"}}`, `{"access_token":"a","x":[{"y":1e400}]}`,
-		`<html>`, ``, `null`, `[]`, `{`, `"\ud800"`, `{"access_token":"\u0061","access\u005ftoken":"b"}`, `{"error":"` + faultVerifier[:20] + faultVerifier + `"}`} {
+	for _, body := range []string{tokenAnswer, `{"error":"invalid_grant","error_description":"bad ` + canaryVerifier + `"}`, `{"access_token":"a","expires_in":"3600.5","scope":"a b"}`,
+		`{"access_token":"a","refresh_token":"b","expires_in":-1}`, `{"error":{"status":"` + canaryVerifier + `","message":"x"}}`, `{"access_token":"a","x":[{"y":1e400}]}`,
+		`<html>`, ``, `null`, `[]`, `{`, `"\ud800"`, `{"access_token":"\u0061","access\u005ftoken":"b"}`, `{"error":"` + canaryVerifier[:20] + canaryVerifier + `"}`} {
 		f.Add(200, "", body)
 		f.Add(400, "Content-Type: text/html", body)
 		f.Add(503, "Retry-After: 7", body)
@@ -1292,8 +1065,8 @@ func FuzzTokenResponse(f *testing.F) {
 		if status < 100 || status > 999 {
 			return
 		}
-		c := wireClient(wireAnswer(status, header, body))
-		form := url.Values{"refresh_token": {faultVerifier}}
+		c := clientOver(answering(status, header, body))
+		form := url.Values{"refresh_token": {canaryVerifier}}
 		ans := c.post(t.Context(), "testing", c.TokenURI, form, true)
 		if ans.err == nil && status/100 != 2 || ans.err != nil && (ans.status != 0 || ans.body != nil || ans.members != nil) {
 			t.Fatalf("status %d: neither an answer nor an error: %v", status, ans.err)
@@ -1310,7 +1083,7 @@ func FuzzTokenResponse(f *testing.F) {
 			t.Fatalf("unusable error %#v", err)
 		}
 		for _, s := range []string{err.Error(), e.Code, e.Description, e.URI} {
-			if strings.Contains(s, faultVerifier) || strings.Contains(s, "SENTINEL-SECRET/+%&<") || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+			if strings.Contains(s, canaryVerifier) || strings.Contains(s, "SENTINEL-SECRET/+%&<") || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
 				t.Fatalf("error %q", s)
 			}
 		}
@@ -1330,7 +1103,7 @@ func FuzzObject(f *testing.F) {
 		}
 		refused := len(data) > maxBody || !utf8.Valid(data) || !json.Valid(data) || !strings.HasPrefix(strings.TrimLeft(string(data), " \t\r\n"), "{")
 		if !refused {
-			refused = wireAmbiguous(json.NewDecoder(bytes.NewReader(data)))
+			refused = ambiguousJSON(json.NewDecoder(bytes.NewReader(data)))
 		}
 		if refused != (err != nil) {
 			t.Fatalf("%q: refused %v, got %v", data, refused, err)
@@ -1354,8 +1127,8 @@ func FuzzObject(f *testing.F) {
 	})
 }
 
-// wireAmbiguous reports whether valid JSON has a name twice in an object, or is nested too deeply.
-func wireAmbiguous(d *json.Decoder) bool {
+// ambiguousJSON reports whether valid JSON has a name twice in an object, or is nested too deeply.
+func ambiguousJSON(d *json.Decoder) bool {
 	type level struct {
 		names map[string]bool // nil for an array
 		key   bool            // a name is next

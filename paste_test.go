@@ -44,8 +44,9 @@ type pasteRun struct {
 func newPasteRun() *pasteRun {
 	r := &pasteRun{TestServer: NewMemoryServer(), conns: make(chan net.Conn), closed: make(chan struct{}), done: make(chan struct{})}
 	r.redirect = &url.URL{Scheme: "http", Host: "127.0.0.1:8000", Path: "/"}
-	r.flow = NewInstalledAppFlow(&ClientSecrets{ClientID: r.ClientID, ClientSecret: NewSecret(r.ClientSecret), AuthMethod: r.AuthMethod, AuthURI: r.URL + "/authorize",
-		TokenURI: r.URL + "/token", Issuer: r.URL, HTTPClient: &http.Client{Transport: r.Transport()}, issRequired: true}, "openid", "email")
+	client := clientOf(r.TestServer)
+	client.Issuer, client.issRequired = r.URL, true
+	r.flow = NewInstalledAppFlow(client, "openid", "email")
 	r.keyboard, r.flow.Input = net.Pipe()
 	r.flow.Prompt = &r.screen
 	r.flow.OpenBrowser = func(authURL string) error { r.authURL = authURL; return nil }
@@ -424,7 +425,7 @@ func TestPasteSignInAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(t.TempDir(), "credentials.json")
+	name := filepath.Join(privateDir(t), "credentials.json")
 	var last string
 	for n := range 3 {
 		f := NewInstalledAppFlow(client, "email")

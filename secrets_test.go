@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -19,17 +18,7 @@ import (
 // secretsFile is a client file with the members of "installed" replaced; an empty value is left out.
 func secretsFile(kind string, pairs ...string) string {
 	members := map[string]string{"client_id": `"cid"`, "client_secret": `"cs"`, "auth_uri": `"https://as.example/auth"`, "token_uri": `"https://as.example/token"`}
-	for i := 0; i < len(pairs); i += 2 {
-		members[pairs[i]] = pairs[i+1]
-	}
-	var list []string
-	for name, text := range members {
-		if text != "" {
-			list = append(list, `"`+name+`":`+text)
-		}
-	}
-	slices.Sort(list)
-	return `{"` + kind + `":{` + strings.Join(list, ",") + `}}`
+	return `{"` + kind + `":` + jsonObject(members, pairs) + `}`
 }
 
 // G12 XO31 PY6 UP42 UP17
@@ -185,12 +174,12 @@ func TestEndpoints(t *testing.T) {
 			t.Errorf("%q: %v, %v", raw, u, err)
 		}
 		requests := 0
-		c := wireClient(wireTrip(func(req *http.Request) (*http.Response, error) {
+		c := clientOver(roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			requests++
-			return wireAnswer(200, "", faultTokens)(req)
+			return answering(200, "", tokenAnswer)(req)
 		}))
 		c.TokenURI = raw
-		if _, err = NewCredentials(c, NewSecret(faultRT)).Refresh(t.Context()); (err == nil) != ok || (requests > 0) != ok {
+		if _, err = NewCredentials(c, NewSecret(canaryRefreshToken)).Refresh(t.Context()); (err == nil) != ok || (requests > 0) != ok {
 			t.Errorf("refresh at %q: %d requests, %v", raw, requests, err)
 		}
 		if raw != "" {
@@ -232,26 +221,26 @@ func TestClientAuthentication(t *testing.T) {
 		{"hostile", "x\x1b[31m", "cs", false, "not supported"},
 	} {
 		for _, status := range []int{400, 401, 200} {
-			rec := &wireRecorder{wireTrip: wireAnswer(status, "Www-Authenticate: Basic realm=x", `{"error":"invalid_client"}`)}
-			c := wireClient(rec)
+			rec := &requestRecorder{answer: answering(status, "Www-Authenticate: Basic realm=x", `{"error":"invalid_client"}`)}
+			c := clientOver(rec)
 			c.AuthMethod, c.ClientID, c.ClientSecret = row.method, "a:b", NewSecret(row.secret)
 			if row.key {
-				c.Key = asKey()
+				c.Key = serverKey()
 			}
-			f := wireFlow(t, wireClient(rec)) // AuthorizationURL refuses some of these
+			f := startedFlow(t, clientOver(rec)) // AuthorizationURL refuses some of these
 			f.attempt.Load().client = *c
 			_, err := f.FetchToken(t.Context(), "code-1")
 			_, again := NewCredentials(c, NewSecret("rt-1")).Refresh(t.Context())
-			if len(rec.reqs) == 0 {
+			if len(rec.requests) == 0 {
 				if err == nil || again == nil || !strings.Contains(err.Error(), row.want) || strings.ContainsRune(err.Error(), '\x1b') {
 					t.Errorf("%s: %v, %v", row.name, err, again)
 				}
 				continue
 			}
-			if len(rec.reqs) != 2 { // one for each grant
-				t.Errorf("%s: %d requests", row.name, len(rec.reqs))
+			if len(rec.requests) != 2 { // one for each grant
+				t.Errorf("%s: %d requests", row.name, len(rec.requests))
 			}
-			for i, req := range rec.reqs {
+			for i, req := range rec.requests {
 				form, _ := url.ParseQuery(rec.bodies[i])
 				id, secret, header := req.BasicAuth()
 				var got string
@@ -260,7 +249,7 @@ func TestClientAuthentication(t *testing.T) {
 					got = "header"
 				case form.Get("client_secret") == "cs" && form.Get("client_id") == "a:b" && !header:
 					got = "body"
-				case form.Has("client_assertion") && form.Get("client_assertion_type") == asAssertion && !header && !form.Has("client_secret"):
+				case form.Has("client_assertion") && form.Get("client_assertion_type") == jwtBearerAssertion && !header && !form.Has("client_secret"):
 					got = "assertion"
 				case form.Get("client_id") == "a:b" && !header && !form.Has("client_secret"):
 					got = "id"
@@ -298,7 +287,7 @@ func TestFirstErrorIsReported(t *testing.T) {
 			t.Fatal(err)
 		}
 		as.Hook = func(w http.ResponseWriter, r *http.Request) bool {
-			asJSON(w, 400, map[string]string{"error": "redirect_uri_mismatch", "error_description": "first"})
+			writeJSON(w, 400, map[string]string{"error": "redirect_uri_mismatch", "error_description": "first"})
 			return true
 		}
 		_, err = f.FetchTokenFromRedirect(t.Context(), redirected)
@@ -313,8 +302,8 @@ func TestFirstErrorIsReported(t *testing.T) {
 
 // FuzzClientSecrets: a file gives a usable client or an error that repeats nothing of it that could be a secret.
 func FuzzClientSecrets(f *testing.F) {
-	for _, s := range []string{secretsFile("installed"), secretsFile("web", "redirect_uris", `["http://localhost/"]`), `{"type":"x"}`, `{"web":{},"installed":{}}`, `{"installed":"` + faultVerifier + `"}`,
-		secretsFile("web", "client_secret", `["`+faultVerifier+`"]`), secretsFile("web", "auth_uri", `"http://h/?`+faultVerifier+`"`), secretsFile("web", "x", `1,"x":2`), ``, `{`} {
+	for _, s := range []string{secretsFile("installed"), secretsFile("web", "redirect_uris", `["http://localhost/"]`), `{"type":"x"}`, `{"web":{},"installed":{}}`, `{"installed":"` + canaryVerifier + `"}`,
+		secretsFile("web", "client_secret", `["`+canaryVerifier+`"]`), secretsFile("web", "auth_uri", `"http://h/?`+canaryVerifier+`"`), secretsFile("web", "x", `1,"x":2`), ``, `{`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -323,7 +312,7 @@ func FuzzClientSecrets(f *testing.F) {
 			t.Fatalf("a client, or an error: %v %v", c, err)
 		}
 		if err != nil {
-			if text := err.Error(); !strings.HasPrefix(text, "oauth2: ") || !strings.HasPrefix(string(data), `{"type":`) && strings.Contains(text, faultVerifier) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+			if text := err.Error(); !strings.HasPrefix(text, "oauth2: ") || !strings.HasPrefix(string(data), `{"type":`) && strings.Contains(text, canaryVerifier) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 				t.Fatalf("%q: error %q", data, text)
 			}
 			return

@@ -74,12 +74,12 @@ type TestServer struct {
 	mu                 sync.Mutex // guards all below
 	requests           []RecordedRequest
 	reuses, codeReuses int
-	codes              map[string]*asCode
-	access             map[string]asAccess
-	refresh            map[string]*asGrant
-	devices            map[string]*asDevice
+	codes              map[string]*issuedCode
+	access             map[string]issuedAccess
+	refresh            map[string]*tokenFamily
+	devices            map[string]*issuedDevice
 	jtis               map[string]bool
-	page               *asPage
+	page               *browserPage
 }
 
 // RecordedRequest is one request as it reached a TestServer. Form is the body's, never the query's.
@@ -91,49 +91,49 @@ type RecordedRequest struct {
 }
 
 type (
-	asGrant struct { // what one person or client was given: a family of tokens
+	tokenFamily struct { // what one person or client was given: a family of tokens
 		scopes           []string
 		nonce            string
 		current          string // the refresh token in force
 		offline, revoked bool
 	}
-	asCode struct {
-		*asGrant
+	issuedCode struct {
+		*tokenFamily
 		redirect, challenge string
 		expiry              time.Time
 		used                bool
 	}
-	asAccess struct {
-		*asGrant
+	issuedAccess struct {
+		*tokenFamily
 		expiry time.Time
 	}
-	asDevice struct {
-		*asGrant
+	issuedDevice struct {
+		*tokenFamily
 		polls        int
 		pace         time.Duration
 		last, expiry time.Time
 	}
-	asPage struct {
+	browserPage struct {
 		done   chan struct{}
 		status int
 		header http.Header
 		body   string
 	}
-	asAnswer = map[string]any // of an endpoint, before it is written: an id_token is still its claims
-	asFail   = string         // an error code of RFC 6749, 5.2, and after ": " its description; empty: none
+	answerMembers = map[string]any // of an endpoint, before it is written: an id_token is still its claims
+	failureText   = string         // an error code of RFC 6749, 5.2, and after ": " its description; empty: none
 )
 
 var (
-	asVerifier = regexp.MustCompile(`^[A-Za-z0-9._~-]{43,128}$`)
-	asScope    = regexp.MustCompile(`^[!#-\[\]-~]+( [!#-\[\]-~]+)*$`)
-	asBearer   = regexp.MustCompile(`^(?i:bearer) ([A-Za-z0-9._~+/-]+=*)$`)
-	asBasic    = regexp.MustCompile(`^[A-Za-z0-9*._~+%-]*:[A-Za-z0-9*._~+%-]*$`)
-	asPort     = regexp.MustCompile(`^[1-9][0-9]{0,4}$`)
-	asB64      = base64.RawURLEncoding.Strict()
+	verifierSyntax = regexp.MustCompile(`^[A-Za-z0-9._~-]{43,128}$`)
+	scopeSyntax    = regexp.MustCompile(`^[!#-\[\]-~]+( [!#-\[\]-~]+)*$`)
+	bearerSyntax   = regexp.MustCompile(`^(?i:bearer) ([A-Za-z0-9._~+/-]+=*)$`)
+	basicSyntax    = regexp.MustCompile(`^[A-Za-z0-9*._~+%-]*:[A-Za-z0-9*._~+%-]*$`)
+	portSyntax     = regexp.MustCompile(`^[1-9][0-9]{0,4}$`)
+	rawBase64      = base64.RawURLEncoding.Strict()
 )
 
-// asKey signs the ID tokens of all servers of the process.
-var asKey = sync.OnceValue(func() *rsa.PrivateKey {
+// serverKey signs the ID tokens of all servers of the process.
+var serverKey = sync.OnceValue(func() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		panic(err)
@@ -142,10 +142,10 @@ var asKey = sync.OnceValue(func() *rsa.PrivateKey {
 })
 
 const (
-	asKID       = "as-key-1"
-	asJWTBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-	asDeviceURN = "urn:ietf:params:oauth:grant-type:device_code"
-	asAssertion = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	serverKeyID        = "as-key-1"
+	jwtBearerGrant     = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	deviceCodeGrant    = "urn:ietf:params:oauth:grant-type:device_code"
+	jwtBearerAssertion = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 )
 
 // NewTestServer starts a server on a loopback listener, closed with t. With a nil t the caller calls Close.
@@ -164,8 +164,8 @@ func NewMemoryServer() *TestServer {
 	return &TestServer{
 		URL: "https://as.example", ClientID: "client-1.example", ClientSecret: "cs-1-secret", AuthMethod: "client_secret_post",
 		RedirectURIs: []string{"http://127.0.0.1/", "http://[::1]/"}, Subject: "user-1", Email: "person@example.com",
-		codes: map[string]*asCode{}, access: map[string]asAccess{}, refresh: map[string]*asGrant{},
-		devices: map[string]*asDevice{}, jtis: map[string]bool{},
+		codes: map[string]*issuedCode{}, access: map[string]issuedAccess{}, refresh: map[string]*tokenFamily{},
+		devices: map[string]*issuedDevice{}, jtis: map[string]bool{},
 	}
 }
 
@@ -179,11 +179,11 @@ func (s *TestServer) Close() {
 
 // Transport answers requests in the caller's goroutine, without sockets. A request whose context has ended when the
 // handler returns fails with the context's error; one whose Hook panics with http.ErrAbortHandler, with io.ErrUnexpectedEOF.
-func (s *TestServer) Transport() http.RoundTripper { return asTransport{s} }
+func (s *TestServer) Transport() http.RoundTripper { return memoryTransport{s} }
 
-type asTransport struct{ s *TestServer }
+type memoryTransport struct{ s *TestServer }
 
-func (t asTransport) RoundTrip(req *http.Request) (resp *http.Response, err error) {
+func (t memoryTransport) RoundTrip(req *http.Request) (resp *http.Response, err error) {
 	var body []byte
 	if req.Body != nil {
 		body, err = io.ReadAll(req.Body)
@@ -247,13 +247,13 @@ func (s *TestServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.authorize(w, r)
 	case "/token", "/device", "/revoke":
 		w.Header().Set("Set-Cookie", "trap=1; Path=/") // a client with a cookie jar gives itself away
-		var answer asAnswer
-		var fail asFail
+		var answer answerMembers
+		var fail failureText
 		form := maps.Clone(rec.Form)
 		switch {
 		case r.Method != "POST":
 			fail = "invalid_request: not a POST"
-		case !isForm || formErr != nil || asDuplicates(form):
+		case !isForm || formErr != nil || hasDuplicates(form):
 			fail = "invalid_request: body is not a form with each parameter once"
 		case r.URL.RawQuery != "" || r.URL.ForceQuery || r.Header.Get("Cookie") != "":
 			fail = "invalid_request: query or cookie"
@@ -263,7 +263,7 @@ func (s *TestServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		status := 200
 		if code, description, _ := strings.Cut(fail, ": "); fail != "" {
-			status, answer = 400, asAnswer{"error": code, "error_description": description}
+			status, answer = 400, answerMembers{"error": code, "error_description": description}
 			w.Header().Set("Pragma", "no-cache")
 			if r.Method != "POST" {
 				status = http.StatusMethodNotAllowed
@@ -274,27 +274,27 @@ func (s *TestServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		if answer != nil {
-			asJSON(w, status, answer)
+			writeJSON(w, status, answer)
 		}
 	case "/keys":
 		w.Header().Set("Cache-Control", "public, max-age=3600")
-		e := big.NewInt(int64(asKey().E)).Bytes()
-		asJSON(w, 200, map[string]any{"keys": []any{map[string]any{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": asKID,
-			"n": asB64.EncodeToString(asKey().N.Bytes()), "e": asB64.EncodeToString(e)}}})
+		e := big.NewInt(int64(serverKey().E)).Bytes()
+		writeJSON(w, 200, map[string]any{"keys": []any{map[string]any{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": serverKeyID,
+			"n": rawBase64.EncodeToString(serverKey().N.Bytes()), "e": rawBase64.EncodeToString(e)}}})
 	case "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server":
 		document := map[string]any{"issuer": s.URL, "authorization_endpoint": s.URL + "/authorize", "token_endpoint": s.URL + "/token",
 			"device_authorization_endpoint": s.URL + "/device", "revocation_endpoint": s.URL + "/revoke", "jwks_uri": s.URL + "/keys",
 			"userinfo_endpoint": s.URL + "/userinfo", "response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
 			"id_token_signing_alg_values_supported": []string{"RS256"}, "token_endpoint_auth_methods_supported": []string{s.AuthMethod},
 			"code_challenge_methods_supported": []string{"S256"}, "authorization_response_iss_parameter_supported": !s.OmitIss,
-			"grant_types_supported": []string{"authorization_code", "refresh_token", "client_credentials", asJWTBearer, asDeviceURN}}
+			"grant_types_supported": []string{"authorization_code", "refresh_token", "client_credentials", jwtBearerGrant, deviceCodeGrant}}
 		if s.Metadata != nil {
 			s.Metadata(document)
 		}
-		asJSON(w, 200, document)
+		writeJSON(w, 200, document)
 	case "/userinfo", "/echo":
 		authorization := r.Header.Values("Authorization")
-		m := asBearer.FindStringSubmatch(strings.Join(authorization, "\n"))
+		m := bearerSyntax.FindStringSubmatch(strings.Join(authorization, "\n"))
 		switch {
 		case r.URL.Path == "/userinfo" && r.Method != "GET":
 			w.Header().Set("Allow", "GET")
@@ -308,7 +308,7 @@ func (s *TestServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case r.URL.Path == "/echo":
 			w.Write(body)
 		default:
-			asJSON(w, 200, map[string]any{"sub": s.Subject, "email": s.Email, "email_verified": true})
+			writeJSON(w, 200, map[string]any{"sub": s.Subject, "email": s.Email, "email_verified": true})
 		}
 	default:
 		http.NotFound(w, r)
@@ -332,24 +332,24 @@ func (s *TestServer) authorize(w http.ResponseWriter, r *http.Request) {
 	if len(q["state"]) == 1 && q.Get("state") != "" {
 		out.Set("state", q.Get("state"))
 	}
-	challenge, challengeErr := asB64.DecodeString(q.Get("code_challenge"))
+	challenge, challengeErr := rawBase64.DecodeString(q.Get("code_challenge"))
 	switch {
-	case asDuplicates(q) || !out.Has("state") || !q.Has("response_type"):
+	case hasDuplicates(q) || !out.Has("state") || !q.Has("response_type"):
 		out.Set("error", "invalid_request")
 	case q.Get("response_type") != "code":
 		out.Set("error", "unsupported_response_type")
 	case q.Get("code_challenge_method") != "S256" || challengeErr != nil || len(challenge) != sha256.Size:
 		out.Set("error", "invalid_request")
 		out.Set("error_description", "PKCE with S256 is required")
-	case q.Get("scope") != "" && !asScope.MatchString(q.Get("scope")):
+	case q.Get("scope") != "" && !scopeSyntax.MatchString(q.Get("scope")):
 		out.Set("error", "invalid_scope")
 	case s.Deny != "":
 		out.Set("error", s.Deny)
 	default:
-		g := &asGrant{scopes: s.grant(q.Get("scope")), nonce: q.Get("nonce"), offline: !s.OfflineOnly || q.Get("access_type") == "offline"}
+		g := &tokenFamily{scopes: s.grant(q.Get("scope")), nonce: q.Get("nonce"), offline: !s.OfflineOnly || q.Get("access_type") == "offline"}
 		out.Set("code", s.mint("code"))
 		defer s.lock()()
-		s.codes[out.Get("code")] = &asCode{asGrant: g, redirect: redirect, challenge: q.Get("code_challenge"), expiry: time.Now().Add(10 * time.Minute)}
+		s.codes[out.Get("code")] = &issuedCode{tokenFamily: g, redirect: redirect, challenge: q.Get("code_challenge"), expiry: time.Now().Add(10 * time.Minute)}
 	}
 	separator := "?"
 	if strings.Contains(redirect, "?") {
@@ -367,7 +367,7 @@ func (s *TestServer) registered(redirect string) bool {
 			path, ok := strings.CutPrefix(known, origin)
 			port, ok2 := strings.CutPrefix(redirect, origin+":")
 			port, ok3 := strings.CutSuffix(port, path)
-			if ok && ok2 && ok3 && !strings.HasPrefix(path, ":") && asPort.MatchString(port) {
+			if ok && ok2 && ok3 && !strings.HasPrefix(path, ":") && portSyntax.MatchString(port) {
 				return true
 			}
 		}
@@ -376,14 +376,14 @@ func (s *TestServer) registered(redirect string) bool {
 }
 
 // post answers a well-formed request to /token, /device or /revoke; nil is an empty body.
-func (s *TestServer) post(r *http.Request, form url.Values) (answer asAnswer, fail asFail) {
+func (s *TestServer) post(r *http.Request, form url.Values) (answer answerMembers, fail failureText) {
 	grantType := form.Get("grant_type")
-	bearer := r.URL.Path == "/token" && grantType == asJWTBearer // such an assertion is all the authentication there is
+	bearer := r.URL.Path == "/token" && grantType == jwtBearerGrant // such an assertion is all the authentication there is
 	google := r.URL.Path == "/device" && s.DeviceGoogle && form.Has("client_id")
 	if fail := s.authenticate(r, form, bearer || google); fail != "" {
 		return nil, fail
 	}
-	if scope := form.Get("scope"); scope != "" && !asScope.MatchString(scope) {
+	if scope := form.Get("scope"); scope != "" && !scopeSyntax.MatchString(scope) {
 		return nil, "invalid_scope: malformed"
 	}
 	switch {
@@ -395,16 +395,16 @@ func (s *TestServer) post(r *http.Request, form url.Values) (answer asAnswer, fa
 		answer, fail = s.exchange(form)
 	case grantType == "refresh_token":
 		answer, fail = s.renew(form)
-	case grantType == asDeviceURN:
+	case grantType == deviceCodeGrant:
 		answer, fail = s.poll(form)
-	case grantType == asJWTBearer:
+	case grantType == jwtBearerGrant:
 		answer, fail = s.assert(form.Get("assertion"))
 	case grantType == "client_credentials" && s.AuthMethod == "none":
 		fail = "unauthorized_client: a public client has no credentials"
 	case grantType == "client_credentials":
 		granted := s.grant(form.Get("scope"))
 		defer s.lock()()
-		answer = s.issue(&asGrant{}, granted)
+		answer = s.issue(&tokenFamily{}, granted)
 	default:
 		fail = "unsupported_grant_type: " + grantType
 	}
@@ -415,7 +415,7 @@ func (s *TestServer) post(r *http.Request, form url.Values) (answer asAnswer, fa
 		if s.IDTokenClaims != nil {
 			s.IDTokenClaims(claims)
 		}
-		answer["id_token"] = asSign(asKey(), map[string]any{"alg": "RS256", "typ": "JWT", "kid": asKID}, claims)
+		answer["id_token"] = signClaims(serverKey(), map[string]any{"alg": "RS256", "typ": "JWT", "kid": serverKeyID}, claims)
 	}
 	if s.Answer != nil {
 		s.Answer(grantType, answer)
@@ -424,7 +424,7 @@ func (s *TestServer) post(r *http.Request, form url.Values) (answer asAnswer, fa
 }
 
 // authenticate wants the configured method, alone. Where it is optional it may be absent, but not wrong.
-func (s *TestServer) authenticate(r *http.Request, form url.Values, optional bool) asFail {
+func (s *TestServer) authenticate(r *http.Request, form url.Values, optional bool) failureText {
 	var used []string
 	header := r.Header.Values("Authorization")
 	if len(header) > 0 {
@@ -456,17 +456,17 @@ func (s *TestServer) authenticate(r *http.Request, form url.Values, optional boo
 		id, secret, _ := strings.Cut(string(pair), ":")
 		id, idErr := url.QueryUnescape(id)
 		secret, secretErr := url.QueryUnescape(secret)
-		ok = strings.EqualFold(scheme, "Basic") && asBasic.Match(pair) && err == nil && idErr == nil && secretErr == nil &&
+		ok = strings.EqualFold(scheme, "Basic") && basicSyntax.Match(pair) && err == nil && idErr == nil && secretErr == nil &&
 			id == s.ClientID && secret == s.ClientSecret
 	case method == "client_secret_post":
 		ok = form.Has("client_id") && form.Get("client_secret") == s.ClientSecret
 	case method == "private_key_jwt": // RFC 7523, 3
-		_, c, err := asVerify(form.Get("client_assertion"), s.ClientKey)
+		_, c, err := verifiedParts(form.Get("client_assertion"), s.ClientKey)
 		jti, _ := c["jti"].(string)
 		exp, _ := c["exp"].(float64)
 		now := float64(time.Now().Unix())
 		defer s.lock()()
-		ok = err == nil && form.Get("client_assertion_type") == asAssertion && c["iss"] == s.ClientID && c["sub"] == s.ClientID &&
+		ok = err == nil && form.Get("client_assertion_type") == jwtBearerAssertion && c["iss"] == s.ClientID && c["sub"] == s.ClientID &&
 			(c["aud"] == s.URL+"/token" || c["aud"] == s.URL) && exp > now && exp <= now+3600 && jti != "" && !s.jtis[jti]
 		s.jtis[jti] = true
 	case method == "none":
@@ -479,11 +479,11 @@ func (s *TestServer) authenticate(r *http.Request, form url.Values, optional boo
 }
 
 // exchange is the authorization_code grant. A code is used up by the first attempt, right or wrong.
-func (s *TestServer) exchange(form url.Values) (asAnswer, asFail) {
+func (s *TestServer) exchange(form url.Values) (answerMembers, failureText) {
 	defer s.lock()()
 	c, sum := s.codes[form.Get("code")], sha256.Sum256([]byte(form.Get("code_verifier")))
 	switch {
-	case !form.Has("code") || !form.Has("redirect_uri") || !asVerifier.MatchString(form.Get("code_verifier")):
+	case !form.Has("code") || !form.Has("redirect_uri") || !verifierSyntax.MatchString(form.Get("code_verifier")):
 		return nil, "invalid_request: code, redirect_uri and a well-formed code_verifier are required"
 	case c == nil:
 		return nil, "invalid_grant: unknown code"
@@ -498,14 +498,14 @@ func (s *TestServer) exchange(form url.Values) (asAnswer, asFail) {
 		return nil, "invalid_grant: code expired"
 	case form.Get("redirect_uri") != c.redirect:
 		return nil, "invalid_grant: redirect_uri differs"
-	case asB64.EncodeToString(sum[:]) != c.challenge:
+	case rawBase64.EncodeToString(sum[:]) != c.challenge:
 		return nil, "invalid_grant: code_verifier does not match"
 	}
-	return s.issuePerson(c.asGrant, c.scopes), ""
+	return s.issuePerson(c.tokenFamily, c.scopes), ""
 }
 
 // renew is the refresh_token grant.
-func (s *TestServer) renew(form url.Values) (asAnswer, asFail) {
+func (s *TestServer) renew(form url.Values) (answerMembers, failureText) {
 	defer s.lock()()
 	token := form.Get("refresh_token")
 	g := s.refresh[token]
@@ -536,11 +536,11 @@ func (s *TestServer) renew(form url.Values) (asAnswer, asFail) {
 }
 
 // device is the device authorization endpoint (RFC 8628, 3.2).
-func (s *TestServer) device(form url.Values) asAnswer {
-	g, code := &asGrant{scopes: s.grant(form.Get("scope")), offline: true}, s.mint("dc")
+func (s *TestServer) device(form url.Values) answerMembers {
+	g, code := &tokenFamily{scopes: s.grant(form.Get("scope")), offline: true}, s.mint("dc")
 	defer s.lock()()
-	s.devices[code] = &asDevice{asGrant: g, pace: cmp.Or(s.DevicePace, 5*time.Second), expiry: time.Now().Add(30 * time.Minute)}
-	answer := asAnswer{"device_code": code, "user_code": "WDJB-MJHT", "expires_in": 1800}
+	s.devices[code] = &issuedDevice{tokenFamily: g, pace: cmp.Or(s.DevicePace, 5*time.Second), expiry: time.Now().Add(30 * time.Minute)}
+	answer := answerMembers{"device_code": code, "user_code": "WDJB-MJHT", "expires_in": 1800}
 	answer[map[bool]string{false: "verification_uri", true: "verification_url"}[s.DeviceGoogle]] = s.URL + "/activate"
 	if s.DevicePace > 0 {
 		answer["interval"] = int(s.DevicePace.Seconds())
@@ -549,7 +549,7 @@ func (s *TestServer) device(form url.Values) asAnswer {
 }
 
 // poll is the device_code grant: the script, for a client that keeps the pace.
-func (s *TestServer) poll(form url.Values) (asAnswer, asFail) {
+func (s *TestServer) poll(form url.Values) (answerMembers, failureText) {
 	defer s.lock()()
 	d, now, word := s.devices[form.Get("device_code")], time.Now(), "ok"
 	switch {
@@ -567,7 +567,7 @@ func (s *TestServer) poll(form url.Values) (asAnswer, asFail) {
 	switch word {
 	case "ok":
 		delete(s.devices, form.Get("device_code"))
-		return s.issuePerson(d.asGrant, d.scopes), ""
+		return s.issuePerson(d.tokenFamily, d.scopes), ""
 	case "slow_down": // RFC 8628, 3.5: for this and all later polls
 		d.pace += 5 * time.Second
 	}
@@ -575,8 +575,8 @@ func (s *TestServer) poll(form url.Values) (asAnswer, asFail) {
 }
 
 // assert is the jwt-bearer grant, as Google's service accounts use it.
-func (s *TestServer) assert(assertion string) (asAnswer, asFail) {
-	h, c, err := asVerify(assertion, s.AssertionKey)
+func (s *TestServer) assert(assertion string) (answerMembers, failureText) {
+	h, c, err := verifiedParts(assertion, s.AssertionKey)
 	iat, ok := c["iat"].(float64)
 	exp, _ := c["exp"].(float64)
 	iss, _ := c["iss"].(string)
@@ -593,16 +593,16 @@ func (s *TestServer) assert(assertion string) (asAnswer, asFail) {
 	case c["aud"] != s.URL+"/token":
 		return nil, "invalid_grant: aud"
 	case audience != "":
-		return asAnswer{"id_token": s.claims(audience, iss, iss)}, ""
-	case !asScope.MatchString(scope):
+		return answerMembers{"id_token": s.claims(audience, iss, iss)}, ""
+	case !scopeSyntax.MatchString(scope):
 		return nil, "invalid_scope: neither scope nor target_audience"
 	}
 	defer s.lock()()
-	return s.issue(&asGrant{}, strings.Fields(scope)), ""
+	return s.issue(&tokenFamily{}, strings.Fields(scope)), ""
 }
 
 // revoke is RFC 7009: an access token alone, or a refresh token with its family; an unknown one is no error.
-func (s *TestServer) revoke(token string) asFail {
+func (s *TestServer) revoke(token string) failureText {
 	defer s.lock()()
 	if token == "" {
 		return "invalid_request: token is required"
@@ -615,10 +615,10 @@ func (s *TestServer) revoke(token string) asFail {
 }
 
 // issue makes an access token; mu is held.
-func (s *TestServer) issue(g *asGrant, scopes []string) asAnswer {
+func (s *TestServer) issue(g *tokenFamily, scopes []string) answerMembers {
 	lifetime, token := cmp.Or(s.ExpiresIn, time.Hour), s.mint("at")
-	s.access[token] = asAccess{g, time.Now().Add(lifetime)}
-	answer := asAnswer{"access_token": token, "token_type": "Bearer", "expires_in": int(lifetime.Seconds())}
+	s.access[token] = issuedAccess{g, time.Now().Add(lifetime)}
+	answer := answerMembers{"access_token": token, "token_type": "Bearer", "expires_in": int(lifetime.Seconds())}
 	if len(scopes) > 0 {
 		answer["scope"] = strings.Join(scopes, " ")
 	}
@@ -626,7 +626,7 @@ func (s *TestServer) issue(g *asGrant, scopes []string) asAnswer {
 }
 
 // issuePerson adds an ID token, and a refresh token where the grant has none in force; mu is held.
-func (s *TestServer) issuePerson(g *asGrant, scopes []string) asAnswer {
+func (s *TestServer) issuePerson(g *tokenFamily, scopes []string) answerMembers {
 	answer := s.issue(g, scopes)
 	if g.current == "" && g.offline {
 		g.current = s.mint("rt")
@@ -636,7 +636,7 @@ func (s *TestServer) issuePerson(g *asGrant, scopes []string) asAnswer {
 	if slices.Contains(scopes, "openid") {
 		claims := s.claims(s.ClientID, s.Subject, s.Email)
 		sum := sha256.Sum256([]byte(answer["access_token"].(string)))
-		claims["at_hash"] = asB64.EncodeToString(sum[:16])
+		claims["at_hash"] = rawBase64.EncodeToString(sum[:16])
 		if g.nonce != "" {
 			claims["nonce"] = g.nonce
 		}
@@ -709,7 +709,7 @@ func (s *TestServer) ClientSecretsJSON(kind string) []byte {
 
 // Authorize plays browser and person: it opens the authorization URL and returns where that redirects, unfollowed.
 func (s *TestServer) Authorize(authURL string) (redirected string, err error) {
-	client := asBrowser()
+	client := plainBrowser()
 	if s.server == nil {
 		client.Transport = s.Transport()
 	}
@@ -730,13 +730,13 @@ func (s *TestServer) Browser(authURL string) error {
 	if err != nil {
 		return err
 	}
-	p := &asPage{done: make(chan struct{})}
+	p := &browserPage{done: make(chan struct{})}
 	s.mu.Lock()
 	s.page = p
 	s.mu.Unlock()
 	s.browsers.Go(func() {
 		defer close(p.done)
-		resp, err := asBrowser().Get(redirected)
+		resp, err := plainBrowser().Get(redirected)
 		if err != nil {
 			p.body = err.Error()
 			return
@@ -763,7 +763,7 @@ func (s *TestServer) Page() (status int, header http.Header, body string) {
 // IssueRefreshToken is a sign-in without a browser.
 func (s *TestServer) IssueRefreshToken(scopes ...string) string {
 	defer s.lock()()
-	return s.issuePerson(&asGrant{scopes: scopes, offline: true}, scopes)["refresh_token"].(string)
+	return s.issuePerson(&tokenFamily{scopes: scopes, offline: true}, scopes)["refresh_token"].(string)
 }
 
 // RevokeAll makes every token and code worthless: refreshing answers invalid_grant.
@@ -781,44 +781,44 @@ func (s *TestServer) RevokeAll() {
 // ExpireAccessTokens makes every access token worthless, before its time: a resource answers 401.
 func (s *TestServer) ExpireAccessTokens() { defer s.lock()(); clear(s.access) }
 
-// asBrowser has no jar, keeps nothing open and follows nothing.
-func asBrowser() *http.Client {
+// plainBrowser has no jar, keeps nothing open and follows nothing.
+func plainBrowser() *http.Client {
 	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-func asDuplicates(v url.Values) bool {
+func hasDuplicates(v url.Values) bool {
 	return slices.ContainsFunc(slices.Collect(maps.Values(v)), func(values []string) bool { return len(values) != 1 })
 }
 
-func asJSON(w http.ResponseWriter, status int, v any) {
+func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(v)
 }
 
-// asSign makes a compact RS256 JWS.
-func asSign(key *rsa.PrivateKey, header, claims map[string]any) string {
+// signClaims makes a compact RS256 JWS.
+func signClaims(key *rsa.PrivateKey, header, claims map[string]any) string {
 	h, err1 := json.Marshal(header)
 	c, err2 := json.Marshal(claims)
-	input := asB64.EncodeToString(h) + "." + asB64.EncodeToString(c)
+	input := rawBase64.EncodeToString(h) + "." + rawBase64.EncodeToString(c)
 	sum := sha256.Sum256([]byte(input))
 	signature, err3 := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
 	if err := errors.Join(err1, err2, err3); err != nil {
 		panic(err)
 	}
-	return input + "." + asB64.EncodeToString(signature)
+	return input + "." + rawBase64.EncodeToString(signature)
 }
 
-// asVerify checks the form and the signature of a compact RS256 JWS.
-func asVerify(raw string, key *rsa.PublicKey) (header, claims map[string]any, err error) {
+// verifiedParts checks the form and the signature of a compact RS256 JWS.
+func verifiedParts(raw string, key *rsa.PublicKey) (header, claims map[string]any, err error) {
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 || key == nil {
 		return nil, nil, errors.New("not a JWT, or no key registered")
 	}
-	h, err1 := asB64.DecodeString(parts[0])
-	c, err2 := asB64.DecodeString(parts[1])
-	signature, err3 := asB64.DecodeString(parts[2])
+	h, err1 := rawBase64.DecodeString(parts[0])
+	c, err2 := rawBase64.DecodeString(parts[1])
+	signature, err3 := rawBase64.DecodeString(parts[2])
 	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
 	if err1 != nil || err2 != nil || err3 != nil || json.Unmarshal(h, &header) != nil || json.Unmarshal(c, &claims) != nil {
 		return nil, nil, errors.New("not a JWT")
@@ -833,20 +833,20 @@ func asVerify(raw string, key *rsa.PublicKey) (header, claims map[string]any, er
 	return header, claims, nil
 }
 
-// asClient is a plain client of a memory server, for the server's own test.
-type asClient struct {
+// plainClient is a plain client of a memory server, for the server's own test.
+type plainClient struct {
 	*TestServer
 	t    *testing.T
 	auth []string // pairs added to every form
 }
 
 var (
-	asClientPost  = []string{"client_id", "client-1.example", "client_secret", "cs-1-secret"}
-	asClientBasic = []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("client-1.example:cs-1-secret"))}
+	clientInForm   = []string{"client_id", "client-1.example", "client_secret", "cs-1-secret"}
+	clientInHeader = []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("client-1.example:cs-1-secret"))}
 )
 
 // post sends a form of pairs, of which "Authorization" is the header, and checks the shape of the answer.
-func (c *asClient) post(path string, pairs ...string) (answer map[string]any) {
+func (c *plainClient) post(path string, pairs ...string) (answer map[string]any) {
 	form := url.Values{}
 	for pair := range slices.Chunk(slices.Concat(pairs, c.auth), 2) {
 		form.Add(pair[0], pair[1])
@@ -871,8 +871,8 @@ func (c *asClient) post(path string, pairs ...string) (answer map[string]any) {
 }
 
 // code plays a sign-in and returns the form of its exchange.
-func (c *asClient) code(verifier, redirect string) []string {
-	location, err := c.Authorize(c.URL + "/authorize?" + asAuthorizeQuery().Encode())
+func (c *plainClient) code(verifier, redirect string) []string {
+	location, err := c.Authorize(c.URL + "/authorize?" + authorizeQuery().Encode())
 	u, err2 := url.Parse(location)
 	if err != nil || err2 != nil || u.Query().Get("state") != "s" || u.Query().Get("iss") != c.URL {
 		c.t.Fatal(location, err, err2)
@@ -880,16 +880,16 @@ func (c *asClient) code(verifier, redirect string) []string {
 	return []string{"grant_type", "authorization_code", "code", u.Query().Get("code"), "redirect_uri", redirect, "code_verifier", verifier}
 }
 
-func (c *asClient) exchange(verifier, redirect string) any {
+func (c *plainClient) exchange(verifier, redirect string) any {
 	return c.post("/token", c.code(verifier, redirect)...)["error"]
 }
 
-func (c *asClient) refresh(token any, more ...string) map[string]any {
+func (c *plainClient) refresh(token any, more ...string) map[string]any {
 	return c.post("/token", append(more, "grant_type", "refresh_token", "refresh_token", fmt.Sprint(token))...)
 }
 
 // userinfo is the status of a request with the access token of an answer.
-func (c *asClient) userinfo(answer map[string]any) int {
+func (c *plainClient) userinfo(answer map[string]any) int {
 	r := httptest.NewRequest("GET", c.URL+"/userinfo", nil)
 	r.Header.Set("Authorization", fmt.Sprint("Bearer ", answer["access_token"]))
 	resp, err := c.Transport().RoundTrip(r)
@@ -900,22 +900,22 @@ func (c *asClient) userinfo(answer map[string]any) int {
 }
 
 // assertion is one with one claim changed, for either use.
-func (c *asClient) assertion(claim string, value any) string {
+func (c *plainClient) assertion(claim string, value any) string {
 	now := time.Now().Unix()
 	claims := map[string]any{"iss": c.ClientID, "sub": c.ClientID, "aud": c.URL + "/token", "iat": now, "exp": now + 3600, "jti": "j", "scope": "a"}
 	claims[claim] = value
-	return asSign(asKey(), map[string]any{"alg": "RS256"}, claims)
+	return signClaims(serverKey(), map[string]any{"alg": "RS256"}, claims)
 }
 
-func (c *asClient) bearer(claim string, value any) any {
+func (c *plainClient) bearer(claim string, value any) any {
 	c.auth = nil
-	return c.post("/token", "grant_type", asJWTBearer, "assertion", c.assertion(claim, value))["error"]
+	return c.post("/token", "grant_type", jwtBearerGrant, "assertion", c.assertion(claim, value))["error"]
 }
 
-func asAuthorizeQuery() url.Values {
+func authorizeQuery() url.Values {
 	sum := sha256.Sum256([]byte(strings.Repeat("v", 43)))
 	return url.Values{"response_type": {"code"}, "client_id": {"client-1.example"}, "redirect_uri": {"http://127.0.0.1:8000/"}, "state": {"s"},
-		"scope": {"openid"}, "nonce": {"n"}, "code_challenge": {asB64.EncodeToString(sum[:])}, "code_challenge_method": {"S256"}}
+		"scope": {"openid"}, "nonce": {"n"}, "code_challenge": {rawBase64.EncodeToString(sum[:])}, "code_challenge_method": {"S256"}}
 }
 
 // TestServerIsStrict shows that the server, on which all other tests rely, refuses what it should, and no more.
@@ -925,81 +925,81 @@ func TestServerIsStrict(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		want any
-		try  func(c *asClient) any
+		try  func(c *plainClient) any
 	}{
-		{"right code", nil, func(c *asClient) any { return c.exchange(verifier, redirect) }},
-		{"wrong verifier", "invalid_grant", func(c *asClient) any { return c.exchange(wrong, redirect) }},
-		{"short verifier", "invalid_request", func(c *asClient) any { return c.exchange("v", redirect) }},
-		{"wrong redirect", "invalid_grant", func(c *asClient) any { return c.exchange(verifier, redirect+"x") }},
-		{"expired code", "invalid_grant", func(c *asClient) any {
+		{"right code", nil, func(c *plainClient) any { return c.exchange(verifier, redirect) }},
+		{"wrong verifier", "invalid_grant", func(c *plainClient) any { return c.exchange(wrong, redirect) }},
+		{"short verifier", "invalid_request", func(c *plainClient) any { return c.exchange("v", redirect) }},
+		{"wrong redirect", "invalid_grant", func(c *plainClient) any { return c.exchange(verifier, redirect+"x") }},
+		{"expired code", "invalid_grant", func(c *plainClient) any {
 			form := c.code(verifier, redirect)
 			time.Sleep(10 * time.Minute)
 			return c.post("/token", form...)["error"]
 		}},
-		{"reused code", "200 invalid_grant 401 1", func(c *asClient) any {
+		{"reused code", "200 invalid_grant 401 1", func(c *plainClient) any {
 			form := c.code(verifier, redirect)
 			first := c.post("/token", form...)
 			before, again := c.userinfo(first), c.post("/token", form...)["error"]
 			return fmt.Sprint(before, " ", again, " ", c.userinfo(first), c.CodeReuses())
 		}},
-		{"right refresh token", "200 invalid_grant", func(c *asClient) any {
+		{"right refresh token", "200 invalid_grant", func(c *plainClient) any {
 			token := c.IssueRefreshToken("a")
 			status := c.userinfo(c.refresh(token))
 			c.RevokeAll()
 			return fmt.Sprint(status, " ", c.refresh(token)["error"])
 		}},
-		{"reused refresh token", "invalid_grant, and its family: invalid_grant 1", func(c *asClient) any {
+		{"reused refresh token", "invalid_grant, and its family: invalid_grant 1", func(c *plainClient) any {
 			c.Rotate = true
 			first := c.IssueRefreshToken("a")
 			second := c.refresh(first)["refresh_token"]
 			return fmt.Sprint(c.refresh(first)["error"], ", and its family: ", c.refresh(second)["error"], " ", c.Reuses())
 		}},
-		{"revoked refresh token", "invalid_grant", func(c *asClient) any {
+		{"revoked refresh token", "invalid_grant", func(c *plainClient) any {
 			token := c.IssueRefreshToken("a")
 			c.post("/revoke", "token", token)
 			return c.refresh(token)["error"]
 		}},
-		{"more scopes", "invalid_scope", func(c *asClient) any { return c.refresh(c.IssueRefreshToken("a"), "scope", "a b")["error"] }},
-		{"expired token", "200 401", func(c *asClient) any {
+		{"more scopes", "invalid_scope", func(c *plainClient) any { return c.refresh(c.IssueRefreshToken("a"), "scope", "a b")["error"] }},
+		{"expired token", "200 401", func(c *plainClient) any {
 			answer := c.refresh(c.IssueRefreshToken("a"))
 			time.Sleep(time.Hour - 1)
 			before := c.userinfo(answer)
 			time.Sleep(time.Nanosecond)
 			return fmt.Sprint(before, c.userinfo(answer))
 		}},
-		{"two authentications", "invalid_request", func(c *asClient) any {
-			c.auth = slices.Concat(asClientPost, asClientBasic)
+		{"two authentications", "invalid_request", func(c *plainClient) any {
+			c.auth = slices.Concat(clientInForm, clientInHeader)
 			return c.exchange(verifier, redirect)
 		}},
-		{"another authentication", "invalid_client", func(c *asClient) any { c.auth = asClientBasic; return c.exchange(verifier, redirect) }},
-		{"no authentication", "invalid_client", func(c *asClient) any { c.auth = asClientPost[:2]; return c.exchange(verifier, redirect) }},
-		{"right basic", nil, func(c *asClient) any {
-			c.AuthMethod, c.auth = "client_secret_basic", asClientBasic
+		{"another authentication", "invalid_client", func(c *plainClient) any { c.auth = clientInHeader; return c.exchange(verifier, redirect) }},
+		{"no authentication", "invalid_client", func(c *plainClient) any { c.auth = clientInForm[:2]; return c.exchange(verifier, redirect) }},
+		{"right basic", nil, func(c *plainClient) any {
+			c.AuthMethod, c.auth = "client_secret_basic", clientInHeader
 			return c.exchange(verifier, redirect)
 		}},
-		{"basic, not form-encoded", "invalid_client", func(c *asClient) any {
+		{"basic, not form-encoded", "invalid_client", func(c *plainClient) any {
 			c.AuthMethod, c.ClientSecret = "client_secret_basic", "p/w"
 			c.auth = []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("client-1.example:p/w"))}
 			return c.exchange(verifier, redirect)
 		}},
-		{"reused client assertion", "<nil> invalid_client", func(c *asClient) any {
-			c.AuthMethod, c.auth = "private_key_jwt", []string{"client_assertion_type", asAssertion, "client_assertion", c.assertion("x", 1)}
+		{"reused client assertion", "<nil> invalid_client", func(c *plainClient) any {
+			c.AuthMethod, c.auth = "private_key_jwt", []string{"client_assertion_type", jwtBearerAssertion, "client_assertion", c.assertion("x", 1)}
 			first := c.post("/token", "grant_type", "client_credentials")["error"]
 			return fmt.Sprint(first, " ", c.post("/token", "grant_type", "client_credentials")["error"])
 		}},
-		{"public client alone", "unauthorized_client", func(c *asClient) any {
-			c.AuthMethod, c.auth = "none", asClientPost[:2]
+		{"public client alone", "unauthorized_client", func(c *plainClient) any {
+			c.AuthMethod, c.auth = "none", clientInForm[:2]
 			return c.post("/token", "grant_type", "client_credentials")["error"]
 		}},
-		{"duplicate", "invalid_request", func(c *asClient) any { return c.post("/token", asClientPost...)["error"] }},
-		{"query", "invalid_request", func(c *asClient) any { return c.post("/token?a=b")["error"] }},
-		{"right bearer", nil, func(c *asClient) any { return c.bearer("x", 1) }},
-		{"bearer for another", "invalid_grant", func(c *asClient) any { return c.bearer("aud", "https://evil.example/token") }},
-		{"bearer for too long", "invalid_grant", func(c *asClient) any { return c.bearer("exp", time.Now().Unix()+3601) }},
-		{"bearer with another key", "invalid_grant", func(c *asClient) any { c.AssertionKey = nil; return c.bearer("x", 1) }},
-		{"device", "authorization_pending slow_down authorization_pending <nil> ", func(c *asClient) any {
+		{"duplicate", "invalid_request", func(c *plainClient) any { return c.post("/token", clientInForm...)["error"] }},
+		{"query", "invalid_request", func(c *plainClient) any { return c.post("/token?a=b")["error"] }},
+		{"right bearer", nil, func(c *plainClient) any { return c.bearer("x", 1) }},
+		{"bearer for another", "invalid_grant", func(c *plainClient) any { return c.bearer("aud", "https://evil.example/token") }},
+		{"bearer for too long", "invalid_grant", func(c *plainClient) any { return c.bearer("exp", time.Now().Unix()+3601) }},
+		{"bearer with another key", "invalid_grant", func(c *plainClient) any { c.AssertionKey = nil; return c.bearer("x", 1) }},
+		{"device", "authorization_pending slow_down authorization_pending <nil> ", func(c *plainClient) any {
 			c.DeviceScript = []string{"authorization_pending", "authorization_pending", "ok"}
-			form, words := []string{"grant_type", asDeviceURN, "device_code", fmt.Sprint(c.post("/device")["device_code"])}, ""
+			form, words := []string{"grant_type", deviceCodeGrant, "device_code", fmt.Sprint(c.post("/device")["device_code"])}, ""
 			for _, wait := range []time.Duration{0, 5*time.Second - 1, 10 * time.Second, 10 * time.Second} {
 				time.Sleep(wait)
 				words += fmt.Sprint(c.post("/token", form...)["error"], " ")
@@ -1009,8 +1009,8 @@ func TestServerIsStrict(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := &asClient{NewMemoryServer(), t, asClientPost}
-				c.ClientKey, c.AssertionKey = &asKey().PublicKey, &asKey().PublicKey
+				c := &plainClient{NewMemoryServer(), t, clientInForm}
+				c.ClientKey, c.AssertionKey = &serverKey().PublicKey, &serverKey().PublicKey
 				if got := tt.try(c); got != tt.want {
 					t.Errorf("got %v, want %v", got, tt.want)
 				}
@@ -1024,7 +1024,7 @@ func TestServerIsStrict(t *testing.T) {
 		"code_challenge_method=plain": "invalid_request", "response_type=token": "unsupported_response_type", "scope=a  b": "invalid_scope",
 		"client_id=other": page, "redirect_uri=http://localhost:8000/": page, "redirect_uri=http://127.0.0.1:8000/x": page,
 		"redirect_uri=http://127.0.0.1:8000@evil.example/": page} {
-		q := asAuthorizeQuery()
+		q := authorizeQuery()
 		name, value, _ := strings.Cut(change, "=")
 		q.Set(name, value)
 		location, err := s.Authorize(s.URL + "/authorize?" + q.Encode())

@@ -9,8 +9,6 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
@@ -26,46 +24,9 @@ import (
 	"time"
 )
 
-const saEmail = "robot@project-1.iam.gserviceaccount.com"
-
-// saFile is the file of a service account of as.example, with the members of change in it; nil drops one.
-func saFile(change map[string]any) []byte {
-	der, err := x509.MarshalPKCS8PrivateKey(asKey())
-	if err != nil {
-		panic(err)
-	}
-	members := map[string]any{"type": "service_account", "project_id": "project-1", "private_key_id": "key-1", "private_key": saPEM("PRIVATE KEY", der),
-		"client_email": saEmail, "client_id": "1", "auth_uri": "https://as.example/authorize", "token_uri": "https://as.example/token",
-		"auth_provider_x509_cert_url": "https://as.example/certs", "universe_domain": "googleapis.com"}
-	maps.Copy(members, change)
-	maps.DeleteFunc(members, func(_ string, v any) bool { return v == nil })
-	data, err := json.Marshal(members)
-	if err != nil {
-		panic(err)
-	}
-	return data
-}
-
-func saPEM(typ string, der []byte) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}))
-}
-
-// saServer is a server in memory, and an account of it.
-func saServer(t *testing.T, scopes ...string) (*TestServer, *ServiceAccountCredentials) {
+func signedClaims(t *testing.T, raw string) map[string]any {
 	t.Helper()
-	s := NewMemoryServer()
-	s.AssertionKey, s.AssertionKID, s.AssertionIss = &asKey().PublicKey, "key-1", saEmail
-	sa, err := ParseServiceAccount(saFile(nil), scopes...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sa.HTTPClient = &http.Client{Transport: s.Transport()}
-	return s, sa
-}
-
-func saClaims(t *testing.T, raw string) map[string]any {
-	t.Helper()
-	header, claims, err := asVerify(raw, &asKey().PublicKey)
+	header, claims, err := verifiedParts(raw, &serverKey().PublicKey)
 	if err != nil || !maps.Equal(header, map[string]any{"alg": "RS256", "typ": "JWT", "kid": "key-1"}) {
 		t.Fatal(header, err)
 	}
@@ -92,8 +53,8 @@ func TestServiceAccountAssertion(t *testing.T) {
 		{"ID token from one that signs itself", func(sa *ServiceAccountCredentials) TokenSource {
 			return sa.WithAudience("x").IDTokenSource("https://run.example")
 		}, map[string]any{"aud": aud, "target_audience": "https://run.example"}, false},
-		{"self-signed for an API", func(sa *ServiceAccountCredentials) TokenSource { return sa.WithAudience("https://api.example/") }, map[string]any{"aud": "https://api.example/", "sub": saEmail}, true},
-		{"self-signed for scopes", func(sa *ServiceAccountCredentials) TokenSource { return sa.WithAudience("") }, map[string]any{"scope": "a b", "sub": saEmail}, true},
+		{"self-signed for an API", func(sa *ServiceAccountCredentials) TokenSource { return sa.WithAudience("https://api.example/") }, map[string]any{"aud": "https://api.example/", "sub": serviceAccountEmail}, true},
+		{"self-signed for scopes", func(sa *ServiceAccountCredentials) TokenSource { return sa.WithAudience("") }, map[string]any{"scope": "a b", "sub": serviceAccountEmail}, true},
 		{"more claims", func(sa *ServiceAccountCredentials) TokenSource {
 			sa.Claims = map[string]any{"x": []int{1}, "y": "</script>\u2028"}
 			return sa
@@ -101,11 +62,11 @@ func TestServiceAccountAssertion(t *testing.T) {
 		{"more claims, self-signed", func(sa *ServiceAccountCredentials) TokenSource {
 			sa.Claims = map[string]any{"x": 1}
 			return sa.WithAudience("https://api.example/")
-		}, map[string]any{"aud": "https://api.example/", "sub": saEmail, "x": 1.0}, true},
+		}, map[string]any{"aud": "https://api.example/", "sub": serviceAccountEmail, "x": 1.0}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, sa := saServer(t, "a", "b")
+				s, sa := serviceAccountServer(t, "a", "b")
 				src := tt.make(sa)
 				tok, err := src.Token(t.Context())
 				if err != nil {
@@ -123,8 +84,8 @@ func TestServiceAccountAssertion(t *testing.T) {
 					t.Error(s.Requests(), tok.Expiry)
 				}
 				want := maps.Clone(tt.want)
-				maps.Copy(want, map[string]any{"iss": saEmail, "iat": float64(now.Unix() - 10), "exp": float64(now.Unix() + 3590)})
-				if claims := saClaims(t, raw); fmt.Sprint(claims) != fmt.Sprint(want) {
+				maps.Copy(want, map[string]any{"iss": serviceAccountEmail, "iat": float64(now.Unix() - 10), "exp": float64(now.Unix() + 3590)})
+				if claims := signedClaims(t, raw); fmt.Sprint(claims) != fmt.Sprint(want) {
 					t.Errorf("got %v, want %v", claims, want)
 				}
 				payload, _ := decodePart(strings.Split(raw, ".")[1])
@@ -148,17 +109,17 @@ func TestServiceAccountAssertion(t *testing.T) {
 // TestServiceAccountIDToken: the ID token is what comes out, as a token for requests, with its own expiry.
 func TestServiceAccountIDToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, sa := saServer(t)
+		s, sa := serviceAccountServer(t)
 		src := sa.IDTokenSource("https://run.example")
 		tok, err := src.Token(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, claims, err := asVerify(tok.AccessToken.Reveal(), &asKey().PublicKey)
+		_, claims, err := verifiedParts(tok.AccessToken.Reveal(), &serverKey().PublicKey)
 		if err != nil || claims["aud"] != "https://run.example" || tok.Expiry.Unix() != time.Now().Unix()+3600 || !tok.IDToken.empty() {
 			t.Error(claims, err, tok.Expiry)
 		}
-		for _, answer := range []any{nil, "", "x", "a.b.c", "a.e30.c", 7, []string{"x"}, "a.e30\n.c", "a\r\nX: y." + asB64.EncodeToString([]byte(jwClaims())) + ".c"} {
+		for _, answer := range []any{nil, "", "x", "a.b.c", "a.e30.c", 7, []string{"x"}, "a.e30\n.c", "a\r\nX: y." + rawBase64.EncodeToString([]byte(claimsJSON())) + ".c"} {
 			s.Answer = func(_ string, m map[string]any) { m["id_token"] = answer }
 			if tok, err := sa.IDTokenSource("https://run.example").Token(t.Context()); err == nil || tok != nil {
 				t.Errorf("%v: accepted %v", answer, tok)
@@ -197,7 +158,7 @@ func TestServiceAccountRefuses(t *testing.T) {
 			return sa
 		}, "JSON"},
 	} {
-		s, sa := saServer(t, "a")
+		s, sa := serviceAccountServer(t, "a")
 		tok, err := tt.make(sa).Token(t.Context())
 		if err == nil || tok != nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "oauth2: ") || len(s.Requests()) != 0 || strings.Contains(err.Error(), "SENTINEL") {
 			t.Errorf("%s: %v, %v, %d requests", tt.name, tok, err, len(s.Requests()))
@@ -205,7 +166,7 @@ func TestServiceAccountRefuses(t *testing.T) {
 	}
 	for _, name := range []string{"iss", "sub", "aud", "iat", "exp", "scope", "target_audience"} { // XO23 T9
 		for _, self := range []bool{false, true} {
-			s, sa := saServer(t, "a")
+			s, sa := serviceAccountServer(t, "a")
 			sa.Claims = map[string]any{name: "evil"}
 			if self {
 				sa = sa.WithAudience("x")
@@ -220,7 +181,7 @@ func TestServiceAccountRefuses(t *testing.T) {
 // TestServiceAccountCopies: a With method never touches what it is called on, and its copy never gets the other's token. // CA17 CA19
 func TestServiceAccountCopies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, sa := saServer(t, "a")
+		s, sa := serviceAccountServer(t, "a")
 		sa.Claims = map[string]any{"x": 1}
 		one, _ := sa.Token(t.Context())
 		for n, c := range []*ServiceAccountCredentials{sa.WithScopes("b"), sa.WithSubject("p"), sa.WithAudience("https://api.example/")} {
@@ -276,7 +237,7 @@ func TestServiceAccountAnswers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, sa := saServer(t, "a")
+				s, sa := serviceAccountServer(t, "a")
 				s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
 					if !tt.date.IsZero() {
 						w.Header().Set("Date", tt.date.Format(http.TimeFormat))
@@ -297,7 +258,7 @@ func TestServiceAccountAnswers(t *testing.T) {
 		})
 	}
 	synctest.Test(t, func(t *testing.T) { // a context is obeyed // XO34
-		s, sa := saServer(t, "a")
+		s, sa := serviceAccountServer(t, "a")
 		s.Hook = func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
@@ -314,7 +275,7 @@ func TestServiceAccountAnswers(t *testing.T) {
 // says what to do and quotes no key. // XO24 CA20 J32
 func TestServiceAccountKeys(t *testing.T) {
 	t.Parallel()
-	key := jwA2Key() // fixed
+	key := rfc7515Key() // fixed
 	pkcs1 := x509.MarshalPKCS1PrivateKey(key)
 	pkcs8 := func(key any) []byte {
 		der, err := x509.MarshalPKCS8PrivateKey(key)
@@ -323,47 +284,47 @@ func TestServiceAccountKeys(t *testing.T) {
 		}
 		return der
 	}
-	weak, ec := jwGenerate(1024), func() *ecdsa.PrivateKey { k, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader); return k }()
+	weak, ec := generateKey(1024), func() *ecdsa.PrivateKey { k, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader); return k }()
 	ecDER, _ := x509.MarshalECPrivateKey(ec)
 	_, ed, _ := ed25519.GenerateKey(rand.Reader)
 	spki, _ := x509.MarshalPKIXPublicKey(&key.PublicKey)
 	// tampered is the key with one of its numbers changed, as PKCS #1.
 	tampered := func(change func(k *rsa.PrivateKey)) []byte {
-		k := jwA2Key()
+		k := rfc7515Key()
 		change(k)
 		k.Precomputed = rsa.PrecomputedValues{}
-		return saASN1(k)
+		return rawPKCS1(k)
 	}
 	add := func(x *big.Int, n int64) *big.Int { return new(big.Int).Add(x, big.NewInt(n)) }
-	good := saPEM("PRIVATE KEY", pkcs8(key))
+	good := pemText("PRIVATE KEY", pkcs8(key))
 	const broken, one, enc = "broken, or not an RSA key", "not one block of PEM", "encrypted, which is not supported"
 	for _, tt := range []struct{ name, text, want string }{
-		{"PKCS #8", good, ""},                            // J28
-		{"PKCS #1", saPEM("RSA PRIVATE KEY", pkcs1), ""}, // J28
+		{"PKCS #8", good, ""},                              // J28
+		{"PKCS #1", pemText("RSA PRIVATE KEY", pkcs1), ""}, // J28
 		{"line ends of Windows", strings.ReplaceAll(good, "\n", "\r\n"), ""},
 		{"space around", " \n" + good + "\n \n", ""},
-		{"as an asn.1 of our own", saPEM("RSA PRIVATE KEY", saASN1(jwA2Key())), ""}, // that the tampered ones are wrong for one reason
-		{"PKCS #1 called PKCS #8", saPEM("PRIVATE KEY", pkcs1), broken},             // J28
-		{"PKCS #8 called PKCS #1", saPEM("RSA PRIVATE KEY", pkcs8(key)), broken},    // J28
-		{"1024 bits", saPEM("PRIVATE KEY", pkcs8(weak)), "2048"},                    // J13
-		{"1024 bits, PKCS #1", saPEM("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(weak)), "2048"},
-		{"EC", saPEM("PRIVATE KEY", pkcs8(ec)), broken},                                // J28 CA20
-		{"EC, its own form", saPEM("EC PRIVATE KEY", ecDER), `type "EC PRIVATE KEY"`},  // J28
-		{"Ed25519", saPEM("PRIVATE KEY", pkcs8(ed)), broken},                           // J28
-		{"public key", saPEM("PUBLIC KEY", spki), `type "PUBLIC KEY"`},                 // J28
-		{"certificate", saPEM("CERTIFICATE", spki), `type "CERTIFICATE"`},              // J28
-		{"OpenSSH", saPEM("OPENSSH PRIVATE KEY", pkcs1), `type "OPENSSH PRIVATE KEY"`}, // J28
-		{"hostile type", saPEM("X\x1b[2J", pkcs1), `type "X?[2J"`},                     // J28
-		{"encrypted PKCS #8", saPEM("ENCRYPTED PRIVATE KEY", pkcs1), enc},              // J29
-		{"encrypted, old form", strings.Replace(saPEM("RSA PRIVATE KEY", pkcs1), "KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n", 1), enc}, // J29
-		{"D+2", saPEM("RSA PRIVATE KEY", tampered(func(k *rsa.PrivateKey) { k.D = add(k.D, 2) })), ""},                                                                    // J30, see below
-		{"N+2", saPEM("RSA PRIVATE KEY", tampered(func(k *rsa.PrivateKey) { k.N = add(k.N, 2) })), broken},                                                                // J30
-		{"P+2", saPEM("RSA PRIVATE KEY", tampered(func(k *rsa.PrivateKey) { k.Primes[0] = add(k.Primes[0], 2) })), broken},                                                // J30
-		{"E is 3", saPEM("RSA PRIVATE KEY", tampered(func(k *rsa.PrivateKey) { k.E = 3 })), ""},                                                                           // J30, see below
-		{"cut", saPEM("PRIVATE KEY", pkcs8(key)[:600]), broken},                                                                                                           // J30
-		{"nothing inside", saPEM("PRIVATE KEY", nil), broken},
+		{"as an asn.1 of our own", pemText("RSA PRIVATE KEY", rawPKCS1(rfc7515Key())), ""}, // that the tampered ones are wrong for one reason
+		{"PKCS #1 called PKCS #8", pemText("PRIVATE KEY", pkcs1), broken},                  // J28
+		{"PKCS #8 called PKCS #1", pemText("RSA PRIVATE KEY", pkcs8(key)), broken},         // J28
+		{"1024 bits", pemText("PRIVATE KEY", pkcs8(weak)), "2048"},                         // J13
+		{"1024 bits, PKCS #1", pemText("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(weak)), "2048"},
+		{"EC", pemText("PRIVATE KEY", pkcs8(ec)), broken},                                // J28 CA20
+		{"EC, its own form", pemText("EC PRIVATE KEY", ecDER), `type "EC PRIVATE KEY"`},  // J28
+		{"Ed25519", pemText("PRIVATE KEY", pkcs8(ed)), broken},                           // J28
+		{"public key", pemText("PUBLIC KEY", spki), `type "PUBLIC KEY"`},                 // J28
+		{"certificate", pemText("CERTIFICATE", spki), `type "CERTIFICATE"`},              // J28
+		{"OpenSSH", pemText("OPENSSH PRIVATE KEY", pkcs1), `type "OPENSSH PRIVATE KEY"`}, // J28
+		{"hostile type", pemText("X\x1b[2J", pkcs1), `type "X?[2J"`},                     // J28
+		{"encrypted PKCS #8", pemText("ENCRYPTED PRIVATE KEY", pkcs1), enc},              // J29
+		{"encrypted, old form", strings.Replace(pemText("RSA PRIVATE KEY", pkcs1), "KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n", 1), enc}, // J29
+		{"D+2", pemText("RSA PRIVATE KEY", tampered(func(k *rsa.PrivateKey) { k.D = add(k.D, 2) })), ""},                                                                    // J30, see below
+		{"N+2", pemText("RSA PRIVATE KEY", tampered(func(k *rsa.PrivateKey) { k.N = add(k.N, 2) })), broken},                                                                // J30
+		{"P+2", pemText("RSA PRIVATE KEY", tampered(func(k *rsa.PrivateKey) { k.Primes[0] = add(k.Primes[0], 2) })), broken},                                                // J30
+		{"E is 3", pemText("RSA PRIVATE KEY", tampered(func(k *rsa.PrivateKey) { k.E = 3 })), ""},                                                                           // J30, see below
+		{"cut", pemText("PRIVATE KEY", pkcs8(key)[:600]), broken},                                                                                                           // J30
+		{"nothing inside", pemText("PRIVATE KEY", nil), broken},
 		{"two blocks", good + good, one},                                             // J31
-		{"a certificate behind", good + saPEM("CERTIFICATE", spki), one},             // J31
+		{"a certificate behind", good + pemText("CERTIFICATE", spki), one},           // J31
 		{"text behind", good + "x", one},                                             // J31
 		{"text before", "x\n" + good, one},                                           // J31
 		{"no line ends", strings.ReplaceAll(good, "\n", ""), one},                    // J31
@@ -376,7 +337,7 @@ func TestServiceAccountKeys(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
-			sa, err := ParseServiceAccount(saFile(map[string]any{"private_key": tt.text}))
+			sa, err := ParseServiceAccount(serviceAccountFile(map[string]any{"private_key": tt.text}))
 			want := tt.want
 			if tt.name == "D+2" || tt.name == "E is 3" {
 				want = "broken"
@@ -399,8 +360,8 @@ func TestServiceAccountKeys(t *testing.T) {
 	}
 }
 
-// saASN1 is a PKCS #1 key of exactly these numbers; crypto/x509 would correct some.
-func saASN1(k *rsa.PrivateKey) []byte {
+// rawPKCS1 is a PKCS #1 key of exactly these numbers; crypto/x509 would correct some.
+func rawPKCS1(k *rsa.PrivateKey) []byte {
 	one, p, q := big.NewInt(1), k.Primes[0], k.Primes[1]
 	mod := func(m *big.Int) *big.Int { return new(big.Int).Mod(k.D, new(big.Int).Sub(m, one)) }
 	data, err := asn1.Marshal(struct {
@@ -424,37 +385,37 @@ func TestServiceAccountFile(t *testing.T) {
 		data []byte
 		want string
 	}{
-		{"good", saFile(nil), ""},
-		{"no key ID and project", saFile(m{"private_key_id": nil, "project_id": nil}), ""},
-		{"members of later years", saFile(m{"later": m{"a": 1}}), ""},
+		{"good", serviceAccountFile(nil), ""},
+		{"no key ID and project", serviceAccountFile(m{"private_key_id": nil, "project_id": nil}), ""},
+		{"members of later years", serviceAccountFile(m{"later": m{"a": 1}}), ""},
 		// G9
-		{"external_account", saFile(m{"type": "external_account"}), "external_account"},
-		{"impersonated", saFile(m{"type": "impersonated_service_account"}), "impersonated_service_account"},
-		{"authorized_user", saFile(m{"type": "authorized_user"}), "authorized_user"},
-		{"no type", saFile(m{"type": nil}), "type"},
-		{"empty type", saFile(m{"type": ""}), "type"},
-		{"type in a list", saFile(m{"type": []string{"service_account"}}), "type"},
-		{"type in capitals", saFile(m{"type": "SERVICE_ACCOUNT"}), "type"},
-		{"type twice", []byte(strings.Replace(string(saFile(nil)), "{", `{"type":"external_account",`, 1)), "twice"},
+		{"external_account", serviceAccountFile(m{"type": "external_account"}), "external_account"},
+		{"impersonated", serviceAccountFile(m{"type": "impersonated_service_account"}), "impersonated_service_account"},
+		{"authorized_user", serviceAccountFile(m{"type": "authorized_user"}), "authorized_user"},
+		{"no type", serviceAccountFile(m{"type": nil}), "type"},
+		{"empty type", serviceAccountFile(m{"type": ""}), "type"},
+		{"type in a list", serviceAccountFile(m{"type": []string{"service_account"}}), "type"},
+		{"type in capitals", serviceAccountFile(m{"type": "SERVICE_ACCOUNT"}), "type"},
+		{"type twice", []byte(strings.Replace(string(serviceAccountFile(nil)), "{", `{"type":"external_account",`, 1)), "twice"},
 		{"client secrets", NewMemoryServer().ClientSecretsJSON("installed"), "type"}, // XO32
 		// G10
-		{"private token endpoint", saFile(m{"token_uri": "https://oauth2.corp.example/token"}), ""}, // UP41
-		{"token endpoint on this machine", saFile(m{"token_uri": "http://127.0.0.1:1/token"}), ""},
-		{"token endpoint over http", saFile(m{"token_uri": "http://oauth2.googleapis.com/token"}), "token_uri"},
-		{"token endpoint in a file", saFile(m{"token_uri": "file:///tmp/token"}), "token_uri"},
-		{"token endpoint hides its host", saFile(m{"token_uri": "https://oauth2.googleapis.com@evil.example/token"}), "token_uri"},
-		{"no token endpoint", saFile(m{"token_uri": nil}), "token_uri"},
-		{"no e-mail", saFile(m{"client_email": nil}), "client_email"},
-		{"e-mail is a number", saFile(m{"client_email": 7}), "client_email"},
-		{"no key", saFile(m{"private_key": nil}), "private key"},
-		{"key is a list", saFile(m{"private_key": []string{"x"}}), "private_key"},
-		{"quota project injects", saFile(m{"quota_project_id": "x\r\nY: z"}), "quota_project_id"}, // G16
-		{"quota project", saFile(m{"quota_project_id": "example.com:project-2"}), ""},
+		{"private token endpoint", serviceAccountFile(m{"token_uri": "https://oauth2.corp.example/token"}), ""}, // UP41
+		{"token endpoint on this machine", serviceAccountFile(m{"token_uri": "http://127.0.0.1:1/token"}), ""},
+		{"token endpoint over http", serviceAccountFile(m{"token_uri": "http://oauth2.googleapis.com/token"}), "token_uri"},
+		{"token endpoint in a file", serviceAccountFile(m{"token_uri": "file:///tmp/token"}), "token_uri"},
+		{"token endpoint hides its host", serviceAccountFile(m{"token_uri": "https://oauth2.googleapis.com@evil.example/token"}), "token_uri"},
+		{"no token endpoint", serviceAccountFile(m{"token_uri": nil}), "token_uri"},
+		{"no e-mail", serviceAccountFile(m{"client_email": nil}), "client_email"},
+		{"e-mail is a number", serviceAccountFile(m{"client_email": 7}), "client_email"},
+		{"no key", serviceAccountFile(m{"private_key": nil}), "private key"},
+		{"key is a list", serviceAccountFile(m{"private_key": []string{"x"}}), "private_key"},
+		{"quota project injects", serviceAccountFile(m{"quota_project_id": "x\r\nY: z"}), "quota_project_id"}, // G16
+		{"quota project", serviceAccountFile(m{"quota_project_id": "example.com:project-2"}), ""},
 		{"empty", nil, "JSON"}, // CA18
 		{"null", []byte("null"), "object"},
 		{"not JSON", []byte("SENTINEL{"), "JSON"},
-		{"too large", append(saFile(nil), make([]byte, 1<<20)...), "1 MiB"},
-		{"one too many", slices.Concat(saFile(nil), []byte("{}")), "JSON"},
+		{"too large", append(serviceAccountFile(nil), make([]byte, 1<<20)...), "1 MiB"},
+		{"one too many", slices.Concat(serviceAccountFile(nil), []byte("{}")), "JSON"},
 	} {
 		sa, err := ParseServiceAccount(tt.data)
 		if (err == nil) != (tt.want == "") || (sa == nil) != (err != nil) || err != nil && (!strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "oauth2: ") || strings.Contains(err.Error(), "SENTINEL")) {
@@ -462,10 +423,10 @@ func TestServiceAccountFile(t *testing.T) {
 		}
 	}
 	name := filepath.Join(t.TempDir(), "sa.json")
-	if err := os.WriteFile(name, saFile(nil), 0o444); err != nil {
+	if err := os.WriteFile(name, serviceAccountFile(nil), 0o444); err != nil {
 		t.Fatal(err)
 	}
-	if sa, err := ReadServiceAccountFile(name, "a b", "c"); err != nil || sa.Email != saEmail || sa.ProjectID != "project-1" || !slices.Equal(sa.Scopes, []string{"a", "b", "c"}) {
+	if sa, err := ReadServiceAccountFile(name, "a b", "c"); err != nil || sa.Email != serviceAccountEmail || sa.ProjectID != "project-1" || !slices.Equal(sa.Scopes, []string{"a", "b", "c"}) {
 		t.Error(sa, err)
 	}
 	if sa, err := ReadServiceAccountFile(name + "x"); sa != nil || !errors.Is(err, os.ErrNotExist) {
@@ -477,9 +438,9 @@ func TestServiceAccountFile(t *testing.T) {
 func TestServiceAccountEmail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const evil = "a\",\"aud\":\"https://evil.example\",\"x\":\"\r\n\x1b[2J"
-		s, _ := saServer(t)
+		s, _ := serviceAccountServer(t)
 		s.AssertionIss = ""
-		sa, err := ParseServiceAccount(saFile(map[string]any{"client_email": evil}), "a")
+		sa, err := ParseServiceAccount(serviceAccountFile(map[string]any{"client_email": evil}), "a")
 		if err != nil {
 			return // refused is as good
 		}
@@ -487,7 +448,7 @@ func TestServiceAccountEmail(t *testing.T) {
 		if _, err := sa.Token(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if claims := saClaims(t, s.Requests()[0].Form.Get("assertion")); claims["iss"] != evil || claims["aud"] != "https://as.example/token" || len(claims) != 5 {
+		if claims := signedClaims(t, s.Requests()[0].Form.Get("assertion")); claims["iss"] != evil || claims["aud"] != "https://as.example/token" || len(claims) != 5 {
 			t.Error(claims)
 		}
 		s.AssertionIss = "b"
@@ -502,8 +463,8 @@ func TestServiceAccountEmail(t *testing.T) {
 func TestClientAssertion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewMemoryServer()
-		s.AuthMethod, s.ClientKey, s.ClientSecret = "private_key_jwt", &asKey().PublicKey, ""
-		c := &ClientSecrets{ClientID: s.ClientID, TokenURI: s.URL + "/token", Key: asKey(), KeyID: "key-1", HTTPClient: &http.Client{Transport: s.Transport()}}
+		s.AuthMethod, s.ClientKey, s.ClientSecret = "private_key_jwt", &serverKey().PublicKey, ""
+		c := &ClientSecrets{ClientID: s.ClientID, TokenURI: s.URL + "/token", Key: serverKey(), KeyID: "key-1", HTTPClient: &http.Client{Transport: s.Transport()}}
 		src := c.TokenSource("a b", "c")
 		var first string
 		for range 5 {
@@ -522,7 +483,7 @@ func TestClientAssertion(t *testing.T) {
 			t.Error(n, "requests")
 		}
 		r := s.Requests()[0]
-		claims := saClaims(t, r.Form.Get("client_assertion"))
+		claims := signedClaims(t, r.Form.Get("client_assertion"))
 		now := float64(time.Now().Unix())
 		iat, exp := claims["iat"].(float64), claims["exp"].(float64)
 		jti, _ := claims["jti"].(string)
@@ -550,7 +511,7 @@ func TestClientAssertion(t *testing.T) {
 		}
 		seen := map[string]bool{}
 		for _, r := range s.Requests() {
-			seen[saClaims(t, r.Form.Get("client_assertion"))["jti"].(string)] = true
+			seen[signedClaims(t, r.Form.Get("client_assertion"))["jti"].(string)] = true
 		}
 		if len(seen) != 4 {
 			t.Error(len(seen), "different jti in 4 requests")
@@ -559,12 +520,12 @@ func TestClientAssertion(t *testing.T) {
 	for name, change := range map[string]func(c *ClientSecrets){ // what can't work is an error before any request
 		"no key":        func(c *ClientSecrets) { c.AuthMethod, c.Key = "private_key_jwt", nil },
 		"empty key":     func(c *ClientSecrets) { c.Key = new(rsa.PrivateKey) },
-		"weak key":      func(c *ClientSecrets) { c.Key = jwGenerate(1024) },
+		"weak key":      func(c *ClientSecrets) { c.Key = generateKey(1024) },
 		"no client ID":  func(c *ClientSecrets) { c.ClientID = "" },
 		"http endpoint": func(c *ClientSecrets) { c.TokenURI = "http://as.example/token" },
 	} {
 		s := NewMemoryServer()
-		c := &ClientSecrets{ClientID: s.ClientID, TokenURI: s.URL + "/token", Key: asKey(), HTTPClient: &http.Client{Transport: s.Transport()}}
+		c := &ClientSecrets{ClientID: s.ClientID, TokenURI: s.URL + "/token", Key: serverKey(), HTTPClient: &http.Client{Transport: s.Transport()}}
 		change(c)
 		if tok, err := c.TokenSource().Token(t.Context()); err == nil || tok != nil || len(s.Requests()) != 0 {
 			t.Error(name, tok, err, s.Requests())
@@ -576,7 +537,8 @@ func TestClientAssertion(t *testing.T) {
 func TestClientCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewMemoryServer()
-		c := &ClientSecrets{ClientID: s.ClientID, ClientSecret: NewSecret(s.ClientSecret), AuthMethod: "client_secret_post", TokenURI: s.URL + "/token", HTTPClient: &http.Client{Transport: s.Transport()}}
+		c := clientOf(s)
+		c.AuthMethod = "client_secret_post"
 		src := c.TokenSource("a")
 		for range 3 {
 			if _, err := src.Token(t.Context()); err != nil {
@@ -588,14 +550,14 @@ func TestClientCredentials(t *testing.T) {
 		}
 		e := (*Error)(nil)
 		s.Hook = func(w http.ResponseWriter, _ *http.Request) bool {
-			asJSON(w, 400, asAnswer{"error": "invalid_scope"})
+			writeJSON(w, 400, answerMembers{"error": "invalid_scope"})
 			return true
 		}
 		if tok, err := c.TokenSource("x").Token(t.Context()); tok != nil || !errors.As(err, &e) || e.Code != "invalid_scope" || e.StatusCode != 400 {
 			t.Error(tok, err)
 		}
-		for _, body := range []asAnswer{{}, {"error": "invalid_scope"}} {
-			s.Hook = func(w http.ResponseWriter, _ *http.Request) bool { asJSON(w, 200, body); return true }
+		for _, body := range []answerMembers{{}, {"error": "invalid_scope"}} {
+			s.Hook = func(w http.ResponseWriter, _ *http.Request) bool { writeJSON(w, 200, body); return true }
 			if tok, err := c.TokenSource("x").Token(t.Context()); tok != nil || err == nil {
 				t.Error(body, tok, err)
 			}
@@ -608,11 +570,11 @@ func TestClientCredentials(t *testing.T) {
 
 // FuzzServiceAccount: a file is refused, or makes credentials whose assertions verify.
 func FuzzServiceAccount(f *testing.F) {
-	text := saPEM("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(jwA2Key()))
+	text := pemText("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rfc7515Key()))
 	for _, change := range []map[string]any{nil, {"type": "external_account"}, {"private_key": "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----"}, {"token_uri": "http://x"}, {"client_email": "\x00"}} {
 		members := map[string]any{"private_key": text} // not a random one, so that the corpus stays what it is
 		maps.Copy(members, change)
-		f.Add(saFile(members))
+		f.Add(serviceAccountFile(members))
 	}
 	f.Add([]byte(`{"type":"service_account","private_key":null}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -630,7 +592,7 @@ func FuzzServiceAccount(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, claims, err := asVerify(tok.AccessToken.Reveal(), &sa.signer.key.PublicKey); err != nil || claims["aud"] != "x" {
+		if _, claims, err := verifiedParts(tok.AccessToken.Reveal(), &sa.signer.key.PublicKey); err != nil || claims["aud"] != "x" {
 			t.Error(claims, err)
 		}
 	})

@@ -33,13 +33,13 @@ var (
 func TestSignIn(t *testing.T) {
 	t.Parallel()
 	if *signInFile != "" {
-		if err := signIn(t.Context(), t.Output(), *signInFile, filepath.Join(t.TempDir(), "credentials.json"), nil); err != nil {
+		if err := signIn(t.Context(), t.Output(), *signInFile, filepath.Join(privateDir(t), "credentials.json"), nil); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	s := NewTestServer(t)
-	if err := signInAtTestServer(t, t.Output(), s, t.TempDir()); err != nil {
+	if err := signInAtTestServer(t, t.Output(), s, privateDir(t)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -167,7 +167,7 @@ func TestSignInPrintsNoSecret(t *testing.T) {
 	s := NewTestServer(t)
 	s.Rotate = true
 	var out bytes.Buffer
-	dir := t.TempDir()
+	dir := privateDir(t)
 	if err := signInAtTestServer(t, &out, s, dir); err != nil {
 		t.Fatal(err, out.String())
 	}

@@ -24,14 +24,14 @@ import (
 	"time"
 )
 
-const storeName = "credentials.json"
+const storeFileName = "credentials.json"
 
-// storeGood is a file with a token that is good for long, and something that this package does not know.
-const storeGood = `{"type":"authorized_user","client_id":"client-1.example","client_secret":"cs-1-secret","refresh_token":"rt","token":"at",
+// storeFile is a file with a token that is good for long, and something that this package does not know.
+const storeFile = `{"type":"authorized_user","client_id":"client-1.example","client_secret":"cs-1-secret","refresh_token":"rt","token":"at",
 	"expiry":"2140-01-02T03:04:05Z","token_uri":"https://as.example/token","account":"person@example.com"}`
 
-// storeMem is a Store as simple as can be: its lock is held during Load too, and can't be taken twice.
-type storeMem struct {
+// memoryStore is a Store as simple as can be: its lock is held during Load too, and can't be taken twice.
+type memoryStore struct {
 	turn  chan struct{}
 	data  []byte
 	saves int                         // that succeeded
@@ -39,14 +39,14 @@ type storeMem struct {
 	write func() error                // called before each save; nil: nothing
 }
 
-func newStoreMem() *storeMem { return &storeMem{turn: make(chan struct{}, 1)} }
+func newMemoryStore() *memoryStore { return &memoryStore{turn: make(chan struct{}, 1)} }
 
-func (s *storeMem) Load(ctx context.Context) (data []byte, err error) {
+func (s *memoryStore) Load(ctx context.Context) (data []byte, err error) {
 	err = s.locked(ctx, func() error { data = slices.Clone(s.data); return nil })
 	return data, err
 }
 
-func (s *storeMem) Update(ctx context.Context, fn func([]byte) ([]byte, error)) error {
+func (s *memoryStore) Update(ctx context.Context, fn func([]byte) ([]byte, error)) error {
 	return s.locked(ctx, func() error {
 		data, err := fn(slices.Clone(s.data))
 		if err == nil && s.write != nil {
@@ -60,7 +60,7 @@ func (s *storeMem) Update(ctx context.Context, fn func([]byte) ([]byte, error)) 
 	})
 }
 
-func (s *storeMem) locked(ctx context.Context, fn func() error) error {
+func (s *memoryStore) locked(ctx context.Context, fn func() error) error {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
@@ -76,43 +76,43 @@ func (s *storeMem) locked(ctx context.Context, fn func() error) error {
 }
 
 // set changes a member of what is stored, without the lock, as a program may that does not know of it.
-func (s *storeMem) set(name string, value any) {
+func (s *memoryStore) set(name string, value any) {
 	members := map[string]any{}
 	json.Unmarshal(s.data, &members)
 	members[name] = value
 	s.data, _ = json.Marshal(members)
 }
 
-// storeServer is one that nobody may use a refresh token of twice.
-func storeServer() *TestServer {
+// rotatingServer is one that nobody may use a refresh token of twice.
+func rotatingServer() *TestServer {
 	s := NewMemoryServer()
 	s.Rotate = true
 	return s
 }
 
-// storeSaved returns credentials that have no token yet and are in store.
-func storeSaved(t *testing.T, s *TestServer, store Store) *Credentials {
+// savedCredentials returns credentials that have no token yet and are in store.
+func savedCredentials(t *testing.T, s *TestServer, store Store) *Credentials {
 	t.Helper()
-	c := cacheCredentials(s, "a")
+	c := credentialsOf(s, "a")
 	if err := c.Save(t.Context(), store); err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-// storeLoaded returns the credentials in store, as another process has them.
-func storeLoaded(t *testing.T, s *TestServer, store Store) *Credentials {
+// loadedCredentials returns the credentials in store, as another process has them.
+func loadedCredentials(t *testing.T, s *TestServer, store Store) *Credentials {
 	t.Helper()
 	c, err := LoadCredentials(t.Context(), store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.client.HTTPClient = cacheClient(s).HTTPClient
+	c.client.HTTPClient = clientOf(s).HTTPClient
 	return c
 }
 
-// storeMembers returns the members of what is stored.
-func storeMembers(t *testing.T, store Store) (members map[string]any) {
+// storedMembers returns the members of what is stored.
+func storedMembers(t *testing.T, store Store) (members map[string]any) {
 	t.Helper()
 	data, err := store.Load(t.Context())
 	if err == nil && data != nil {
@@ -124,19 +124,8 @@ func storeMembers(t *testing.T, store Store) (members map[string]any) {
 	return members
 }
 
-// storeTick asks for a token every second for d, and returns how often there was none.
-func storeTick(t *testing.T, c *Credentials, d time.Duration) (failed int) {
-	t.Helper()
-	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
-		if _, err := c.Token(t.Context()); err != nil {
-			failed++
-		}
-	}
-	return failed
-}
-
-// storeFolder returns the names in the folder of a file, but not its own.
-func storeFolder(t *testing.T, name string) (names []string) {
+// otherNames returns the names in the folder of a file, but not its own.
+func otherNames(t *testing.T, name string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Dir(name))
 	if err != nil {
@@ -150,26 +139,26 @@ func storeFolder(t *testing.T, name string) (names []string) {
 	return names
 }
 
-// storeNever returns a function for Update that must not be called.
-func storeNever(t *testing.T) func([]byte) ([]byte, error) {
+// neverCalled returns a function for Update that must not be called.
+func neverCalled(t *testing.T) func([]byte) ([]byte, error) {
 	return func([]byte) ([]byte, error) {
 		t.Error("Update called its function")
 		return nil, errors.New("called")
 	}
 }
 
-// storeNumber is a file that has a number in it, and storeCount returns it.
-func storeNumber(n int) []byte {
+// numberedFile is a file that has a number in it, and fileNumber returns it.
+func numberedFile(n int) []byte {
 	return fmt.Appendf(nil, `{"client_id":"c","refresh_token":"r","n":%d}`, n)
 }
 
-func storeCount(data []byte) int {
+func fileNumber(data []byte) int {
 	var file struct{ N int }
 	json.Unmarshal(data, &file)
 	return file.N
 }
 
-func storeWrite(t *testing.T, name, text string) {
+func writeFile(t *testing.T, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -196,18 +185,18 @@ func TestFileStoreModes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			outer := filepath.Join(t.TempDir(), "outer")
-			name := filepath.Join(outer, "inner", storeName)
+			outer := filepath.Join(privateDir(t), "outer")
+			name := filepath.Join(outer, "inner", storeFileName)
 			if tt.existing != 0 {
 				if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 					t.Fatal(err)
 				}
-				storeWrite(t, name, storeGood)
+				writeFile(t, name, storeFile)
 				if err := os.Chmod(name, tt.existing); err != nil {
 					t.Fatal(err)
 				}
 			}
-			child, stdout := fleetChild(t, fleetJob{Do: "save", Name: name, Shell: "umask " + tt.umask, Padded: 8})
+			child, stdout := startChild(t, fleetJob{Do: "save", Name: name, Shell: "umask " + tt.umask, Padded: 8})
 			said, _ := io.ReadAll(stdout)
 			if err := child.Wait(); err != nil {
 				t.Fatalf("%v: %s", err, said)
@@ -217,7 +206,7 @@ func TestFileStoreModes(t *testing.T) {
 					t.Errorf("%s: %v, %v; want %v", path, info.Mode(), err, want)
 				}
 			}
-			if fleetStored(t, name) != 1 {
+			if storedGeneration(t, name) != 1 {
 				t.Error("another file")
 			}
 		})
@@ -231,7 +220,7 @@ func TestFileStoreModes(t *testing.T) {
 func TestFileStoreRefuses(t *testing.T) {
 	t.Parallel()
 	text := func(text string) func(*testing.T, string) {
-		return func(t *testing.T, name string) { storeWrite(t, name, text) }
+		return func(t *testing.T, name string) { writeFile(t, name, text) }
 	}
 	link := func(target string) func(*testing.T, string) {
 		return func(t *testing.T, name string) {
@@ -249,15 +238,15 @@ func TestFileStoreRefuses(t *testing.T) {
 	}{
 		{"empty", "JSON", text("")},
 		{"spaces", "JSON", text(" \n")},
-		{"half", "JSON", text(storeGood[:len(storeGood)/2])},
-		{"more than one", "JSON", text(storeGood + storeGood)},
+		{"half", "JSON", text(storeFile[:len(storeFile)/2])},
+		{"more than one", "JSON", text(storeFile + storeFile)},
 		{"random", "UTF-8", text("\x93\x00\xff{}\x1b[31m")},
 		{"null", "object", text("null")},
 		{"no refresh token", "refresh_token", text(`{"client_id":"c"}`)},
 		{"service account", `"service_account"`, text(`{"type":"service_account","private_key":"SENTINEL"}`)},
 		{"client secrets", `"client_secrets"`, text(`{"installed":{"client_id":"c","client_secret":"SENTINEL"}}`)},
 		{"external account", `"external_account"`, text(`{"type":"external_account","credential_source":{"executable":{"command":"SENTINEL"}}}`)},
-		{"a byte too much", "1 MiB", text(storeGood + strings.Repeat(" ", maxBody+1-len(storeGood)))},
+		{"a byte too much", "1 MiB", text(storeFile + strings.Repeat(" ", maxBody+1-len(storeFile)))},
 		{"folder", "regular", func(t *testing.T, name string) {
 			if err := os.Mkdir(name, 0o700); err != nil {
 				t.Fatal(err)
@@ -272,33 +261,33 @@ func TestFileStoreRefuses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			name := filepath.Join(t.TempDir(), storeName)
+			name := filepath.Join(privateDir(t), storeFileName)
 			tt.make(t, name)
-			store, before := FileStore(name), storeSeen(t, name)
+			store, before := FileStore(name), pathState(t, name)
 			_, loadErr := LoadCredentials(t.Context(), store)
 			s := NewMemoryServer()
-			flow := NewInstalledAppFlow(cacheClient(s), "a")
+			flow := NewInstalledAppFlow(clientOf(s), "a")
 			flow.Store, flow.Prompt = store, io.Discard
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			flow.OpenBrowser = func(string) error { t.Error("a sign-in"); cancel(); return nil }
 			_, flowErr := flow.Credentials(ctx)
-			saveErr := cacheCredentials(s).Save(t.Context(), store)
+			saveErr := credentialsOf(s).Save(t.Context(), store)
 			for call, err := range map[string]error{"LoadCredentials": loadErr, "InstalledAppFlow.Credentials": flowErr, "Save": saveErr} {
 				if err == nil || errors.Is(err, ErrLoginRequired) {
 					t.Errorf("%s: %v", call, err)
-				} else if text := err.Error(); !strings.Contains(text, tt.want) || !strings.Contains(text, storeName) || strings.Contains(text, "SENTINEL") {
+				} else if text := err.Error(); !strings.Contains(text, tt.want) || !strings.Contains(text, storeFileName) || strings.Contains(text, "SENTINEL") {
 					t.Errorf("%s: %q, want %s and the name of the file", call, text, tt.want)
 				}
 			}
-			if after := storeSeen(t, name); after != before || len(storeFolder(t, name)) > 0 {
-				t.Errorf("%s has become %s; beside it is %v", before, after, storeFolder(t, name))
+			if after := pathState(t, name); after != before || len(otherNames(t, name)) > 0 {
+				t.Errorf("%s has become %s; beside it is %v", before, after, otherNames(t, name))
 			}
 		})
 	}
-	for name, file := range map[string]string{"readable by others": storeGood, "as large as may be": storeGood + strings.Repeat(" ", maxBody-len(storeGood))} {
-		path := filepath.Join(t.TempDir(), storeName)
-		storeWrite(t, path, file)
+	for name, file := range map[string]string{"readable by others": storeFile, "as large as may be": storeFile + strings.Repeat(" ", maxBody-len(storeFile))} {
+		path := filepath.Join(privateDir(t), storeFileName)
+		writeFile(t, path, file)
 		if err := os.Chmod(path, 0o444); err != nil {
 			t.Fatal(err)
 		}
@@ -308,8 +297,8 @@ func TestFileStoreRefuses(t *testing.T) {
 	}
 }
 
-// storeSeen is what is at a path, as a text to compare.
-func storeSeen(t *testing.T, name string) string {
+// pathState is what is at a path, as a text to compare.
+func pathState(t *testing.T, name string) string {
 	t.Helper()
 	info, err := os.Lstat(name)
 	if err != nil {
@@ -329,35 +318,35 @@ func storeSeen(t *testing.T, name string) string {
 // P5 P6 P8
 func TestFileStoreLinks(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	name, saved := filepath.Join(dir, storeName), filepath.Join(dir, "saved")
-	storeWrite(t, saved, storeGood)
-	keep := []string{"saved", ".others.1.tmp", storeName + ".2.tmp", storeName + ".lock.json", "." + storeName + ".3.tmp", storeName + "~"}
+	dir := privateDir(t)
+	name, saved := filepath.Join(dir, storeFileName), filepath.Join(dir, "saved")
+	writeFile(t, saved, storeFile)
+	keep := []string{"saved", ".others.1.tmp", storeFileName + ".2.tmp", storeFileName + ".lock.json", "." + storeFileName + ".3.tmp", storeFileName + "~"}
 	for _, leaf := range keep[1:] {
-		storeWrite(t, filepath.Join(dir, leaf), storeGood)
+		writeFile(t, filepath.Join(dir, leaf), storeFile)
 	}
-	for _, leaf := range []string{storeName, "." + storeName + ".tmp", storeName + ".tmp", storeName + ".new"} {
+	for _, leaf := range []string{storeFileName, "." + storeFileName + ".tmp", storeFileName + ".tmp", storeFileName + ".new"} {
 		if err := os.Symlink(saved, filepath.Join(dir, leaf)); err != nil {
 			t.Skip(err)
 		}
-		if leaf != storeName {
+		if leaf != storeFileName {
 			keep = append(keep, leaf)
 		}
 	}
 	for n := range 2 {
-		if err := fleetGeneration(n, 8).Save(t.Context(), FileStore(name)); err != nil {
+		if err := savedGeneration(n, 8).Save(t.Context(), FileStore(name)); err != nil {
 			t.Fatal(err)
 		}
-		if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o177 != 0 && runtime.GOOS != "windows" || fleetStored(t, name) != n {
+		if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o177 != 0 && runtime.GOOS != "windows" || storedGeneration(t, name) != n {
 			t.Errorf("the file: %v, %v", info.Mode(), err)
 		}
 		for _, leaf := range keep {
-			if data, err := os.ReadFile(filepath.Join(dir, leaf)); string(data) != storeGood {
+			if data, err := os.ReadFile(filepath.Join(dir, leaf)); string(data) != storeFile {
 				t.Errorf("%s: %q, %v", leaf, data, err)
 			}
 		}
 		slices.Sort(keep)
-		if got := storeFolder(t, name); !slices.Equal(got, keep) {
+		if got := otherNames(t, name); !slices.Equal(got, keep) {
 			t.Errorf("left: %q\nwant: %q", got, keep)
 		}
 	}
@@ -372,13 +361,13 @@ func TestFileStoreFolder(t *testing.T) {
 	}
 	t.Parallel()
 	for mode, ok := range map[fs.FileMode]bool{0o700: true, 0o755: true, 0o777 | fs.ModeSticky: false, 0o777: false, 0o775: false, 0o757: false, 0o722: false} {
-		dir := t.TempDir()
+		dir := privateDir(t)
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
 		}
-		name := filepath.Join(dir, storeName)
-		err := fleetGeneration(1, 8).Save(t.Context(), FileStore(name))
-		if left := storeFolder(t, name); (err == nil) != ok || len(left) > 0 {
+		name := filepath.Join(dir, storeFileName)
+		err := savedGeneration(1, 8).Save(t.Context(), FileStore(name))
+		if left := otherNames(t, name); (err == nil) != ok || len(left) > 0 {
 			t.Errorf("%v: %v; beside the file is %v", mode, err, left)
 		} else if err != nil && !strings.Contains(err.Error(), "chmod") {
 			t.Errorf("%v: %v does not say what to do", mode, err)
@@ -396,19 +385,19 @@ func TestFileStoreFolder(t *testing.T) {
 func TestFileStoreNames(t *testing.T) {
 	t.Parallel()
 	for _, leaf := range []string{"a b", "-rf", "..a", "%2e%2e", "~", "$HOME", "a.lock", "ü", ".hidden", "person@example.com"} {
-		name := filepath.Join(t.TempDir(), leaf)
-		if err := fleetGeneration(1, 8).Save(t.Context(), FileStore(name)); err != nil {
+		name := filepath.Join(privateDir(t), leaf)
+		if err := savedGeneration(1, 8).Save(t.Context(), FileStore(name)); err != nil {
 			t.Errorf("%q: %v", leaf, err)
-		} else if fleetStored(t, name) != 1 || len(storeFolder(t, name)) > 0 {
-			t.Errorf("%q: beside it is %v", leaf, storeFolder(t, name))
+		} else if storedGeneration(t, name) != 1 || len(otherNames(t, name)) > 0 {
+			t.Errorf("%q: beside it is %v", leaf, otherNames(t, name))
 		}
 	}
 	store := FileStore("")
 	_, loadErr := store.Load(t.Context())
-	if updateErr := store.Update(t.Context(), storeNever(t)); loadErr == nil || updateErr == nil {
+	if updateErr := store.Update(t.Context(), neverCalled(t)); loadErr == nil || updateErr == nil {
 		t.Errorf("no name: %v, %v", loadErr, updateErr)
 	}
-	for file, syntax := range flowSources(t) {
+	for file, syntax := range sourceOfPackage(t).files {
 		ast.Inspect(syntax, func(n ast.Node) bool {
 			if s, ok := n.(*ast.SelectorExpr); ok && fmt.Sprint(s.X) == "os" && slices.Contains([]string{"TempDir", "MkdirTemp", "OpenRoot", "Root", "OpenInRoot"}, s.Sel.Name) {
 				t.Errorf("%s uses os.%s", file, s.Sel.Name)
@@ -423,7 +412,7 @@ func TestFileStoreNames(t *testing.T) {
 // C7 P8 P15
 func TestFileStoreLock(t *testing.T) {
 	t.Parallel()
-	child, stdout := fleetChild(t, fleetJob{Do: "exit"})
+	child, stdout := startChild(t, fleetJob{Do: "exit"})
 	io.Copy(io.Discard, stdout)
 	if err := child.Wait(); err != nil {
 		t.Fatal(err)
@@ -455,8 +444,8 @@ func TestFileStoreLock(t *testing.T) {
 				t.Skip("found out by age there")
 			}
 			synctest.Test(t, func(t *testing.T) {
-				name := filepath.Join(t.TempDir(), storeName)
-				storeWrite(t, name, storeGood)
+				name := filepath.Join(privateDir(t), storeFileName)
+				writeFile(t, name, storeFile)
 				path := filepath.Join(name+".lock", tt.leaf)
 				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 					t.Fatal(err)
@@ -467,7 +456,7 @@ func TestFileStoreLock(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				storeWrite(t, path, "")
+				writeFile(t, path, "")
 				if err := os.Chtimes(path, time.Time{}, time.Now().Add(-tt.age)); err != nil {
 					t.Fatal(err)
 				}
@@ -475,7 +464,7 @@ func TestFileStoreLock(t *testing.T) {
 				start := time.Now()
 				ctx, cancel := context.WithTimeout(t.Context(), 3*soon/2)
 				defer cancel()
-				err := fleetGeneration(1, 8).Save(ctx, FileStore(name))
+				err := savedGeneration(1, 8).Save(ctx, FileStore(name))
 				took := time.Since(start)
 				if tt.wait == never && (!errors.Is(err, context.DeadlineExceeded) || took != 3*soon/2) || tt.wait != never && (err != nil || took > tt.wait) {
 					t.Errorf("after %v: %v", took, err)
@@ -483,7 +472,7 @@ func TestFileStoreLock(t *testing.T) {
 				if _, err := os.Lstat(path); (err == nil) != tt.stays {
 					t.Errorf("the file in the lock folder: %v", err)
 				}
-				if left := storeFolder(t, name); !tt.stays && len(left) > 0 {
+				if left := otherNames(t, name); !tt.stays && len(left) > 0 {
 					t.Errorf("left: %v", left)
 				}
 			})
@@ -496,20 +485,20 @@ func TestFileStoreLock(t *testing.T) {
 // P5
 func TestFileStoreLockLink(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	name, victim := filepath.Join(dir, storeName), filepath.Join(dir, "victim")
+	dir := privateDir(t)
+	name, victim := filepath.Join(dir, storeFileName), filepath.Join(dir, "victim")
 	if err := os.Mkdir(victim, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	old := time.Now().Add(-24 * time.Hour)
 	for _, leaf := range []string{"letter", "a.1.b", machineID() + ".1.b"} {
-		storeWrite(t, filepath.Join(victim, leaf), leaf)
+		writeFile(t, filepath.Join(victim, leaf), leaf)
 		os.Chtimes(filepath.Join(victim, leaf), old, old)
 	}
 	if err := os.Symlink(victim, name+".lock"); err != nil {
 		t.Skip(err)
 	}
-	err := FileStore(name).Update(t.Context(), storeNever(t))
+	err := FileStore(name).Update(t.Context(), neverCalled(t))
 	if left, _ := os.ReadDir(victim); err == nil || len(left) != 3 {
 		t.Errorf("%v; left: %v", err, left)
 	}
@@ -520,7 +509,7 @@ func TestFileStoreLockLink(t *testing.T) {
 // P15 C7
 func TestFileStoreExcludes(t *testing.T) {
 	t.Parallel()
-	name := filepath.Join(t.TempDir(), storeName)
+	name := filepath.Join(privateDir(t), storeFileName)
 	shared := FileStore(name)
 	var inside, most atomic.Int32
 	var savers, reader sync.WaitGroup
@@ -541,7 +530,7 @@ func TestFileStoreExcludes(t *testing.T) {
 			err := store.Update(ctx, func(old []byte) ([]byte, error) {
 				most.Store(max(most.Load(), inside.Add(1)))
 				defer inside.Add(-1)
-				return storeNumber(storeCount(old) + 1), nil
+				return numberedFile(fileNumber(old) + 1), nil
 			})
 			if err != nil {
 				t.Error(err)
@@ -551,10 +540,10 @@ func TestFileStoreExcludes(t *testing.T) {
 	savers.Wait()
 	stop()
 	reader.Wait()
-	if data, err := shared.Load(t.Context()); storeCount(data) != 50 || most.Load() != 1 || err != nil {
-		t.Errorf("%d updates of 50, %d at a time: %v", storeCount(data), most.Load(), err)
+	if data, err := shared.Load(t.Context()); fileNumber(data) != 50 || most.Load() != 1 || err != nil {
+		t.Errorf("%d updates of 50, %d at a time: %v", fileNumber(data), most.Load(), err)
 	}
-	if left := storeFolder(t, name); len(left) > 0 {
+	if left := otherNames(t, name); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -563,13 +552,13 @@ func TestFileStoreExcludes(t *testing.T) {
 func TestFileStoreWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		name := filepath.Join(t.TempDir(), storeName)
+		name := filepath.Join(privateDir(t), storeFileName)
 		first, second := FileStore(name), FileStore(name)
 		var all sync.WaitGroup
 		all.Go(func() {
 			if err := first.Update(t.Context(), func([]byte) ([]byte, error) {
 				time.Sleep(5 * time.Second)
-				return storeNumber(1), nil
+				return numberedFile(1), nil
 			}); err != nil {
 				t.Error(err)
 			}
@@ -580,19 +569,19 @@ func TestFileStoreWaits(t *testing.T) {
 				ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("no longer"))
 				defer cancel()
 				start := time.Now()
-				if err := store.Update(ctx, storeNever(t)); err == nil || !strings.Contains(err.Error(), storeName) || !strings.Contains(err.Error(), "no longer") || time.Since(start) != time.Second {
+				if err := store.Update(ctx, neverCalled(t)); err == nil || !strings.Contains(err.Error(), storeFileName) || !strings.Contains(err.Error(), "no longer") || time.Since(start) != time.Second {
 					t.Errorf("%s: after %v: %v", name, time.Since(start), err)
 				}
 			})
 			all.Go(func() {
 				start := time.Now()
-				if err := store.Update(t.Context(), func(old []byte) ([]byte, error) { return storeNumber(storeCount(old) + 1), nil }); err != nil || time.Since(start).Round(time.Second) != 5*time.Second {
+				if err := store.Update(t.Context(), func(old []byte) ([]byte, error) { return numberedFile(fileNumber(old) + 1), nil }); err != nil || time.Since(start).Round(time.Second) != 5*time.Second {
 					t.Errorf("%s: after %v: %v", name, time.Since(start), err)
 				}
 			})
 		}
 		all.Wait()
-		if data, err := first.Load(t.Context()); storeCount(data) != 3 || err != nil {
+		if data, err := first.Load(t.Context()); fileNumber(data) != 3 || err != nil {
 			t.Errorf("%s, %v", data, err)
 		}
 	})
@@ -612,21 +601,21 @@ func TestFileStoreFails(t *testing.T) {
 		file string // afterwards; "": none
 	}{
 		{"saved", func(*testing.T, string) ([]byte, error) { return []byte("new"), nil }, nil, "", "new"},
-		{"the same", func(*testing.T, string) ([]byte, error) { return []byte(storeGood), nil }, nil, "", storeGood},
+		{"the same", func(*testing.T, string) ([]byte, error) { return []byte(storeFile), nil }, nil, "", storeFile},
 		{"erased", func(*testing.T, string) ([]byte, error) { return nil, nil }, nil, "", ""},
 		{"emptied", func(*testing.T, string) ([]byte, error) { return []byte{}, nil }, nil, "", "empty"},
-		{"the function fails", func(*testing.T, string) ([]byte, error) { return []byte("new"), own }, own, "own", storeGood},
-		{"rename fails", func(t *testing.T, name string) ([]byte, error) { return []byte("new"), storeInTheWay(name) }, nil, "saving", "folder"},
-		{"erasing fails", func(t *testing.T, name string) ([]byte, error) { return nil, storeInTheWay(name) }, nil, "saving", "folder"},
-		{"lock taken over", func(t *testing.T, name string) ([]byte, error) { return []byte("new"), os.RemoveAll(name + ".lock") }, nil, "saving", storeGood},
+		{"the function fails", func(*testing.T, string) ([]byte, error) { return []byte("new"), own }, own, "own", storeFile},
+		{"rename fails", func(t *testing.T, name string) ([]byte, error) { return []byte("new"), replaceByFolder(name) }, nil, "saving", "folder"},
+		{"erasing fails", func(t *testing.T, name string) ([]byte, error) { return nil, replaceByFolder(name) }, nil, "saving", "folder"},
+		{"lock taken over", func(t *testing.T, name string) ([]byte, error) { return []byte("new"), os.RemoveAll(name + ".lock") }, nil, "saving", storeFile},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			name := filepath.Join(t.TempDir(), storeName)
-			storeWrite(t, name, storeGood)
+			name := filepath.Join(privateDir(t), storeFileName)
+			writeFile(t, name, storeFile)
 			before, _ := os.Stat(name)
 			err := FileStore(name).Update(t.Context(), func(old []byte) ([]byte, error) {
-				if string(old) != storeGood {
+				if string(old) != storeFile {
 					t.Errorf("old: %s", old)
 				}
 				return tt.fn(t, name)
@@ -641,15 +630,15 @@ func TestFileStoreFails(t *testing.T) {
 				t.Errorf("the file: %v, %v", info, statErr)
 			case len(tt.file) > 0 && tt.file != "folder" && tt.file != "empty" && string(data) != tt.file:
 				t.Errorf("the file: %s", data)
-			case tt.file == storeGood && !os.SameFile(before, info):
+			case tt.file == storeFile && !os.SameFile(before, info):
 				t.Error("written again")
 			}
-			if left := storeFolder(t, name); len(left) > 0 {
+			if left := otherNames(t, name); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
 		})
 	}
-	store := FileStore(filepath.Join(t.TempDir(), storeName))
+	store := FileStore(filepath.Join(privateDir(t), storeFileName))
 	if err := store.Update(t.Context(), func(old []byte) ([]byte, error) {
 		if old != nil {
 			t.Errorf("old: %q", old)
@@ -663,8 +652,8 @@ func TestFileStoreFails(t *testing.T) {
 	}
 }
 
-// storeInTheWay puts a folder, which can be neither replaced nor removed, in the place of a file.
-func storeInTheWay(name string) error {
+// replaceByFolder puts a folder, which can be neither replaced nor removed, in the place of a file.
+func replaceByFolder(name string) error {
 	return errors.Join(os.Remove(name), os.MkdirAll(filepath.Join(name, "full"), 0o700))
 }
 
@@ -685,7 +674,7 @@ func TestFileStoreUnwritable(t *testing.T) {
 		}, syscall.ENOTDIR},
 		{"the lock is a file", func(name string) error { return os.WriteFile(name+".lock", nil, 0o600) }, nil},
 		{"the lock is a link to nothing", func(name string) error { return os.Symlink("nowhere", name+".lock") }, nil},
-		{"the file is a folder", storeInTheWay, nil},
+		{"the file is a folder", replaceByFolder, nil},
 		{"others can write", func(name string) error { return os.Chmod(filepath.Dir(name), 0o777) }, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -694,8 +683,8 @@ func TestFileStoreUnwritable(t *testing.T) {
 				t.Skip("no modes")
 			}
 			synctest.Test(t, func(t *testing.T) {
-				s, name := storeServer(), filepath.Join(t.TempDir(), "folder", storeName)
-				c := storeSaved(t, s, FileStore(name))
+				s, name := rotatingServer(), filepath.Join(privateDir(t), "folder", storeFileName)
+				c := savedCredentials(t, s, FileStore(name))
 				tok, err := c.Token(t.Context())
 				if err != nil {
 					t.Fatal(err)
@@ -705,7 +694,7 @@ func TestFileStoreUnwritable(t *testing.T) {
 				}
 				time.Sleep(time.Hour - time.Minute) // stale
 				for range 3 {
-					if got := cacheGet(t.Context(), c); got != tok.AccessToken.Reveal() {
+					if got := tokenOrError(t.Context(), c); got != tok.AccessToken.Reveal() {
 						t.Errorf("stale: %s", got)
 					}
 					time.Sleep(10 * time.Second)
@@ -727,10 +716,10 @@ func TestFileStoreUnwritable(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(longestBackoff)
-				if got := cacheGet(t.Context(), c); !strings.HasPrefix(got, "at-") || s.Reuses() != 0 {
+				if got := tokenOrError(t.Context(), c); !strings.HasPrefix(got, "at-") || s.Reuses() != 0 {
 					t.Errorf("mended: %s, %d reuses", got, s.Reuses())
 				}
-				if again := cacheGet(t.Context(), storeLoaded(t, s, FileStore(name))); again != cacheGet(t.Context(), c) {
+				if again := tokenOrError(t.Context(), loadedCredentials(t, s, FileStore(name))); again != tokenOrError(t.Context(), c) {
 					t.Errorf("another process: %s", again)
 				}
 			})
@@ -748,14 +737,14 @@ func TestFileStoreReadOnly(t *testing.T) {
 	}
 	dir := "/sys" // root too
 	if os.Geteuid() != 0 {
-		dir = t.TempDir()
+		dir = privateDir(t)
 		if err := os.Chmod(dir, 0o500); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	if err := FileStore(filepath.Join(dir, storeName)).Update(ctx, storeNever(t)); err == nil || ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
+	if err := FileStore(filepath.Join(dir, storeFileName)).Update(ctx, neverCalled(t)); err == nil || ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 }
@@ -770,16 +759,16 @@ func TestFileStoreFullDisk(t *testing.T) {
 	}
 	t.Parallel()
 	s := NewTestServer(t)
-	name := filepath.Join(t.TempDir(), storeName)
-	client := cacheClient(s)
+	name := filepath.Join(privateDir(t), storeFileName)
+	client := clientOf(s)
 	client.HTTPClient = nil
 	if err := NewCredentials(client, NewSecret(s.IssueRefreshToken("a"))).Save(t.Context(), FileStore(name)); err != nil {
 		t.Fatal(err)
 	}
-	before := storeSeen(t, name)
-	fleetReports(t, 1, fleetJob{Do: "refresh with a full disk", Name: name, Shell: "ulimit -f 0"})
-	if after := storeSeen(t, name); after != before || len(storeFolder(t, name)) > 0 {
-		t.Errorf("%s became %s; beside it is %v", before, after, storeFolder(t, name))
+	before := pathState(t, name)
+	childReports(t, 1, fleetJob{Do: "refresh with a full disk", Name: name, Shell: "ulimit -f 0"})
+	if after := pathState(t, name); after != before || len(otherNames(t, name)) > 0 {
+		t.Errorf("%s became %s; beside it is %v", before, after, otherNames(t, name))
 	}
 	if n := s.TokenRequests("refresh_token"); n != 1 {
 		t.Errorf("%d refreshes", n)
@@ -792,20 +781,20 @@ func TestFileStoreFullDisk(t *testing.T) {
 func TestStoreAdopts(t *testing.T) {
 	t.Parallel()
 	for name, store := range map[string]func(*testing.T) Store{
-		"file":   func(t *testing.T) Store { return FileStore(filepath.Join(t.TempDir(), storeName)) },
-		"memory": func(*testing.T) Store { return newStoreMem() },
+		"file":   func(t *testing.T) Store { return FileStore(filepath.Join(privateDir(t), storeFileName)) },
+		"memory": func(*testing.T) Store { return newMemoryStore() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, store := storeServer(), store(t)
-				all := []*Credentials{storeSaved(t, s, store)}
+				s, store := rotatingServer(), store(t)
+				all := []*Credentials{savedCredentials(t, s, store)}
 				for len(all) < 5 {
-					all = append(all, storeLoaded(t, s, store))
+					all = append(all, loadedCredentials(t, s, store))
 				}
 				for round := range 20 {
 					for i := range all {
-						if got := cacheAll(t.Context(), 3, all[(i+round)%len(all)]); !slices.Equal(got, cacheAll(t.Context(), 1, all[round%len(all)])) {
+						if got := askAtOnce(t.Context(), 3, all[(i+round)%len(all)]); !slices.Equal(got, askAtOnce(t.Context(), 1, all[round%len(all)])) {
 							t.Fatalf("round %d, process %d: %v", round, i, got)
 						}
 						time.Sleep(time.Second)
@@ -819,7 +808,7 @@ func TestStoreAdopts(t *testing.T) {
 				var got sync.Map
 				var running sync.WaitGroup
 				for _, c := range all {
-					running.Go(func() { got.Store(cacheGet(t.Context(), c), true) })
+					running.Go(func() { got.Store(tokenOrError(t.Context(), c), true) })
 				}
 				running.Wait()
 				for _, c := range all {
@@ -834,7 +823,7 @@ func TestStoreAdopts(t *testing.T) {
 				if n := s.TokenRequests(""); n-20 != different || s.Reuses() != 0 {
 					t.Errorf("%d requests, %d tokens, %d reuses", n, different, s.Reuses())
 				}
-				if left := storeMembers(t, store); left["refresh_token"] != all[4].cache.current.Load().RefreshToken.Reveal() {
+				if left := storedMembers(t, store); left["refresh_token"] != all[4].cache.current.Load().RefreshToken.Reveal() {
 					t.Errorf("stored: %v", left)
 				}
 			})
@@ -862,13 +851,13 @@ func TestStoreAdoptsFromOthers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, store := storeServer(), newStoreMem()
+				s, store := rotatingServer(), newMemoryStore()
 				s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
 					r.ParseForm()
 					fmt.Fprintf(w, `{"access_token":"at-3","token_type":"Bearer","expires_in":3600,"scope":"a"}`)
 					return true
 				}
-				c, err := cacheClient(s).signedIn(&Token{AccessToken: NewSecret("at-1"), RefreshToken: NewSecret("rt-1"), IDToken: NewSecret("i-1"),
+				c, err := clientOf(s).signedIn(&Token{AccessToken: NewSecret("at-1"), RefreshToken: NewSecret("rt-1"), IDToken: NewSecret("i-1"),
 					Scopes: []string{"a"}, Expiry: time.Now().Add(time.Hour)}, []string{"a", "b"}, "")
 				if err == nil {
 					err = c.Save(t.Context(), store)
@@ -901,8 +890,8 @@ func TestStoreAdoptsFromOthers(t *testing.T) {
 func TestStoreWritesFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, store := storeServer(), newStoreMem()
-		c := storeSaved(t, s, store)
+		s, store := rotatingServer(), newMemoryStore()
+		c := savedCredentials(t, s, store)
 		got := make(chan string, 1)
 		blocked := true
 		store.write = func() error {
@@ -918,9 +907,9 @@ func TestStoreWritesFirst(t *testing.T) {
 			blocked = false
 			return nil
 		}
-		go func() { got <- cacheGet(t.Context(), c) }()
+		go func() { got <- tokenOrError(t.Context(), c) }()
 		tok := <-got
-		if stored := storeMembers(t, store); blocked || stored["token"] != tok || stored["refresh_token"] != c.cache.current.Load().RefreshToken.Reveal() {
+		if stored := storedMembers(t, store); blocked || stored["token"] != tok || stored["refresh_token"] != c.cache.current.Load().RefreshToken.Reveal() {
 			t.Errorf("%s; stored: %v", tok, stored)
 		}
 	})
@@ -933,9 +922,9 @@ func TestStoreWritesFirst(t *testing.T) {
 func TestStoreSaveFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, store, full := storeServer(), newStoreMem(), errors.New("disk full")
-		c := storeSaved(t, s, store)
-		first := storeMembers(t, store)["refresh_token"]
+		s, store, full := rotatingServer(), newMemoryStore(), errors.New("disk full")
+		c := savedCredentials(t, s, store)
+		first := storedMembers(t, store)["refresh_token"]
 		tries := 0
 		synctest.Wait()
 		store.write = func() error { tries++; return full }
@@ -943,22 +932,22 @@ func TestStoreSaveFails(t *testing.T) {
 		if !tok.Valid() || !errors.Is(err, full) || errors.Is(err, ErrLoginRequired) || !strings.Contains(err.Error(), "in use") {
 			t.Fatalf("Refresh: %v, %v", tok, err)
 		}
-		if failed := storeTick(t, c, 30*time.Minute); failed > 0 {
+		if failed := keepAsking(t, c, time.Second, 30*time.Minute); failed > 0 {
 			t.Errorf("Token failed %d times", failed)
 		}
 		if tries < 10 || tries > 40 { // once a minute, at last
 			t.Errorf("%d tries to save", tries)
 		}
-		if stored := storeMembers(t, store); s.TokenRequests("") != 1 || stored["refresh_token"] != first || cacheGet(t.Context(), c) != tok.AccessToken.Reveal() {
+		if stored := storedMembers(t, store); s.TokenRequests("") != 1 || stored["refresh_token"] != first || tokenOrError(t.Context(), c) != tok.AccessToken.Reveal() {
 			t.Errorf("%d requests; stored: %v", s.TokenRequests(""), stored)
 		}
 		synctest.Wait()
 		store.write = nil
-		if failed := storeTick(t, c, 2*longestBackoff); failed > 0 {
+		if failed := keepAsking(t, c, time.Second, 2*longestBackoff); failed > 0 {
 			t.Errorf("Token failed %d times", failed)
 		}
-		other := storeLoaded(t, s, store)
-		if got := cacheGet(t.Context(), other); got != tok.AccessToken.Reveal() || s.TokenRequests("") != 1 {
+		other := loadedCredentials(t, s, store)
+		if got := tokenOrError(t.Context(), other); got != tok.AccessToken.Reveal() || s.TokenRequests("") != 1 {
 			t.Errorf("another process: %s, %d requests", got, s.TokenRequests(""))
 		}
 		// Not saved until the token has expired: the refresh then uses the new refresh token, not the stored one.
@@ -968,7 +957,7 @@ func TestStoreSaveFails(t *testing.T) {
 			t.Fatalf("Refresh: %v, %v", tok, err)
 		}
 		time.Sleep(time.Hour)
-		if got := cacheGet(t.Context(), c); !strings.HasPrefix(got, "at-") || s.Reuses() != 0 {
+		if got := tokenOrError(t.Context(), c); !strings.HasPrefix(got, "at-") || s.Reuses() != 0 {
 			t.Errorf("expired: %s, %d reuses", got, s.Reuses())
 		}
 	})
@@ -983,9 +972,9 @@ func TestStoreFailsEveryOtherTime(t *testing.T) {
 		t.Run(end, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, store, n := storeServer(), newStoreMem(), 0
+				s, store, n := rotatingServer(), newMemoryStore(), 0
 				s.ExpiresIn = 10 * time.Minute
-				c := storeSaved(t, s, store)
+				c := savedCredentials(t, s, store)
 				moody := func() error {
 					if n++; n%2 == 1 {
 						return errors.New("moody")
@@ -997,9 +986,9 @@ func TestStoreFailsEveryOtherTime(t *testing.T) {
 				} else {
 					store.enter = func(context.Context) error { return moody() }
 				}
-				cacheGet(t.Context(), c)
+				tokenOrError(t.Context(), c)
 				time.Sleep(firstBackoff)
-				if failed := storeTick(t, c, 2*time.Hour); failed > 0 || n < 10 {
+				if failed := keepAsking(t, c, time.Second, 2*time.Hour); failed > 0 || n < 10 {
 					t.Errorf("Token failed %d times; %d updates", failed, n)
 				}
 				if requests := s.TokenRequests(""); s.Reuses() != 0 || requests > 24 {
@@ -1008,7 +997,7 @@ func TestStoreFailsEveryOtherTime(t *testing.T) {
 				synctest.Wait()
 				store.enter, store.write = nil, nil
 				time.Sleep(longestBackoff)
-				if mine := cacheGet(t.Context(), c); mine != cacheGet(t.Context(), storeLoaded(t, s, store)) {
+				if mine := tokenOrError(t.Context(), c); mine != tokenOrError(t.Context(), loadedCredentials(t, s, store)) {
 					t.Error("not saved in the end")
 				}
 			})
@@ -1025,9 +1014,9 @@ func TestStoreHangs(t *testing.T) {
 		t.Run(fmt.Sprint(deaf), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, store := storeServer(), newStoreMem()
-				c := storeSaved(t, s, store)
-				tok := cacheGet(t.Context(), c)
+				s, store := rotatingServer(), newMemoryStore()
+				c := savedCredentials(t, s, store)
+				tok := tokenOrError(t.Context(), c)
 				mended := make(chan bool)
 				synctest.Wait()
 				store.enter = func(ctx context.Context) error {
@@ -1045,7 +1034,7 @@ func TestStoreHangs(t *testing.T) {
 				time.Sleep(time.Hour - time.Minute)
 				for range 59 {
 					start := time.Now()
-					if got := cacheGet(t.Context(), c); got != tok || time.Since(start) > 0 {
+					if got := tokenOrError(t.Context(), c); got != tok || time.Since(start) > 0 {
 						t.Fatalf("stale: %s after %v", got, time.Since(start))
 					}
 					time.Sleep(time.Second)
@@ -1059,7 +1048,7 @@ func TestStoreHangs(t *testing.T) {
 				}
 				close(mended)
 				time.Sleep(longestBackoff)
-				if got := cacheGet(t.Context(), c); !strings.HasPrefix(got, "at-") || got == tok || s.Reuses() != 0 {
+				if got := tokenOrError(t.Context(), c); !strings.HasPrefix(got, "at-") || got == tok || s.Reuses() != 0 {
 					t.Errorf("mended: %s, %d reuses", got, s.Reuses())
 				}
 			})
@@ -1074,15 +1063,15 @@ func TestStoreHangs(t *testing.T) {
 func TestStoreCorrupted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, store := storeServer(), newStoreMem()
-		c := storeSaved(t, s, store)
-		tok := cacheGet(t.Context(), c)
+		s, store := rotatingServer(), newMemoryStore()
+		c := savedCredentials(t, s, store)
+		tok := tokenOrError(t.Context(), c)
 		c.client.RevocationURI = s.URL + "/revoke"
 		good, bad := store.data, []byte(`{"refresh_token":`)
 		synctest.Wait()
 		store.data = bad
 		time.Sleep(time.Hour - time.Minute)
-		if failed := storeTick(t, c, 50*time.Second); failed > 0 || cacheGet(t.Context(), c) != tok {
+		if failed := keepAsking(t, c, time.Second, 50*time.Second); failed > 0 || tokenOrError(t.Context(), c) != tok {
 			t.Errorf("stale: %d failures", failed)
 		}
 		if _, err := c.Refresh(t.Context()); err == nil || errors.Is(err, ErrLoginRequired) || !strings.Contains(err.Error(), "JSON") {
@@ -1103,7 +1092,7 @@ func TestStoreCorrupted(t *testing.T) {
 		synctest.Wait()
 		store.data = good
 		time.Sleep(longestBackoff)
-		if got := cacheGet(t.Context(), c); !strings.HasPrefix(got, "at-") || s.Reuses() != 0 {
+		if got := tokenOrError(t.Context(), c); !strings.HasPrefix(got, "at-") || s.Reuses() != 0 {
 			t.Errorf("mended: %s", got)
 		}
 	})
@@ -1117,23 +1106,23 @@ func TestStoreInvalidGrant(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name     string
-		replaced func(s *TestServer, store *storeMem) // in the middle of the first refresh
-		want     string                               // part of the error; "": there is none
+		replaced func(s *TestServer, store *memoryStore) // in the middle of the first refresh
+		want     string                                  // part of the error; "": there is none
 		requests int
 	}{
-		{"nothing else is stored", func(*TestServer, *storeMem) {}, "invalid_grant", 1},
-		{"replaced", func(s *TestServer, store *storeMem) {
+		{"nothing else is stored", func(*TestServer, *memoryStore) {}, "invalid_grant", 1},
+		{"replaced", func(s *TestServer, store *memoryStore) {
 			store.set("refresh_token", s.IssueRefreshToken("a"))
 		}, "", 2},
-		{"replaced by another bad one", func(_ *TestServer, store *storeMem) { store.set("refresh_token", "bad") }, "invalid_grant", 2},
-		{"erased", func(_ *TestServer, store *storeMem) { store.data = nil }, "invalid_grant", 1},
-		{"destroyed", func(_ *TestServer, store *storeMem) { store.data = []byte("{") }, "invalid_grant", 1},
+		{"replaced by another bad one", func(_ *TestServer, store *memoryStore) { store.set("refresh_token", "bad") }, "invalid_grant", 2},
+		{"erased", func(_ *TestServer, store *memoryStore) { store.data = nil }, "invalid_grant", 1},
+		{"destroyed", func(_ *TestServer, store *memoryStore) { store.data = []byte("{") }, "invalid_grant", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, store := storeServer(), newStoreMem()
-				c := storeSaved(t, s, store)
+				s, store := rotatingServer(), newMemoryStore()
+				c := savedCredentials(t, s, store)
 				s.RevokeAll()
 				var after []byte
 				s.Hook = func(_ http.ResponseWriter, r *http.Request) bool {
@@ -1184,15 +1173,15 @@ func TestSaveDuringRefresh(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, store := storeServer(), newStoreMem()
-				c := cacheCredentials(s, "a")
+				s, store := rotatingServer(), newMemoryStore()
+				c := credentialsOf(s, "a")
 				if tt.before {
-					c = storeSaved(t, s, newStoreMem())
+					c = savedCredentials(t, s, newMemoryStore())
 				}
 				s.Hook = func(http.ResponseWriter, *http.Request) bool { time.Sleep(tt.refresh); return false }
 				store.write = func() error { time.Sleep(tt.save); return nil }
 				var running sync.WaitGroup
-				running.Go(func() { cacheGet(t.Context(), c) })
+				running.Go(func() { tokenOrError(t.Context(), c) })
 				synctest.Wait()
 				if err := c.Save(t.Context(), store); err != nil {
 					t.Fatal(err)
@@ -1203,8 +1192,8 @@ func TestSaveDuringRefresh(t *testing.T) {
 				// Another process refreshes, and then this one, and both again.
 				for range 2 {
 					time.Sleep(time.Hour)
-					for _, c := range []*Credentials{storeLoaded(t, s, store), c} {
-						if got := cacheGet(t.Context(), c); !strings.HasPrefix(got, "at-") {
+					for _, c := range []*Credentials{loadedCredentials(t, s, store), c} {
+						if got := tokenOrError(t.Context(), c); !strings.HasPrefix(got, "at-") {
 							t.Errorf("got %s", got)
 						}
 					}
@@ -1227,8 +1216,8 @@ func TestStoreOfAnotherClient(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, store := storeServer(), newStoreMem()
-				c := storeSaved(t, s, store)
+				s, store := rotatingServer(), newMemoryStore()
+				c := savedCredentials(t, s, store)
 				c.client.RevocationURI = s.URL + "/revoke"
 				store.set(name, value)
 				store.set("refresh_token", "SENTINEL")
@@ -1259,11 +1248,11 @@ func TestStoreOfAnotherClient(t *testing.T) {
 // UP21 UP24 PY13 XO21 UP43
 func TestSaveAndLoad(t *testing.T) {
 	t.Parallel()
-	for file, text := range map[string]string{"nothing": "", "Python": credPython, "google-oauthlib-tool": credTool, "gcloud": credGcloud} {
+	for file, text := range map[string]string{"nothing": "", "Python": pythonFile, "google-oauthlib-tool": toolFile, "gcloud": gcloudUserFile} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, store := storeServer(), FileStore(filepath.Join(t.TempDir(), "folder", storeName))
+				s, store := rotatingServer(), FileStore(filepath.Join(privateDir(t), "folder", storeFileName))
 				if _, err := LoadCredentials(t.Context(), store); !errors.Is(err, ErrLoginRequired) {
 					t.Errorf("nothing stored: %v", err)
 				}
@@ -1272,7 +1261,7 @@ func TestSaveAndLoad(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				c, err := cacheClient(s).signedIn(&Token{AccessToken: NewSecret("at"), RefreshToken: NewSecret(s.IssueRefreshToken("openid")), IDToken: NewSecret("i.d.t"),
+				c, err := clientOf(s).signedIn(&Token{AccessToken: NewSecret("at"), RefreshToken: NewSecret(s.IssueRefreshToken("openid")), IDToken: NewSecret("i.d.t"),
 					Scopes: []string{"openid"}, Expiry: time.Now().Add(time.Hour)}, []string{"openid", "email"}, "")
 				if err == nil {
 					err = c.Save(t.Context(), store)
@@ -1281,16 +1270,16 @@ func TestSaveAndLoad(t *testing.T) {
 					t.Fatal(err)
 				}
 				data, _ := store.Load(t.Context())
-				credPythonReads(t, data)
-				loaded := storeLoaded(t, s, store)
-				if got, want := credKey(loaded), credKey(c); got != strings.ReplaceAll(want, "unknown []", "unknown []") {
+				checkPythonReads(t, data)
+				loaded := loadedCredentials(t, s, store)
+				if got, want := credentialsText(loaded), credentialsText(c); got != strings.ReplaceAll(want, "unknown []", "unknown []") {
 					t.Errorf("loaded %s\nsaved  %s", got, want)
 				}
-				if got := cacheGet(t.Context(), loaded); got != "at" || len(s.Requests()) > 0 {
+				if got := tokenOrError(t.Context(), loaded); got != "at" || len(s.Requests()) > 0 {
 					t.Errorf("got %s with %d requests", got, len(s.Requests()))
 				}
 				time.Sleep(time.Hour)
-				if got := cacheGet(t.Context(), loaded); got != cacheGet(t.Context(), c) || s.TokenRequests("") != 1 {
+				if got := tokenOrError(t.Context(), loaded); got != tokenOrError(t.Context(), c) || s.TokenRequests("") != 1 {
 					t.Errorf("expired: %s, %d requests", got, s.TokenRequests(""))
 				}
 			})
@@ -1304,34 +1293,32 @@ func TestSaveAndLoad(t *testing.T) {
 // PY8 PY13 UP24 UP25 UP43
 func TestStoreOfOthers(t *testing.T) {
 	t.Parallel()
-	for name, file := range map[string]string{"Python": credPython, "google-oauthlib-tool": credTool, "gcloud": credGcloud} {
+	for name, file := range map[string]string{"Python": pythonFile, "google-oauthlib-tool": toolFile, "gcloud": gcloudUserFile} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				path := filepath.Join(t.TempDir(), storeName)
-				storeWrite(t, path, file)
+				path := filepath.Join(privateDir(t), storeFileName)
+				writeFile(t, path, file)
 				store, n := FileStore(path), 0
-				before := storeMembers(t, store)
+				before := storedMembers(t, store)
 				c, err := LoadCredentials(t.Context(), store)
 				if err != nil {
 					t.Fatal(err)
 				}
-				c.client.HTTPClient = &http.Client{Transport: trTrip(func(r *http.Request) (*http.Response, error) {
+				c.client.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
 					r.ParseForm()
 					if r.URL.String() != "https://oauth2.googleapis.com/token" || r.Form.Get("refresh_token") != "1//made-up" || r.Form.Get("client_secret") != "made-up-secret" {
 						t.Errorf("%s: %v", r.URL, r.Form)
 					}
 					n++
-					w := trAnswer(200)
-					w.Body = io.NopCloser(strings.NewReader(`{"access_token":"at-new","token_type":"Bearer","expires_in":3599,"refresh_token":"1//new"}`))
-					return w, nil
+					return response(200, `{"access_token":"at-new","token_type":"Bearer","expires_in":3599,"refresh_token":"1//new"}`), nil
 				})}
 				if _, err := c.Refresh(t.Context()); err != nil || n != 1 {
 					t.Fatalf("%v, %d requests", err, n)
 				}
 				data, _ := store.Load(t.Context())
-				credPythonReads(t, data)
-				after := storeMembers(t, store)
+				checkPythonReads(t, data)
+				after := storedMembers(t, store)
 				for name, value := range before {
 					if want := map[string]string{"refresh_token": "1//new", "token": "at-new", "expiry": fmt.Sprint(after["expiry"])}[name]; want != "" {
 						value = want
@@ -1343,7 +1330,7 @@ func TestStoreOfOthers(t *testing.T) {
 				if after["type"] != "authorized_user" || after["token"] != "at-new" || after["expiry"] != "2000-01-01T00:59:59Z" {
 					t.Errorf("after: %v", after)
 				}
-				if src, err := defaultFile(data, "", nil); err != nil || cacheGet(t.Context(), src) != "at-new" {
+				if src, err := defaultFile(data, "", nil); err != nil || tokenOrError(t.Context(), src) != "at-new" {
 					t.Errorf("as default credentials: %v, %v", src, err)
 				}
 			})
@@ -1386,10 +1373,10 @@ func TestRevoke(t *testing.T) {
 			t.Run(fmt.Sprint(tt.name, " stored ", stored), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					s, store := storeServer(), newStoreMem()
-					c := cacheCredentials(s, "a")
+					s, store := rotatingServer(), newMemoryStore()
+					c := credentialsOf(s, "a")
 					if stored {
-						c = storeSaved(t, s, store)
+						c = savedCredentials(t, s, store)
 					}
 					c.client.RevocationURI = s.URL + "/revoke"
 					tok, err := c.Token(t.Context())
@@ -1413,25 +1400,25 @@ func TestRevoke(t *testing.T) {
 						t.Errorf("stored: %s", store.data)
 					}
 					if err == nil {
-						storeEnded(t, s, c, store)
+						checkEnded(t, s, c, store)
 						return
 					}
-					if got := cacheGet(t.Context(), c); got != tok.AccessToken.Reveal() {
+					if got := tokenOrError(t.Context(), c); got != tok.AccessToken.Reveal() {
 						t.Errorf("afterwards: %s", got)
 					}
 					s.Hook = nil
 					if err := c.Revoke(t.Context()); err != nil {
 						t.Errorf("once more: %v", err)
 					}
-					storeEnded(t, s, c, store)
+					checkEnded(t, s, c, store)
 				})
 			})
 		}
 	}
 }
 
-// storeEnded checks that credentials are no more: no token, no request, no way back into the store.
-func storeEnded(t *testing.T, s *TestServer, c *Credentials, store *storeMem) {
+// checkEnded checks that credentials are no more: no token, no request, no way back into the store.
+func checkEnded(t *testing.T, s *TestServer, c *Credentials, store *memoryStore) {
 	t.Helper()
 	before := len(s.Requests())
 	_, tokenErr := c.Token(t.Context())
@@ -1455,21 +1442,21 @@ func TestRevokeTheCurrent(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name string
-		try  func(t *testing.T, s *TestServer, store *storeMem, c *Credentials)
+		try  func(t *testing.T, s *TestServer, store *memoryStore, c *Credentials)
 	}{
-		{"refreshed by another process", func(t *testing.T, s *TestServer, store *storeMem, c *Credentials) {
-			storeLoaded(t, s, store).Refresh(t.Context())
+		{"refreshed by another process", func(t *testing.T, s *TestServer, store *memoryStore, c *Credentials) {
+			loadedCredentials(t, s, store).Refresh(t.Context())
 		}},
-		{"not saved", func(t *testing.T, s *TestServer, store *storeMem, c *Credentials) {
+		{"not saved", func(t *testing.T, s *TestServer, store *memoryStore, c *Credentials) {
 			store.write = func() error { store.write = nil; return errors.New("full") }
 			c.Refresh(t.Context())
 		}},
-		{"during a refresh", func(t *testing.T, s *TestServer, store *storeMem, c *Credentials) {
+		{"during a refresh", func(t *testing.T, s *TestServer, store *memoryStore, c *Credentials) {
 			s.Hook = func(http.ResponseWriter, *http.Request) bool { time.Sleep(time.Second); return false }
 			go c.Refresh(t.Context())
 			synctest.Wait()
 		}},
-		{"a refresh waits", func(t *testing.T, s *TestServer, store *storeMem, c *Credentials) {
+		{"a refresh waits", func(t *testing.T, s *TestServer, store *memoryStore, c *Credentials) {
 			store.enter = func(context.Context) error {
 				store.enter = nil
 				go c.Refresh(t.Context())
@@ -1477,7 +1464,7 @@ func TestRevokeTheCurrent(t *testing.T) {
 				return nil
 			}
 		}},
-		{"no refresh token", func(t *testing.T, s *TestServer, store *storeMem, c *Credentials) {
+		{"no refresh token", func(t *testing.T, s *TestServer, store *memoryStore, c *Credentials) {
 			store.set("refresh_token", "")
 			c.cache.current.Store(&Token{AccessToken: c.cache.current.Load().AccessToken, Expiry: time.Now().Add(time.Hour)})
 		}},
@@ -1485,10 +1472,10 @@ func TestRevokeTheCurrent(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, store := storeServer(), newStoreMem()
-				c := storeSaved(t, s, store)
+				s, store := rotatingServer(), newMemoryStore()
+				c := savedCredentials(t, s, store)
 				c.client.RevocationURI = s.URL + "/revoke"
-				access := cacheGet(t.Context(), c)
+				access := tokenOrError(t.Context(), c)
 				tt.try(t, s, store, c)
 				if err := c.Revoke(t.Context()); err != nil {
 					t.Fatal(err)
@@ -1496,7 +1483,7 @@ func TestRevokeTheCurrent(t *testing.T) {
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				s.Hook = nil
-				storeEnded(t, s, c, store)
+				checkEnded(t, s, c, store)
 				// Of all that the server has issued, nothing works.
 				var sent string
 				for _, r := range s.Requests() {
@@ -1538,8 +1525,8 @@ func TestRevokeTheCurrent(t *testing.T) {
 // Credentials with nothing in them are not stored: what could not be loaded again would be in the way of a sign-in.
 func TestSaveNothing(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]*Credentials{"no token": NewCredentials(cacheClient(NewMemoryServer()), Secret{}), "no client": NewCredentials(nil, NewSecret("r")), "zero": {}} {
-		store := newStoreMem()
+	for name, c := range map[string]*Credentials{"no token": NewCredentials(clientOf(NewMemoryServer()), Secret{}), "no client": NewCredentials(nil, NewSecret("r")), "zero": {}} {
+		store := newMemoryStore()
 		if err := c.Save(t.Context(), store); err == nil || store.data != nil {
 			t.Errorf("%s: %v; stored: %s", name, err, store.data)
 		}
@@ -1557,7 +1544,7 @@ func TestInstalledAppCredentials(t *testing.T) {
 		name    string
 		scopes  string
 		stored  string // members besides the client's; "": nothing is stored
-		with    func(*TestServer, *storeMem, *InstalledAppFlow)
+		with    func(*TestServer, *memoryStore, *InstalledAppFlow)
 		signIns int
 		asks    int    // of the token endpoint
 		want    string // part of the error
@@ -1574,37 +1561,37 @@ func TestInstalledAppCredentials(t *testing.T) {
 		{name: "no token", scopes: "a", stored: `"scopes":["a"]`, asks: 1},
 		{name: "one scope missing", scopes: "a b", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["a"]`, signIns: 1, asks: 1},
 		{name: "revoked", scopes: "a", stored: `"scopes":["a"]`, signIns: 1, asks: 2,
-			with: func(s *TestServer, _ *storeMem, _ *InstalledAppFlow) { s.RevokeAll() }},
+			with: func(s *TestServer, _ *memoryStore, _ *InstalledAppFlow) { s.RevokeAll() }},
 		{name: "another client", scopes: "a", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["a"]`, signIns: 1, asks: 1,
-			with: func(_ *TestServer, store *storeMem, _ *InstalledAppFlow) { store.set("client_id", "other") }},
+			with: func(_ *TestServer, store *memoryStore, _ *InstalledAppFlow) { store.set("client_id", "other") }},
 		{name: "another server", scopes: "a", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["a"]`, signIns: 1, asks: 1,
-			with: func(_ *TestServer, store *storeMem, _ *InstalledAppFlow) {
+			with: func(_ *TestServer, store *memoryStore, _ *InstalledAppFlow) {
 				store.set("token_uri", "https://other.example/token")
 			}},
 		{name: "server out of order", scopes: "a", stored: `"scopes":["a"]`, asks: 1, want: "403",
-			with: func(s *TestServer, _ *storeMem, _ *InstalledAppFlow) {
+			with: func(s *TestServer, _ *memoryStore, _ *InstalledAppFlow) {
 				s.Hook = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(403); return true }
 			}},
 		{name: "corrupt", scopes: "a", want: "JSON",
-			with: func(_ *TestServer, store *storeMem, _ *InstalledAppFlow) { store.data = []byte("{") }},
+			with: func(_ *TestServer, store *memoryStore, _ *InstalledAppFlow) { store.data = []byte("{") }},
 		{name: "store can't be read", scopes: "a", want: "full",
-			with: func(_ *TestServer, store *storeMem, _ *InstalledAppFlow) {
+			with: func(_ *TestServer, store *memoryStore, _ *InstalledAppFlow) {
 				store.enter = func(context.Context) error { return full }
 			}},
 		{name: "store can't be written", scopes: "a", signIns: 1, asks: 1, want: "full",
-			with: func(_ *TestServer, store *storeMem, _ *InstalledAppFlow) {
+			with: func(_ *TestServer, store *memoryStore, _ *InstalledAppFlow) {
 				store.write = func() error { return full }
 			}},
 		{name: "declined", scopes: "a", signIns: 1, want: "access_denied",
-			with: func(s *TestServer, _ *storeMem, _ *InstalledAppFlow) { s.Deny = "access_denied" }},
+			with: func(s *TestServer, _ *memoryStore, _ *InstalledAppFlow) { s.Deny = "access_denied" }},
 		{name: "no store", scopes: "a", want: "Store",
-			with: func(_ *TestServer, _ *storeMem, f *InstalledAppFlow) { f.Store = nil }},
+			with: func(_ *TestServer, _ *memoryStore, f *InstalledAppFlow) { f.Store = nil }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s, store := NewTestServer(t), newStoreMem()
+			s, store := NewTestServer(t), newMemoryStore()
 			s.Rotate = true
-			client := cacheClient(s)
+			client := clientOf(s)
 			client.HTTPClient = nil
 			if tt.stored != "" {
 				store.data = fmt.Appendf(nil, `{"client_id":%q,"client_secret":%q,"token_uri":%q,"issuer":%q,"refresh_token":%q,%s}`,
@@ -1630,15 +1617,15 @@ func TestInstalledAppCredentials(t *testing.T) {
 				data, _ := store.Load(t.Context())
 				loaded, parseErr := ParseCredentials(data)
 				if err != nil || parseErr != nil || loaded.cache.current.Load().RefreshToken.Reveal() != tok.RefreshToken.Reveal() ||
-					tok.AccessToken.Reveal() != cacheGet(t.Context(), loaded) || s.TokenRequests("") != tt.asks {
+					tok.AccessToken.Reveal() != tokenOrError(t.Context(), loaded) || s.TokenRequests("") != tt.asks {
 					t.Errorf("%v, %v, %v; stored: %s", tok, err, parseErr, data)
 				}
 				again, err := flow.Credentials(t.Context())
-				if err != nil || cacheGet(t.Context(), again) != tok.AccessToken.Reveal() || s.Count("/authorize") != tt.signIns || s.TokenRequests("") != tt.asks {
+				if err != nil || tokenOrError(t.Context(), again) != tok.AccessToken.Reveal() || s.Count("/authorize") != tt.signIns || s.TokenRequests("") != tt.asks {
 					t.Errorf("again: %v; %d sign-ins, %d token requests", err, s.Count("/authorize"), s.TokenRequests(""))
 				}
 			case errors.Is(err, full) && tt.signIns > 0: // the work of the person is not lost
-				if c == nil || !strings.HasPrefix(cacheGet(t.Context(), c), "at-") || s.TokenRequests("") != tt.asks {
+				if c == nil || !strings.HasPrefix(tokenOrError(t.Context(), c), "at-") || s.TokenRequests("") != tt.asks {
 					t.Errorf("no credentials: %v", err)
 				}
 			case !bytes.Equal(store.data, before):
@@ -1662,10 +1649,10 @@ func TestInstalledAppCredentialsPrompt(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
 			s := NewTestServer(t)
-			client := cacheClient(s)
+			client := clientOf(s)
 			client.HTTPClient = nil
 			flow := NewInstalledAppFlow(client, "a")
-			flow.Store, flow.Prompt, flow.OpenBrowser, flow.Params = newStoreMem(), io.Discard, s.Browser, params
+			flow.Store, flow.Prompt, flow.OpenBrowser, flow.Params = newMemoryStore(), io.Discard, s.Browser, params
 			if _, err := flow.Credentials(t.Context()); err != nil {
 				t.Fatal(err)
 			}

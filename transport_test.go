@@ -12,53 +12,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
-
-// trTrip is a RoundTripper that a test writes. Like net/http's, it reads and closes the body.
-type trTrip func(*http.Request) (*http.Response, error)
-
-func (f trTrip) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := f(r)
-	if r.Body != nil {
-		io.Copy(io.Discard, r.Body)
-		r.Body.Close()
-	}
-	if resp != nil {
-		resp.Request = r
-	}
-	return resp, err
-}
-
-// trBody counts how often it is closed, and how much is read.
-type trBody struct {
-	io.Reader
-	closed, read atomic.Int64
-}
-
-func newTrBody(s string) *trBody { return &trBody{Reader: strings.NewReader(s)} }
-
-func (b *trBody) Close() error { b.closed.Add(1); return nil }
-
-func (b *trBody) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
-	b.read.Add(int64(n))
-	return n, err
-}
-
-func trAnswer(status int, header ...string) *http.Response {
-	h := http.Header{}
-	for pair := range slices.Chunk(header, 2) {
-		h.Set(pair[0], pair[1])
-	}
-	return &http.Response{StatusCode: status, Header: h, Body: newTrBody("the answer")}
-}
-
-// trToken always has the token "tok".
-var trToken = cacheReturns(&Token{AccessToken: NewSecret("tok")})
 
 // A token stays at the origin of the first request: the chain of hosts, each redirecting to the next, and which of them saw
 // a token (YES).
@@ -86,15 +43,15 @@ func TestTransportRedirects(t *testing.T) {
 			t.Run(fmt.Sprint(tt.name, " ", status), func(t *testing.T) {
 				t.Parallel()
 				chain, seen := strings.Fields(tt.chain), []string{}
-				client := &http.Client{Transport: &Transport{Source: trToken, Base: trTrip(func(r *http.Request) (*http.Response, error) {
+				client := &http.Client{Transport: &Transport{Source: fixedSource, Base: roundTripFunc(func(r *http.Request) (*http.Response, error) {
 					word := "no"
 					if strings.Contains(fmt.Sprint(r), "tok") { // anywhere
 						word = "YES"
 					}
 					if seen = append(seen, word); len(seen) < len(chain) {
-						return trAnswer(status, "Location", chain[len(seen)]), nil
+						return response(status, "the answer", "Location", chain[len(seen)]), nil
 					}
-					return trAnswer(200), nil
+					return response(200, "the answer"), nil
 				})}}
 				resp, err := client.Post(chain[0], "text/plain", strings.NewReader("body"))
 				if err != nil || resp.StatusCode != 200 || strings.Join(seen, " ") != tt.want {
@@ -147,12 +104,12 @@ func TestTransportHosts(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			src, sent, body := cacheLiving(time.Hour), 0, newTrBody("body")
-			tr := &Transport{Source: src, Hosts: tt.hosts, Base: trTrip(func(r *http.Request) (*http.Response, error) {
+			src, sent, body := numberedTokens(time.Hour), 0, newTrackedBody("body")
+			tr := &Transport{Source: src, Hosts: tt.hosts, Base: roundTripFunc(func(r *http.Request) (*http.Response, error) {
 				if r.Header.Get("Authorization") == "Bearer 1" {
 					sent++
 				}
-				return trAnswer(200), nil
+				return response(200, "the answer"), nil
 			})}
 			req, err := http.NewRequest("POST", tt.url, body)
 			if err != nil {
@@ -194,16 +151,16 @@ func TestTransportLeavesRequestsAlone(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			src, sent := cacheLiving(time.Hour), (*http.Request)(nil)
-			tr := &Transport{Source: src, Base: trTrip(func(r *http.Request) (*http.Response, error) {
+			src, sent := numberedTokens(time.Hour), (*http.Request)(nil)
+			tr := &Transport{Source: src, Base: roundTripFunc(func(r *http.Request) (*http.Response, error) {
 				sent = r.Clone(context.Background())
 				if tt.calls > 0 {
 					r.Header.Set("Mine", "x") // a Base that is careless
 				}
-				return trAnswer(401), nil
+				return response(401, "the answer"), nil
 			})}
 			u, _ := url.Parse("https://api.example/path?q=1#f")
-			body := newTrBody("body")
+			body := newTrackedBody("body")
 			req := (&http.Request{Method: "POST", URL: u, Header: tt.header, Body: body, ContentLength: 4, Host: "virtual.example"}).WithContext(t.Context())
 			before := req.Clone(t.Context())
 			if resp, err := tr.RoundTrip(req); err != nil || resp.StatusCode != 401 {
@@ -239,20 +196,20 @@ func TestTransportWithoutToken(t *testing.T) {
 		want string
 	}{
 		{"no source", nil, "no token source"},
-		{"error", &cacheSource{next: func(context.Context, int64) (*Token, error) { return nil, down }}, "down"},
-		{"nil token", cacheReturns(nil), "no usable"},
-		{"empty token", cacheReturns(&Token{}), "no usable"},
-		{"line break", cacheReturns(&Token{AccessToken: NewSecret("tok\r\nX-Evil: SENTINEL")}), "no usable"},
-		{"another type", cacheReturns(&Token{AccessToken: NewSecret("SENTINEL"), Type: "mac"}), "no usable"},
+		{"error", &countingSource{next: func(context.Context, int64) (*Token, error) { return nil, down }}, "down"},
+		{"nil token", sourceOf(nil), "no usable"},
+		{"empty token", sourceOf(&Token{}), "no usable"},
+		{"line break", sourceOf(&Token{AccessToken: NewSecret("tok\r\nX-Evil: SENTINEL")}), "no usable"},
+		{"another type", sourceOf(&Token{AccessToken: NewSecret("SENTINEL"), Type: "mac"}), "no usable"},
 		{"credentials without refresh token", NewCredentials(&ClientSecrets{}, Secret{}), "sign in again"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tr := &Transport{Source: tt.src, Base: trTrip(func(*http.Request) (*http.Response, error) {
+			tr := &Transport{Source: tt.src, Base: roundTripFunc(func(*http.Request) (*http.Response, error) {
 				t.Error("a request was sent")
-				return trAnswer(200), nil
+				return response(200, "the answer"), nil
 			})}
-			body := newTrBody("body")
+			body := newTrackedBody("body")
 			req, _ := http.NewRequest("POST", "https://api.example/", body)
 			resp, err := tr.RoundTrip(req)
 			if resp != nil || err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "SENTINEL") || body.closed.Load() != 1 {
@@ -281,7 +238,7 @@ func TestTransportUnauthorized(t *testing.T) {
 		b, _ := http.NewRequest("POST", "https://x.example", strings.NewReader(body))
 		r.Body, r.GetBody, r.ContentLength = b.Body, b.GetBody, b.ContentLength
 	}
-	streamBody := func(r *http.Request) { r.Body = newTrBody(body) }
+	streamBody := func(r *http.Request) { r.Body = newTrackedBody(body) }
 	for _, tt := range []struct {
 		name   string
 		body   func(*http.Request)
@@ -310,29 +267,29 @@ func TestTransportUnauthorized(t *testing.T) {
 			if n > 1 {
 				return nil, errors.New("down")
 			}
-			return cacheToken(n, time.Hour), nil
+			return numberedToken(n, time.Hour), nil
 		}, 401, "1:14", 2},
 		{"renewal brings garbage", bytesBody, "401 200", func(_ context.Context, n int64) (*Token, error) {
 			return &Token{AccessToken: NewSecret(map[bool]string{true: "1", false: "a b"}[n == 1])}, nil
 		}, 401, "1:14", 2},
-		{"the same token again", bytesBody, "401 200", func(context.Context, int64) (*Token, error) { return cacheToken(1, time.Hour), nil }, 401, "1:14", 2},
+		{"the same token again", bytesBody, "401 200", func(context.Context, int64) (*Token, error) { return numberedToken(1, time.Hour), nil }, 401, "1:14", 2},
 		{"caller leaves during the renewal", bytesBody, "401 200", func(ctx context.Context, n int64) (*Token, error) {
 			if n > 1 {
 				time.Sleep(time.Hour)
 			}
-			return cacheToken(n, 0), nil
+			return numberedToken(n, 0), nil
 		}, 401, "1:14", 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				src := cacheLiving(time.Hour)
+				src := numberedTokens(time.Hour)
 				if tt.fetch != nil {
 					src.next = tt.fetch
 				}
 				var sent []string
 				var answers []*http.Response
-				tr := &Transport{Source: CachedTokenSource(src), Base: trTrip(func(r *http.Request) (*http.Response, error) {
+				tr := &Transport{Source: CachedTokenSource(src), Base: roundTripFunc(func(r *http.Request) (*http.Response, error) {
 					var got []byte
 					if r.Body != nil {
 						got, _ = io.ReadAll(r.Body)
@@ -340,7 +297,7 @@ func TestTransportUnauthorized(t *testing.T) {
 					sent = append(sent, fmt.Sprint(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), ":", len(got)))
 					status, statuses := 0, strings.Fields(tt.answer)
 					fmt.Sscan(statuses[min(len(sent), len(statuses))-1], &status)
-					answers = append(answers, trAnswer(status, "WWW-Authenticate", `Bearer error="insufficient_scope"`))
+					answers = append(answers, response(status, "the answer", "WWW-Authenticate", `Bearer error="insufficient_scope"`))
 					return answers[len(answers)-1], nil
 				})}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -354,7 +311,7 @@ func TestTransportUnauthorized(t *testing.T) {
 					t.Fatalf("%v, %v; sent %q, want %q; %d tokens, want %d", resp, err, sent, tt.sent, src.calls.Load(), tt.calls)
 				}
 				for i, a := range answers { // the ones that nobody sees are closed, and not read, which could take long
-					b := a.Body.(*trBody)
+					b := a.Body.(*trackedBody)
 					if last := i == len(answers)-1; last && (b.closed.Load() != 0 || b.read.Load() != 0) || !last && b.closed.Load() != 1 {
 						t.Errorf("answer %d: read %d bytes, closed %d times", i+1, b.read.Load(), b.closed.Load())
 					}
@@ -375,19 +332,17 @@ func TestTransportUnauthorized(t *testing.T) {
 func TestTransportHostile401(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		src, read := cacheLiving(time.Hour), atomic.Int64{}
+		src, endless := numberedTokens(time.Hour), &trackedBody{Reader: endlessSpaces{}}
 		tr := &Transport{Source: CachedTokenSource(src)}
 		for _, challenge := range []string{
 			`Bearer resource_metadata="https://evil.example/meta", error="invalid_token"`, `Bearer realm="` + strings.Repeat(`\"`, 1<<16),
 			"", "\x00", `Basic realm="x", Bearer error=invalid_token`, `Bearer authorization_uri="http://evil.example/"`, strings.Repeat("Bearer ", 1<<15), `Bearer "`,
 		} {
-			tr.Base = trTrip(func(r *http.Request) (*http.Response, error) {
+			tr.Base = roundTripFunc(func(r *http.Request) (*http.Response, error) {
 				if r.URL.Host != "api.example" {
 					t.Errorf("a request to %s", r.URL.Host)
 				}
-				body := newTrBody("")
-				body.Reader = trEndless{&read}
-				return &http.Response{StatusCode: 401, Header: http.Header{"Www-Authenticate": {challenge, challenge}}, Body: body}, nil
+				return &http.Response{StatusCode: 401, Header: http.Header{"Www-Authenticate": {challenge, challenge}}, Body: endless}, nil
 			})
 			for range 100 {
 				req, _ := http.NewRequest("GET", "https://api.example/", nil)
@@ -397,10 +352,10 @@ func TestTransportHostile401(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 		}
-		if src.calls.Load() != 2 || read.Load() > 2*maxHeader {
-			t.Errorf("%d tokens in 8 s, %d bytes read", src.calls.Load(), read.Load())
+		if src.calls.Load() != 2 || endless.read.Load() > 2*maxHeader {
+			t.Errorf("%d tokens in 8 s, %d bytes read", src.calls.Load(), endless.read.Load())
 		}
-		plain := cacheLiving(time.Hour)
+		plain := numberedTokens(time.Hour)
 		tr.Source = plain
 		req, _ := http.NewRequest("GET", "https://api.example/", nil)
 		if resp, err := tr.RoundTrip(req); err != nil || resp.StatusCode != 401 || plain.calls.Load() != 1 {
@@ -408,11 +363,6 @@ func TestTransportHostile401(t *testing.T) {
 		}
 	})
 }
-
-// trEndless is an endless body.
-type trEndless struct{ read *atomic.Int64 }
-
-func (e trEndless) Read(p []byte) (int, error) { e.read.Add(int64(len(p))); return len(p), nil }
 
 // While a refresh hangs, a request waits no longer than its own context or its client's timeout, whoever began it.
 //
@@ -423,15 +373,15 @@ func TestTransportContext(t *testing.T) {
 		s := NewMemoryServer()
 		s.Rotate = true
 		s.Answer = func(string, map[string]any) { time.Sleep(1500 * time.Millisecond) }
-		creds := cacheCredentials(s)
+		creds := credentialsOf(s)
 		do := func(timeout time.Duration, ctx context.Context) (time.Duration, error) {
 			began := time.Now()
-			req, _ := http.NewRequestWithContext(ctx, "POST", s.URL+"/echo", newTrBody("x"))
+			req, _ := http.NewRequestWithContext(ctx, "POST", s.URL+"/echo", newTrackedBody("x"))
 			resp, err := (&http.Client{Timeout: timeout, Transport: &Transport{Source: creds, Base: s.Transport()}}).Do(req)
 			if err == nil {
 				resp.Body.Close()
 			}
-			if closed := req.Body.(*trBody).closed.Load(); closed != 1 {
+			if closed := req.Body.(*trackedBody).closed.Load(); closed != 1 {
 				t.Errorf("body closed %d times", closed)
 			}
 			return time.Since(began), err
@@ -465,7 +415,7 @@ func TestTransportStale(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := NewMemoryServer()
-		creds := cacheCredentials(s)
+		creds := credentialsOf(s)
 		client := &http.Client{Transport: &Transport{Source: creds, Base: s.Transport()}}
 		get := func() (int, time.Duration, error) {
 			began := time.Now()
@@ -502,14 +452,14 @@ func TestTransportStale(t *testing.T) {
 // M56
 func TestTransportReset(t *testing.T) {
 	t.Parallel()
-	src := cacheLiving(time.Hour)
+	src := numberedTokens(time.Hour)
 	cut := errors.New("connection reset")
-	client := &http.Client{Transport: &Transport{Source: CachedTokenSource(src), Base: trTrip(func(r *http.Request) (*http.Response, error) {
+	client := &http.Client{Transport: &Transport{Source: CachedTokenSource(src), Base: roundTripFunc(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Path == "/refused" {
 			return nil, cut
 		}
-		resp := trAnswer(200)
-		resp.Body = io.NopCloser(io.MultiReader(strings.NewReader("half"), trBroken{cut}))
+		resp := response(200, "the answer")
+		resp.Body = io.NopCloser(io.MultiReader(strings.NewReader("half"), brokenReader{cut}))
 		return resp, nil
 	})}}
 	resp, err := client.Get("https://api.example/")
@@ -524,9 +474,9 @@ func TestTransportReset(t *testing.T) {
 	}
 }
 
-type trBroken struct{ error }
+type brokenReader struct{ error }
 
-func (b trBroken) Read([]byte) (int, error) { return 0, b.error }
+func (b brokenReader) Read([]byte) (int, error) { return 0, b.error }
 
 // One set of credentials in many clients at once, while tokens expire and are revoked under them: every request
 // succeeds, and no refresh token is used twice.
@@ -543,7 +493,7 @@ func TestTransportConcurrent(t *testing.T) {
 			}
 			return false
 		}
-		creds := cacheCredentials(s)
+		creds := credentialsOf(s)
 		var wg sync.WaitGroup
 		for i := range 16 {
 			client := NewClient(creds)
@@ -578,8 +528,7 @@ func TestTransportConcurrent(t *testing.T) {
 func TestNewClient(t *testing.T) {
 	t.Parallel()
 	s := NewTestServer(t)
-	client := &ClientSecrets{ClientID: s.ClientID, ClientSecret: NewSecret(s.ClientSecret), AuthMethod: s.AuthMethod, TokenURI: s.URL + "/token"}
-	c := NewClient(NewCredentials(client, NewSecret(s.IssueRefreshToken("a"))))
+	c := NewClient(credentialsOf(s, "a"))
 	if c.Timeout != 0 || c.Jar != nil || c.CheckRedirect != nil {
 		t.Error("NewClient sets more than the Transport")
 	}
