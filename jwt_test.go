@@ -60,275 +60,500 @@ func checkVerify(t *testing.T, v *IDTokenVerifier, raw, nonce, want string) *IDT
 	return tok
 }
 
+// A tokenMaker builds a token when a subtest asks for it, and so with the times of its bubble.
+type tokenMaker func() string
+
+// goodToken makes a token that is accepted.
+func goodToken() string { return goodJWT() }
+
+// withHeader makes a token that is good but for members of its header, changed as by jwkJSON.
+func withHeader(pairs ...string) tokenMaker {
+	return func() string { return signJWT(serverKey(), headerJSON(pairs...), claimsJSON()) }
+}
+
+// withClaims makes a token that is good but for some claims, changed as by jwkJSON.
+func withClaims(pairs ...string) tokenMaker {
+	return func() string { return goodJWT(pairs...) }
+}
+
+// withTime makes a token in which one claim is a time, so far from now.
+func withTime(claim string, fromNow time.Duration) tokenMaker {
+	return func() string { return goodJWT(claim, fmt.Sprint(time.Now().Add(fromNow).Unix())) }
+}
+
+// withPayload makes a token of any text.
+func withPayload(text string) tokenMaker {
+	return func() string { return signJWT(serverKey(), headerJSON(), text) }
+}
+
+// withParts puts the parts of a good token together in another way.
+func withParts(arrange func(header, payload, signature string) string) tokenMaker {
+	return func() string {
+		header, payload, signature, _ := splitJWT(goodJWT())
+		return arrange(header, payload, signature)
+	}
+}
+
+// arranged is withParts by a text, which has {h}, {p} and {s} for the parts. {h1} is the first four letters of the header,
+// and {h2} is the rest of it.
+func arranged(text string) tokenMaker {
+	return withParts(func(h, p, s string) string {
+		return strings.NewReplacer("{h}", h, "{h1}", h[:4], "{h2}", h[4:], "{p}", p, "{p1}", p[:4], "{p2}", p[4:],
+			"{s}", s, "{s1}", s[:4], "{s2}", s[4:]).Replace(text)
+	})
+}
+
 // TestVerifyClaims: what an accepted token says, and what may be in one.
 func TestVerifyClaims(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("s", 255)
-	deep := strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1)
+	longestKeyID := strings.Repeat("k", maxKeyID)
 	for _, tt := range []struct {
-		name, header, payload, nonce string
-		ok                           func(tok *IDToken) bool
+		name  string
+		token tokenMaker
+		nonce string
+		ok    func(tok *IDToken) bool // nil: accepted is all
 	}{
-		{"all claims", headerJSON(), claimsJSON("email", `"p@example.com"`, "email_verified", "true", "hd", `"example.com"`, "nbf", "1"), "", func(tok *IDToken) bool {
-			return tok.Issuer == "https://as.example" && tok.Subject == "user-1" && tok.Email == "p@example.com" && tok.EmailVerified && tok.HostedDomain == "example.com" &&
-				slices.Equal(tok.Audience, []string{"client-1.example"}) && tok.Expiry.Sub(tok.IssuedAt) == time.Hour
-		}}, // PY14 UP35: hd is there
-		{"email_verified as a string", headerJSON(), claimsJSON("email_verified", `"true"`), "", func(tok *IDToken) bool { return tok.EmailVerified }},
-		{"email_verified false", headerJSON(), claimsJSON("email_verified", "false"), "", func(tok *IDToken) bool { return !tok.EmailVerified }},
-		{"no type", headerJSON("typ", ""), claimsJSON(), "", nil},
-		{"type in lower case", headerJSON("typ", `"jwt"`), claimsJSON(), "", nil},
-		{"another case is another member", headerJSON("ALG", `"none"`, "Crit", `["x"]`), claimsJSON("AUD", `"evil"`, "Exp", "1"), "", nil}, // J7
-		{"escaped names are the same names", strings.Replace(headerJSON(), `"alg"`, `"\u0061lg"`, 1), claimsJSON(), "", nil},
-		{"keys in the header are not looked at", headerJSON("jwk", jwkJSON("k1", &otherKey().PublicKey), "jku", `"https://evil.example/"`, "x5u", `"https://evil.example/"`, "x5c", `["MIIB"]`), claimsJSON(), "", nil}, // J5
-		{"one audience in a list", headerJSON(), claimsJSON("aud", `["client-1.example"]`), "", nil},                                                                                                                    // J20
-		{"two audiences and azp", headerJSON(), claimsJSON("aud", `["b","client-1.example"]`, "azp", `"client-1.example"`), "", func(tok *IDToken) bool { return len(tok.Audience) == 2 }},                              // J21
-		{"azp", headerJSON(), claimsJSON("azp", `"client-1.example"`), "", nil},
-		{"longest subject", headerJSON(), claimsJSON("sub", `"`+long+`"`), "", nil},                                                          // J23
-		{"longest key ID is looked up", headerJSON("kid", `"`+strings.Repeat("k", maxKeyID)+`"`), claimsJSON(), "", nil},                     // J6
-		{"time with a fraction", headerJSON(), claimsJSON("iat", fmt.Sprintf("%d.75", time.Now().Unix())), "", nil},                          // J17
-		{"time with an exponent", headerJSON(), claimsJSON("exp", "4.0e9"), "", func(tok *IDToken) bool { return tok.Expiry.Unix() == 4e9 }}, // J17
-		{"deepest claim", headerJSON(), claimsJSON("x", deep), "", nil},                                                                      // J25
-		{"nonce", headerJSON(), claimsJSON("nonce", `"n"`), "n", nil},                                                                        // F29
-		{"nonce not asked for", headerJSON(), claimsJSON("nonce", `"n"`), "", nil},
-		{"clock 50 s behind", headerJSON(), claimsJSON("iat", fmt.Sprint(time.Now().Unix()+50), "nbf", fmt.Sprint(time.Now().Unix()+50)), "", nil}, // UP33 PY14 J18
-		{"clock 30 s ahead", headerJSON(), claimsJSON("exp", fmt.Sprint(time.Now().Unix()-30)), "", nil},                                           // J17
+		{
+			name: "all claims", // PY14 UP35: hd is there
+			token: withClaims("email", `"p@example.com"`, "email_verified", "true",
+				"hd", `"example.com"`, "nbf", "1"),
+			ok: func(tok *IDToken) bool {
+				return tok.Issuer == "https://as.example" && tok.Subject == "user-1" &&
+					tok.Email == "p@example.com" && tok.EmailVerified && tok.HostedDomain == "example.com" &&
+					slices.Equal(tok.Audience, []string{"client-1.example"}) &&
+					tok.Expiry.Sub(tok.IssuedAt) == time.Hour
+			},
+		},
+		{
+			name:  "email_verified as a string",
+			token: withClaims("email_verified", `"true"`),
+			ok:    func(tok *IDToken) bool { return tok.EmailVerified },
+		},
+		{
+			name:  "email_verified false",
+			token: withClaims("email_verified", "false"),
+			ok:    func(tok *IDToken) bool { return !tok.EmailVerified },
+		},
+		{name: "no type", token: withHeader("typ", "")},
+		{name: "type in lower case", token: withHeader("typ", `"jwt"`)},
+		{
+			name: "another case is another member", // J7
+			token: func() string {
+				header := headerJSON("ALG", `"none"`, "Crit", `["x"]`)
+				return signJWT(serverKey(), header, claimsJSON("AUD", `"evil"`, "Exp", "1"))
+			},
+		},
+		{
+			name: "escaped names are the same names",
+			token: func() string {
+				header := strings.Replace(headerJSON(), `"alg"`, `"\u0061lg"`, 1)
+				return signJWT(serverKey(), header, claimsJSON())
+			},
+		},
+		{
+			name: "keys in the header are not looked at", // J5
+			token: withHeader("jwk", jwkJSON("k1", &otherKey().PublicKey), "x5c", `["MIIB"]`,
+				"jku", `"https://evil.example/"`, "x5u", `"https://evil.example/"`),
+		},
+		{name: "one audience in a list", token: withClaims("aud", `["client-1.example"]`)}, // J20
+		{
+			name:  "two audiences and azp", // J21
+			token: withClaims("aud", `["b","client-1.example"]`, "azp", `"client-1.example"`),
+			ok:    func(tok *IDToken) bool { return len(tok.Audience) == 2 },
+		},
+		{name: "azp", token: withClaims("azp", `"client-1.example"`)},
+		{name: "longest subject", token: withClaims("sub", `"`+strings.Repeat("s", 255)+`"`)}, // J23
+		{name: "longest key ID is looked up", token: withHeader("kid", `"`+longestKeyID+`"`)}, // J6
+		{name: "deepest claim", token: withClaims("x", nestedLists(maxDepth-1))},              // J25
+		{name: "nonce", token: withClaims("nonce", `"n"`), nonce: "n"},                        // F29
+		{name: "nonce not asked for", token: withClaims("nonce", `"n"`)},
+		{name: "time with a fraction", token: func() string { // J17
+			return goodJWT("iat", fmt.Sprintf("%d.75", time.Now().Unix()))
+		}},
+		{
+			name:  "time with an exponent", // J17
+			token: withClaims("exp", "4.0e9"),
+			ok:    func(tok *IDToken) bool { return tok.Expiry.Unix() == 4e9 },
+		},
+		{name: "clock 50 s behind", token: func() string { // UP33 PY14 J18
+			soon := fmt.Sprint(time.Now().Unix() + 50)
+			return goodJWT("iat", soon, "nbf", soon)
+		}},
+		{name: "clock 30 s ahead", token: withTime("exp", -30*time.Second)}, // J17
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey), jwkJSON(strings.Repeat("k", maxKeyID), &serverKey().PublicKey))
-			v := verifierWith(keys)
-			tok := checkVerify(t, v, signJWT(serverKey(), tt.header, tt.payload), tt.nonce, "")
-			if tok != nil && tt.ok != nil && !tt.ok(tok) {
-				t.Errorf("%+v", tok)
-			}
-			if !slices.Equal(keys.urls, []string{"https://as.example/keys"}) {
-				t.Error(keys.urls)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				key := &serverKey().PublicKey
+				keys := serveKeys(jwkJSON("k1", key), jwkJSON(longestKeyID, key))
+				tok := checkVerify(t, verifierWith(keys), tt.token(), tt.nonce, "")
+				if tok != nil && tt.ok != nil && !tt.ok(tok) {
+					t.Errorf("%+v", tok)
+				}
+				if !slices.Equal(keys.urls, []string{"https://as.example/keys"}) {
+					t.Error(keys.urls)
+				}
+			})
 		})
 	}
-	tok := checkVerify(t, verifierWith(serveKeys(jwkJSON("k1", &serverKey().PublicKey))), goodJWT("roles", `["a","b"]`, "n", "7"), "", "")
+	v := verifierWith(serveKeys(jwkJSON("k1", &serverKey().PublicKey)))
+	tok := checkVerify(t, v, goodJWT("roles", `["a","b"]`, "n", "7"), "", "")
 	var roles []string
 	n := 5
-	if tok.Claim("roles", &roles) != nil || !slices.Equal(roles, []string{"a", "b"}) || tok.Claim("Roles", &n) != nil || n != 5 || tok.Claim("roles", &n) == nil {
-		t.Error("Claim", roles, n)
+	if err := tok.Claim("roles", &roles); err != nil || !slices.Equal(roles, []string{"a", "b"}) {
+		t.Error("Claim", roles, err)
 	}
+	if err := tok.Claim("Roles", &n); err != nil || n != 5 { // not there: unchanged
+		t.Error("Claim", n, err)
+	}
+	if tok.Claim("roles", &n) == nil {
+		t.Error("Claim reads a list as a number")
+	}
+}
+
+// nestedLists returns a JSON list in a list, and so on.
+func nestedLists(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
+
+// A refusal is a token that is signed correctly, mostly, and not accepted.
+type refusal struct {
+	name    string
+	token   tokenMaker
+	nonce   string
+	want    string // in the error
+	fetches int    // of the key set, by a verifier that has none yet
 }
 
 // TestVerifyRefuses: a correct signature makes none of these good, and junk causes no request, whether the
 // verifier has keys or not. // K2
 func TestVerifyRefuses(t *testing.T) {
 	t.Parallel()
-	const (
-		shape, b64, json_, alg, typ = "three parts", "base64url", "header that is", "only RS256", "of another type"
-		unsigned                    = "signature that does not match"
-	)
-	good := goodJWT()
-	h, p, s, _ := splitJWT(good)
-	now := time.Now().Unix()
-	header := func(text string) string { return signJWT(serverKey(), text, claimsJSON()) }
-	claims := func(pairs ...string) string { return goodJWT(pairs...) }
-	payload := func(text string) string { return signJWT(serverKey(), headerJSON(), text) }
-	mac := func(secret []byte) string {
-		input := rawBase64.EncodeToString([]byte(headerJSON("alg", `"HS256"`))) + "." + p
-		m := hmac.New(sha256.New, secret)
-		m.Write([]byte(input))
-		return input + "." + rawBase64.EncodeToString(m.Sum(nil))
+	for _, rows := range [][]refusal{
+		refusedAlgorithms(), refusedHeaders(), refusedForms(), refusedTimes(), refusedAudiences(),
+		refusedIssuersAndSubjects(), refusedTypesAndPayloads(), refusedNonces(), refusedSignatures(),
+	} {
+		for _, tt := range rows {
+			t.Run(tt.name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, tt.check)
+			})
+		}
 	}
-	pss := func() string {
-		input := rawBase64.EncodeToString([]byte(headerJSON("alg", `"PS256"`))) + "." + p
+}
+
+// unsigned is what Verify says when a signature is wrong, and so what it says of keys that it has.
+const unsigned = "signature that does not match"
+
+// check verifies the token with a verifier that has no keys yet, and with one that has.
+func (r *refusal) check(t *testing.T) {
+	key := &serverKey().PublicKey
+	raw, set := r.token(), []string{jwkJSON("k1", key), jwkJSON("k2", key)}
+	keys := serveKeys(set...)
+	checkVerify(t, verifierWith(keys), raw, r.nonce, r.want)
+	if keys.count() != r.fetches || r.fetches == 1 && keys.urls[0] != "https://as.example/keys" {
+		t.Errorf("asked for %q", keys.urls)
+	}
+	warm := verifierWith(serveKeys(set...))
+	checkVerify(t, warm, goodJWT(), "", "")
+	// With keys at hand, the signature may be what is looked at first.
+	if _, err := warm.Verify(t.Context(), raw, r.nonce); err == nil || !strings.Contains(err.Error(), unsigned) {
+		checkVerify(t, warm, raw, r.nonce, r.want)
+	}
+}
+
+// J1 J2
+func refusedAlgorithms() []refusal {
+	const want = "only RS256"
+	// symmetric uses something that is public as the secret of an HMAC.
+	symmetric := func(secret []byte) tokenMaker {
+		return withParts(func(_, payload, _ string) string {
+			input := rawBase64.EncodeToString([]byte(headerJSON("alg", `"HS256"`))) + "." + payload
+			mac := hmac.New(sha256.New, secret)
+			mac.Write([]byte(input))
+			return input + "." + rawBase64.EncodeToString(mac.Sum(nil))
+		})
+	}
+	pss := withParts(func(_, payload, _ string) string {
+		input := rawBase64.EncodeToString([]byte(headerJSON("alg", `"PS256"`))) + "." + payload
 		sum := sha256.Sum256([]byte(input))
-		sig, _ := rsa.SignPSS(rand.Reader, serverKey(), crypto.SHA256, sum[:], nil)
-		return input + "." + rawBase64.EncodeToString(sig)
-	}
-	es := func() string {
+		signature, _ := rsa.SignPSS(rand.Reader, serverKey(), crypto.SHA256, sum[:], nil)
+		return input + "." + rawBase64.EncodeToString(signature)
+	})
+	es256 := withParts(func(_, payload, _ string) string {
 		key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		input := rawBase64.EncodeToString([]byte(headerJSON("alg", `"ES256"`))) + "." + p
+		input := rawBase64.EncodeToString([]byte(headerJSON("alg", `"ES256"`))) + "." + payload
 		sum := sha256.Sum256([]byte(input))
 		r, s, _ := ecdsa.Sign(rand.Reader, key, sum[:])
-		sig := make([]byte, 64)
-		return input + "." + rawBase64.EncodeToString(append(r.FillBytes(sig[:32]), s.FillBytes(sig[32:64])...))
-	}
+		signature := make([]byte, 64)
+		signature = append(r.FillBytes(signature[:32]), s.FillBytes(signature[32:64])...)
+		return input + "." + rawBase64.EncodeToString(signature)
+	})
+	unprotected := withParts(func(_, payload, _ string) string {
+		return rawBase64.EncodeToString([]byte(`{"alg":"none"}`)) + "." + payload + "."
+	})
 	spki, _ := x509.MarshalPKIXPublicKey(&serverKey().PublicKey)
 	pkcs1 := x509.MarshalPKCS1PublicKey(&serverKey().PublicKey)
-	asPEM := func(typ string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}) }
-	deep := strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth)
+	return []refusal{
+		{name: "no algorithm, no signature", token: unprotected, want: want},
+		{name: "none", token: withHeader("alg", `"none"`), want: want},
+		{name: "None", token: withHeader("alg", `"None"`), want: want},
+		{name: "NONE", token: withHeader("alg", `"NONE"`), want: want},
+		{name: "nOnE", token: withHeader("alg", `"nOnE"`), want: want},
+		{name: "empty alg", token: withHeader("alg", `""`), want: want},
+		{name: "null alg", token: withHeader("alg", `null`), want: want},
+		{name: "missing alg", token: withHeader("alg", ""), want: want},
+		{name: "alg in a list", token: withHeader("alg", `["RS256"]`), want: "alg that is not"},
+		{name: "rs256", token: withHeader("alg", `"rs256"`), want: want},
+		{name: "RS256 and a NUL", token: withHeader("alg", `"RS256\u0000"`), want: want},
+		{name: "RS512", token: withHeader("alg", `"RS512"`), want: want},
 
-	type row struct {
-		name, raw, nonce, want string
-		fetches                int
+		{name: "HS256 with the PEM", token: symmetric([]byte(pemText("PUBLIC KEY", spki))), want: want},
+		{name: "HS256 with the PKCS #1 PEM", token: symmetric([]byte(pemText("RSA PUBLIC KEY", pkcs1))), want: want},
+		{name: "HS256 with the SPKI", token: symmetric(spki), want: want},
+		{name: "HS256 with the DER", token: symmetric(pkcs1), want: want},
+		{name: "HS256 with the modulus", token: symmetric(serverKey().N.Bytes()), want: want},
+		{name: "HS256 with nothing", token: symmetric(nil), want: want},
+		{name: "PS256 of the right key", token: pss, want: want},
+		{name: "ES256", token: es256, want: want},
 	}
-	rows := []row{
-		// J1
-		{"no algorithm, no signature", rawBase64.EncodeToString([]byte(`{"alg":"none"}`)) + "." + p + ".", "", alg, 0},
-		{"none", header(headerJSON("alg", `"none"`)), "", alg, 0},
-		{"None", header(headerJSON("alg", `"None"`)), "", alg, 0},
-		{"NONE", header(headerJSON("alg", `"NONE"`)), "", alg, 0},
-		{"nOnE", header(headerJSON("alg", `"nOnE"`)), "", alg, 0},
-		{"empty alg", header(headerJSON("alg", `""`)), "", alg, 0},
-		{"null alg", header(headerJSON("alg", `null`)), "", alg, 0},
-		{"missing alg", header(headerJSON("alg", "")), "", alg, 0},
-		{"alg in a list", header(headerJSON("alg", `["RS256"]`)), "", "alg that is not", 0},
-		{"rs256", header(headerJSON("alg", `"rs256"`)), "", alg, 0},
-		{"RS256 and a NUL", header(headerJSON("alg", `"RS256\u0000"`)), "", alg, 0},
-		{"RS512", header(headerJSON("alg", `"RS512"`)), "", alg, 0},
-		// J2
-		{"HS256 with the PEM", mac(asPEM("PUBLIC KEY", spki)), "", alg, 0},
-		{"HS256 with the PKCS #1 PEM", mac(asPEM("RSA PUBLIC KEY", pkcs1)), "", alg, 0},
-		{"HS256 with the SPKI", mac(spki), "", alg, 0},
-		{"HS256 with the DER", mac(pkcs1), "", alg, 0},
-		{"HS256 with the modulus", mac(serverKey().N.Bytes()), "", alg, 0},
-		{"HS256 with nothing", mac(nil), "", alg, 0},
-		{"PS256 of the right key", pss(), "", alg, 0},
-		{"ES256", es(), "", alg, 0},
-		// J4
-		{"crit", header(headerJSON("crit", `["exp"]`, "exp", "1")), "", "critical", 0},
-		{"crit of b64", header(headerJSON("crit", `["b64"]`, "b64", "false")), "", "critical", 0},
-		{"empty crit", header(headerJSON("crit", `[]`)), "", "critical", 0},
-		{"crit is no list", header(headerJSON("crit", `"exp"`)), "", "critical", 0},
-		{"null crit", header(headerJSON("crit", `null`)), "", "critical", 0},
-		// J5
-		{"key of the attacker in the header", signJWT(otherKey(), headerJSON("jwk", jwkJSON("k1", &otherKey().PublicKey)), claimsJSON()), "", unsigned, 1},
-		{"URL of the attacker in the header", signJWT(otherKey(), headerJSON("jku", `"https://evil.example/"`, "x5u", `"https://evil.example/"`), claimsJSON()), "", unsigned, 1},
-		{"another key under the right ID", signJWT(otherKey(), headerJSON(), claimsJSON()), "", unsigned, 1},
-		// J6
-		{"kid is a number", header(headerJSON("kid", "1")), "", "kid that is not", 0},
-		{"kid is a path", header(headerJSON("kid", `"../../x"`)), "", `no key "../../x"`, 1},
-		{"kid is a URL", header(headerJSON("kid", `"https://evil.example/#"`)), "", "no key", 1},
-		{"kid steers terminals", header(headerJSON("kid", `"\u001b[31m\r\n\u202e"`)), "", `no key "?[31m??`, 1},
-		{"kid of 257 bytes", header(headerJSON("kid", `"`+strings.Repeat("k", 257)+`"`)), "", "256 bytes", 0},
-		{"kid of 1 MiB", header(headerJSON("kid", `"`+strings.Repeat("k", 1<<20)+`"`)), "", shape, 0},
-		// J7
-		{"alg twice", header(`{"alg":"none","alg":"RS256","kid":"k1"}`), "", "twice", 0},
-		{"alg twice, once escaped", header(`{"\u0061lg":"none","alg":"RS256","kid":"k1"}`), "", "twice", 0},
-		{"aud twice", payload(strings.Replace(claimsJSON(), `{`, `{"aud":"x",`, 1)), "", "twice", 0},
-		{"a name twice, deep", claims("x", `[{"a":1,"a":2}]`), "", "twice", 0},
-		// J8
-		{"padding", h + "=." + p + "." + s, "", b64, 0},
-		{"padded signature", good + "==", "", b64, 0},
-		{"line end in the header", h[:4] + "\n" + h[4:] + "." + p + "." + s, "", b64, 0},
-		{"line end in the claims", h + "." + p[:4] + "\r\n" + p[4:] + "." + s, "", b64, 0},
-		{"line end in the signature", h + "." + p + "." + s[:4] + "\n" + s[4:], "", b64, 0},
-		{"line end behind", good + "\n", "", b64, 0},
-		{"space before", " " + good, "", b64, 0},
-		{"plus", h + "." + p + ".+" + s[1:], "", b64, 0},
-		{"slash", h + "." + p + "./" + s[1:], "", b64, 0},
-		{"bits behind the signature", good[:len(good)-1] + string(s[len(s)-1]+1), "", b64, 0},
-		{"one letter more", good + "A", "", unsigned, 1},
-		// J9
-		{"empty", "", "", shape, 0},
-		{"one part", h, "", shape, 0},
-		{"two parts", h + "." + p, "", shape, 0},
-		{"four parts", good + ".x", "", shape, 0},
-		{"five parts, JWE", h + "." + s + "." + s + "." + p + "." + s, "", shape, 0}, // J10
-		{"dots", "..", "", b64, 0},
-		{"no header", "." + p + "." + s, "", b64, 0},
-		{"no claims, detached", h + ".." + s, "", b64, 0}, // J10
-		{"no signature", h + "." + p + ".", "", b64, 0},
-		{"10 MiB of dots", strings.Repeat(".", 10<<20), "", shape, 0},
-		// J10
-		{"JSON serialization", `{"payload":"` + p + `","protected":"` + h + `","signature":"` + s + `"}`, "", shape, 0},
-		{"JSON with dots", `{"payload":"` + p + `","x":"a.b.c"}`, "", b64, 0},
-		// J17
-		{"no exp", claims("exp", ""), "", "lacks a time", 0},
-		{"exp is a string", claims("exp", `"4000000000"`), "", "exp that is not a time", 0},
-		{"exp overflows", claims("exp", "1e400"), "", "not a time", 0},
-		{"exp beyond all calendars", claims("exp", "253402300800"), "", "not a time", 0},
-		{"exp negative", claims("exp", "-1"), "", "not a time", 0},
-		{"exp zero", claims("exp", "0"), "", "not a time", 0},
-		{"exp null", claims("exp", "null"), "", "a time", 0},
-		{"exp true", claims("exp", "true"), "", "not a time", 0},
-		{"exp NaN", claims("exp", "NaN"), "", "not valid JSON", 0},
-		{"exp as text NaN", claims("exp", `"NaN"`), "", "not a time", 0},
-		{"expired long ago", claims("exp", "1.5e9", "iat", "1.4e9"), "", "expired", 0},
-		{"expired", claims("exp", fmt.Sprint(now-61)), "", "expired", 0},
-		// J18
-		{"no iat", claims("iat", ""), "", "lacks a time", 0},
-		{"iat in the future", claims("iat", fmt.Sprint(now+120)), "", "future", 0},
-		{"iat is a string", claims("iat", `"1"`), "", "not a time", 0},
-		{"nbf in the future", claims("nbf", fmt.Sprint(now+120)), "", "future", 0},
-		{"nbf is a string", claims("nbf", `"1"`), "", "not a time", 0},
-		// J20
-		{"no aud", claims("aud", ""), "", "audience", 0},
-		{"aud of another client", claims("aud", `"client-2.example"`), "", "audience", 0},
-		{"aud is longer", claims("aud", `"client-1.example2"`), "", "audience", 0},
-		{"aud is a prefix", claims("aud", `"client-1"`), "", "audience", 0},
-		{"aud in another case", claims("aud", `"CLIENT-1.example"`), "", "audience", 0},
-		{"aud empty", claims("aud", `""`), "", "audience", 0},
-		{"aud empty list", claims("aud", `[]`), "", "audience", 0},
-		{"aud list of nothing", claims("aud", `[""]`), "", "audience", 0},
-		{"aud null", claims("aud", `null`), "", "audience", 0},
-		{"aud with a number", claims("aud", `["client-1.example",1]`), "", "list of strings", 0},
-		{"aud with null", claims("aud", `["client-1.example",null]`, "azp", `"client-1.example"`), "", "", 0},
-		{"aud is an object", claims("aud", `{"client-1.example":1}`), "", "list of strings", 0},
-		{"aud is a number", claims("aud", `1`), "", "list of strings", 0},
-		// J21
-		{"two audiences, no azp", claims("aud", `["b","client-1.example"]`), "", "another party", 0},
-		{"two audiences, azp of the other", claims("aud", `["b","client-1.example"]`, "azp", `"b"`), "", "another party", 0},
-		{"azp of another", claims("azp", `"b"`), "", "another party", 0}, // PY14 UP35
-		{"azp is a list", claims("azp", `["client-1.example"]`), "", "not a string", 0},
-		// J22 PY14 UP35
-		{"no iss", claims("iss", ""), "", "issued by", 0},
-		{"iss of another", claims("iss", `"https://evil.example"`), "", "issued by", 0},
-		{"iss with a slash", claims("iss", `"https://as.example/"`), "", "issued by", 0},
-		{"iss in capitals", claims("iss", `"HTTPS://AS.EXAMPLE"`), "", "issued by", 0},
-		{"iss without scheme, which is Google's alone", claims("iss", `"as.example"`), "", "issued by", 0},
-		{"iss is Google without scheme", claims("iss", `"accounts.google.com"`), "", "issued by", 0},
-		{"iss is Google", claims("iss", `"https://accounts.google.com"`), "", "issued by", 0},
-		{"iss is a list", claims("iss", `["https://as.example"]`), "", "not a string", 0},
-		{"iss steers terminals", claims("iss", `"\u001b[2J\u202e"`), "", "issued by", 0},
-		// J23
-		{"no sub", claims("sub", ""), "", "subject", 0},
-		{"empty sub", claims("sub", `""`), "", "subject", 0},
-		{"sub of 256 bytes", claims("sub", `"`+strings.Repeat("s", 256)+`"`), "", "subject", 0},
-		{"sub is a number", claims("sub", `1`), "", "not a string", 0},
-		// J24
-		{"access token", header(headerJSON("typ", `"at+jwt"`)), "", typ, 0},
-		{"access token, long form", header(headerJSON("typ", `"application/at+jwt"`)), "", typ, 0},
-		{"logout token", header(headerJSON("typ", `"logout+jwt"`)), "", typ, 0},
-		{"type is a number", header(headerJSON("typ", `1`)), "", "not a string", 0},
-		// J25
-		{"claims are a list", payload(`[]`), "", "not a JSON object", 0},
-		{"claims are a string", payload(`"x"`), "", "not a JSON object", 0},
-		{"claims are null", payload(`null`), "", "not a JSON object", 0},
-		{"claims are text", payload(`hello`), "", "not valid JSON", 0},
-		{"claims are two objects", payload(claimsJSON() + claimsJSON()), "", "not valid JSON", 0},
-		{"claims are not UTF-8", payload(strings.Replace(claimsJSON(), "user-1", "user-\xff", 1)), "", "UTF-8", 0},
-		{"claims too deep", claims("x", deep), "", "too deep", 0},
-		{"header is a list", header(`["RS256"]`), "", json_, 0},
-		{"header is not JSON", header(`alg: RS256`), "", json_, 0},
-		// F29 PY14 UP35
-		{"no nonce", claims(), "n", "another sign-in", 0},
-		{"another nonce", claims("nonce", `"m"`), "n", "another sign-in", 0},
-		{"a longer nonce", claims("nonce", `"nn"`), "n", "another sign-in", 0},
-		{"nonce is a list", claims("nonce", `["n"]`), "n", "not a string", 0},
-		// J11
-		{"claims of another token", h + "." + rawBase64.EncodeToString([]byte(claimsJSON("sub", `"admin"`))) + "." + s, "", unsigned, 1},
-		{"claims written otherwise", h + "." + rawBase64.EncodeToString([]byte(" "+claimsJSON())) + "." + s, "", unsigned, 1},
-		{"signature too short", h + "." + p + "." + s[:len(s)-4], "", "", 1},
+}
+
+// J4 J5 J6 J7
+func refusedHeaders() []refusal {
+	// byOther is signed by the attacker's key.
+	byOther := func(pairs ...string) tokenMaker {
+		return func() string { return signJWT(otherKey(), headerJSON(pairs...), claimsJSON()) }
 	}
-	for n, tt := range rows {
-		if tt.name == "signature too short" { // cut to whole bytes
-			sig, _ := rawBase64.DecodeString(s)
-			rows[n].raw, rows[n].want = h+"."+p+"."+rawBase64.EncodeToString(sig[:255]), unsigned
-		}
-		if tt.name == "aud with null" {
-			rows[n].want = "audience"
-		}
+	header := func(text string) tokenMaker {
+		return func() string { return signJWT(serverKey(), text, claimsJSON()) }
 	}
-	warm := verifierWith(serveKeys(jwkJSON("k1", &serverKey().PublicKey), jwkJSON("k2", &serverKey().PublicKey)))
-	checkVerify(t, warm, good, "", "")
-	for _, tt := range rows {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey), jwkJSON("k2", &serverKey().PublicKey))
-			checkVerify(t, verifierWith(keys), tt.raw, tt.nonce, tt.want)
-			if keys.count() != tt.fetches || tt.fetches == 1 && keys.urls[0] != "https://as.example/keys" {
-				t.Errorf("asked for %q", keys.urls)
-			}
-			if _, err := warm.Verify(t.Context(), tt.raw, tt.nonce); err == nil || !strings.Contains(err.Error(), unsigned) { // which comes first then
-				checkVerify(t, warm, tt.raw, tt.nonce, tt.want)
-			}
+	longID := func(size int) tokenMaker { return withHeader("kid", `"`+strings.Repeat("k", size)+`"`) }
+	return []refusal{
+		{name: "crit", token: withHeader("crit", `["exp"]`, "exp", "1"), want: "critical"},
+		{name: "crit of b64", token: withHeader("crit", `["b64"]`, "b64", "false"), want: "critical"},
+		{name: "empty crit", token: withHeader("crit", `[]`), want: "critical"},
+		{name: "crit is no list", token: withHeader("crit", `"exp"`), want: "critical"},
+		{name: "null crit", token: withHeader("crit", `null`), want: "critical"},
+
+		{
+			name:    "key of the attacker in the header",
+			token:   byOther("jwk", jwkJSON("k1", &otherKey().PublicKey)),
+			want:    unsigned,
+			fetches: 1,
+		},
+		{
+			name:    "URL of the attacker in the header",
+			token:   byOther("jku", `"https://evil.example/"`, "x5u", `"https://evil.example/"`),
+			want:    unsigned,
+			fetches: 1,
+		},
+		{name: "another key under the right ID", token: byOther(), want: unsigned, fetches: 1},
+
+		{name: "kid is a number", token: withHeader("kid", "1"), want: "kid that is not"},
+		{name: "kid is a path", token: withHeader("kid", `"../../x"`), want: `no key "../../x"`, fetches: 1},
+		{name: "kid is a URL", token: withHeader("kid", `"https://evil.example/#"`), want: "no key", fetches: 1},
+		{
+			name:    "kid steers terminals",
+			token:   withHeader("kid", `"\u001b[31m\r\n\u202e"`),
+			want:    `no key "?[31m??`,
+			fetches: 1,
+		},
+		{name: "kid of 257 bytes", token: longID(257), want: "256 bytes"},
+		{name: "kid of 1 MiB", token: longID(1 << 20), want: "three parts"},
+
+		{name: "alg twice", token: header(`{"alg":"none","alg":"RS256","kid":"k1"}`), want: "twice"},
+		{
+			name:  "alg twice, once escaped",
+			token: header(`{"\u0061lg":"none","alg":"RS256","kid":"k1"}`),
+			want:  "twice",
+		},
+		{name: "header is a list", token: header(`["RS256"]`), want: "header that is"},    // J25
+		{name: "header is not JSON", token: header(`alg: RS256`), want: "header that is"}, // J25
+	}
+}
+
+// J8 J9 J10
+func refusedForms() []refusal {
+	const parts, base64url = "three parts", "base64url"
+	return []refusal{
+		{name: "padding", token: arranged("{h}=.{p}.{s}"), want: base64url},
+		{name: "padded signature", token: arranged("{h}.{p}.{s}=="), want: base64url},
+		{name: "line end in the header", token: arranged("{h1}\n{h2}.{p}.{s}"), want: base64url},
+		{name: "line end in the claims", token: arranged("{h}.{p1}\r\n{p2}.{s}"), want: base64url},
+		{name: "line end in the signature", token: arranged("{h}.{p}.{s1}\n{s2}"), want: base64url},
+		{name: "line end behind", token: arranged("{h}.{p}.{s}\n"), want: base64url},
+		{name: "space before", token: arranged(" {h}.{p}.{s}"), want: base64url},
+		{name: "plus", token: arranged("{h}.{p}.+AAA{s2}"), want: base64url},
+		{name: "slash", token: arranged("{h}.{p}./AAA{s2}"), want: base64url},
+		{
+			name: "bits behind the signature",
+			token: withParts(func(h, p, s string) string {
+				return h + "." + p + "." + s[:len(s)-1] + string(s[len(s)-1]+1)
+			}),
+			want: base64url,
+		},
+		{name: "one letter more", token: arranged("{h}.{p}.{s}A"), want: unsigned, fetches: 1},
+
+		{name: "empty", token: arranged(""), want: parts},
+		{name: "one part", token: arranged("{h}"), want: parts},
+		{name: "two parts", token: arranged("{h}.{p}"), want: parts},
+		{name: "four parts", token: arranged("{h}.{p}.{s}.x"), want: parts},
+		{name: "five parts, JWE", token: arranged("{h}.{s}.{s}.{p}.{s}"), want: parts}, // J10
+		{name: "dots", token: arranged(".."), want: base64url},
+		{name: "no header", token: arranged(".{p}.{s}"), want: base64url},
+		{name: "no claims, detached", token: arranged("{h}..{s}"), want: base64url}, // J10
+		{name: "no signature", token: arranged("{h}.{p}."), want: base64url},
+		{name: "10 MiB of dots", token: arranged(strings.Repeat(".", 10<<20)), want: parts},
+
+		{
+			name:  "JSON serialization",
+			token: arranged(`{"payload":"{p}","protected":"{h}","signature":"{s}"}`),
+			want:  parts,
+		},
+		{name: "JSON with dots", token: arranged(`{"payload":"{p}","x":"a.b.c"}`), want: base64url},
+	}
+}
+
+// J17 J18
+func refusedTimes() []refusal {
+	return []refusal{
+		{name: "no exp", token: withClaims("exp", ""), want: "lacks a time"},
+		{name: "exp is a string", token: withClaims("exp", `"4000000000"`), want: "exp that is not a time"},
+		{name: "exp overflows", token: withClaims("exp", "1e400"), want: "not a time"},
+		{name: "exp beyond all calendars", token: withClaims("exp", "253402300800"), want: "not a time"},
+		{name: "exp negative", token: withClaims("exp", "-1"), want: "not a time"},
+		{name: "exp zero", token: withClaims("exp", "0"), want: "not a time"},
+		{name: "exp null", token: withClaims("exp", "null"), want: "a time"},
+		{name: "exp true", token: withClaims("exp", "true"), want: "not a time"},
+		{name: "exp NaN", token: withClaims("exp", "NaN"), want: "not valid JSON"},
+		{name: "exp as text NaN", token: withClaims("exp", `"NaN"`), want: "not a time"},
+		{name: "expired long ago", token: withClaims("exp", "1.5e8", "iat", "1.4e8"), want: "expired"},
+		{name: "expired", token: withTime("exp", -61*time.Second), want: "expired"},
+
+		{name: "no iat", token: withClaims("iat", ""), want: "lacks a time"},
+		{name: "iat in the future", token: withTime("iat", 61*time.Second), want: "future"},
+		{name: "iat is a string", token: withClaims("iat", `"1"`), want: "not a time"},
+		{name: "nbf in the future", token: withTime("nbf", 61*time.Second), want: "future"},
+		{name: "nbf is a string", token: withClaims("nbf", `"1"`), want: "not a time"},
+	}
+}
+
+// J20 J21
+func refusedAudiences() []refusal {
+	const two = `["b","client-1.example"]`
+	return []refusal{
+		{name: "no aud", token: withClaims("aud", ""), want: "audience"},
+		{name: "aud of another client", token: withClaims("aud", `"client-2.example"`), want: "audience"},
+		{name: "aud is longer", token: withClaims("aud", `"client-1.example2"`), want: "audience"},
+		{name: "aud is a prefix", token: withClaims("aud", `"client-1"`), want: "audience"},
+		{name: "aud in another case", token: withClaims("aud", `"CLIENT-1.example"`), want: "audience"},
+		{name: "aud empty", token: withClaims("aud", `""`), want: "audience"},
+		{name: "aud empty list", token: withClaims("aud", `[]`), want: "audience"},
+		{name: "aud list of nothing", token: withClaims("aud", `[""]`), want: "audience"},
+		{name: "aud null", token: withClaims("aud", `null`), want: "audience"},
+		{name: "aud with a number", token: withClaims("aud", `["client-1.example",1]`), want: "list of strings"},
+		{
+			name:  "aud with null",
+			token: withClaims("aud", `["client-1.example",null]`, "azp", `"client-1.example"`),
+			want:  "audience",
+		},
+		{name: "aud is an object", token: withClaims("aud", `{"client-1.example":1}`), want: "list of strings"},
+		{name: "aud is a number", token: withClaims("aud", `1`), want: "list of strings"},
+
+		{name: "two audiences, no azp", token: withClaims("aud", two), want: "another party"},
+		{name: "two audiences, azp of the other", token: withClaims("aud", two, "azp", `"b"`), want: "another party"},
+		{name: "azp of another", token: withClaims("azp", `"b"`), want: "another party"}, // PY14 UP35
+		{name: "azp is a list", token: withClaims("azp", `["client-1.example"]`), want: "not a string"},
+	}
+}
+
+// J22 J23 PY14 UP35
+func refusedIssuersAndSubjects() []refusal {
+	const by = "issued by"
+	return []refusal{
+		{name: "no iss", token: withClaims("iss", ""), want: by},
+		{name: "iss of another", token: withClaims("iss", `"https://evil.example"`), want: by},
+		{name: "iss with a slash", token: withClaims("iss", `"https://as.example/"`), want: by},
+		{name: "iss in capitals", token: withClaims("iss", `"HTTPS://AS.EXAMPLE"`), want: by},
+		{name: "iss without scheme, which is Google's alone", token: withClaims("iss", `"as.example"`), want: by},
+		{name: "iss is Google without scheme", token: withClaims("iss", `"accounts.google.com"`), want: by},
+		{name: "iss is Google", token: withClaims("iss", `"https://accounts.google.com"`), want: by},
+		{name: "iss is a list", token: withClaims("iss", `["https://as.example"]`), want: "not a string"},
+		{name: "iss steers terminals", token: withClaims("iss", `"\u001b[2J\u202e"`), want: by},
+
+		{name: "no sub", token: withClaims("sub", ""), want: "subject"},
+		{name: "empty sub", token: withClaims("sub", `""`), want: "subject"},
+		{name: "sub of 256 bytes", token: withClaims("sub", `"`+strings.Repeat("s", 256)+`"`), want: "subject"},
+		{name: "sub is a number", token: withClaims("sub", `1`), want: "not a string"},
+	}
+}
+
+// J24 J25
+func refusedTypesAndPayloads() []refusal {
+	const typ = "of another type"
+	notUTF8 := func() string {
+		return signJWT(serverKey(), headerJSON(), strings.Replace(claimsJSON(), "user-1", "user-\xff", 1))
+	}
+	twoObjects := func() string { return signJWT(serverKey(), headerJSON(), claimsJSON()+claimsJSON()) }
+	return []refusal{
+		{name: "access token", token: withHeader("typ", `"at+jwt"`), want: typ},
+		{name: "access token, long form", token: withHeader("typ", `"application/at+jwt"`), want: typ},
+		{name: "logout token", token: withHeader("typ", `"logout+jwt"`), want: typ},
+		{name: "type is a number", token: withHeader("typ", `1`), want: "not a string"},
+
+		{name: "claims are a list", token: withPayload(`[]`), want: "not a JSON object"},
+		{name: "claims are a string", token: withPayload(`"x"`), want: "not a JSON object"},
+		{name: "claims are null", token: withPayload(`null`), want: "not a JSON object"},
+		{name: "claims are text", token: withPayload(`hello`), want: "not valid JSON"},
+		{name: "claims are two objects", token: twoObjects, want: "not valid JSON"},
+		{name: "claims are not UTF-8", token: notUTF8, want: "UTF-8"},
+		{name: "claims too deep", token: withClaims("x", nestedLists(maxDepth)), want: "too deep"},
+		{name: "aud twice", want: "twice", token: func() string { // J7
+			return signJWT(serverKey(), headerJSON(), strings.Replace(claimsJSON(), `{`, `{"aud":"x",`, 1))
+		}},
+		{name: "a name twice, deep", token: withClaims("x", `[{"a":1,"a":2}]`), want: "twice"}, // J7
+	}
+}
+
+// F29 PY14 UP35
+func refusedNonces() []refusal {
+	return []refusal{
+		{name: "no nonce", token: goodToken, nonce: "n", want: "another sign-in"},
+		{name: "another nonce", token: withClaims("nonce", `"m"`), nonce: "n", want: "another sign-in"},
+		{name: "a longer nonce", token: withClaims("nonce", `"nn"`), nonce: "n", want: "another sign-in"},
+		{name: "nonce is a list", token: withClaims("nonce", `["n"]`), nonce: "n", want: "not a string"},
+	}
+}
+
+// J11
+func refusedSignatures() []refusal {
+	// otherClaims puts claims under the signature of others.
+	otherClaims := func(claims func() string) tokenMaker {
+		return withParts(func(h, _, s string) string {
+			return h + "." + rawBase64.EncodeToString([]byte(claims())) + "." + s
 		})
+	}
+	return []refusal{
+		{
+			name:    "claims of another token",
+			token:   otherClaims(func() string { return claimsJSON("sub", `"admin"`) }),
+			want:    unsigned,
+			fetches: 1,
+		},
+		{
+			name:    "claims written otherwise",
+			token:   otherClaims(func() string { return " " + claimsJSON() }),
+			want:    unsigned,
+			fetches: 1,
+		},
+		{
+			name: "signature too short",
+			token: withParts(func(h, p, s string) string {
+				signature, _ := rawBase64.DecodeString(s)
+				return h + "." + p + "." + rawBase64.EncodeToString(signature[:255])
+			}),
+			want:    unsigned,
+			fetches: 1,
+		},
 	}
 }
 
@@ -336,44 +561,86 @@ func TestVerifyRefuses(t *testing.T) {
 func TestVerifierSettings(t *testing.T) {
 	t.Parallel()
 	key := jwkJSON("k1", &serverKey().PublicKey)
-	now := time.Now().Unix()
-	google := func(iss string) string { return goodJWT("iss", `"`+iss+`"`) }
+	google := func(v *IDTokenVerifier) { v.Issuer, v.KeysURI = "", "" }
+	leeway := func(d time.Duration) func(*IDTokenVerifier) { return func(v *IDTokenVerifier) { v.Leeway = d } }
+	keysAt := func(uri string) func(*IDTokenVerifier) { return func(v *IDTokenVerifier) { v.KeysURI = uri } }
+	issuedBy := func(issuer string) tokenMaker { return withClaims("iss", `"`+issuer+`"`) }
+	const asKeys = "https://as.example/keys"
 	for _, tt := range []struct {
 		name   string
 		set    func(v *IDTokenVerifier)
-		raw    string
+		token  tokenMaker
 		want   string
 		url    string // "": no request
-		issuer string
+		issuer string // "": as set
 	}{
-		{"no audience", func(v *IDTokenVerifier) { v.Audience = "" }, goodJWT("aud", `""`), "needs an Audience", "", ""}, // J20
-		{"leeway of 5 minutes", func(v *IDTokenVerifier) { v.Leeway = 5 * time.Minute }, goodJWT("exp", fmt.Sprint(now-200)), "", "https://as.example/keys", ""},
-		{"leeway of more", func(v *IDTokenVerifier) { v.Leeway = 5*time.Minute + 1 }, goodJWT(), "Leeway", "", ""}, // J19
-		{"leeway of 6 minutes", func(v *IDTokenVerifier) { v.Leeway = 6 * time.Minute }, goodJWT(), "Leeway", "", ""},
-		{"negative leeway", func(v *IDTokenVerifier) { v.Leeway = -1 }, goodJWT(), "Leeway", "", ""}, // J19
-		{"leeway of 1 s", func(v *IDTokenVerifier) { v.Leeway = time.Second }, goodJWT("exp", fmt.Sprint(now-10)), "expired", "", ""},
-		{"Google", func(v *IDTokenVerifier) { v.Issuer, v.KeysURI = "", "" }, google("https://accounts.google.com"), "", googleKeysURI, "https://accounts.google.com"},
-		{"Google without scheme", func(v *IDTokenVerifier) { v.Issuer, v.KeysURI = "", "" }, google("accounts.google.com"), "", googleKeysURI, "accounts.google.com"}, // J22
-		{"Google by name", func(v *IDTokenVerifier) { v.Issuer, v.KeysURI = googleIssuer, "" }, google("accounts.google.com"), "", googleKeysURI, ""},
-		{"not Google", func(v *IDTokenVerifier) { v.Issuer, v.KeysURI = "", "" }, google("http://accounts.google.com"), "issued by", "", ""},
-		{"Firebase is not Google", func(v *IDTokenVerifier) { v.Issuer, v.KeysURI = "", "" }, google("https://securetoken.google.com/p"), "issued by", "", ""}, // PY14
-		{"no key set", func(v *IDTokenVerifier) { v.KeysURI = "" }, goodJWT(), "missing", "", ""},
-		{"keys over http", func(v *IDTokenVerifier) { v.KeysURI = "http://as.example/keys" }, goodJWT(), "only https", "", ""}, // K9
-		{"keys from a file", func(v *IDTokenVerifier) { v.KeysURI = "file:///etc/keys" }, goodJWT(), "valid URL", "", ""},      // K9
-		{"keys on this machine", func(v *IDTokenVerifier) { v.KeysURI = "http://127.0.0.1:1/keys" }, goodJWT(), "", "http://127.0.0.1:1/keys", ""},
+		{
+			name:  "no audience", // J20
+			set:   func(v *IDTokenVerifier) { v.Audience = "" },
+			token: withClaims("aud", `""`),
+			want:  "needs an Audience",
+		},
+		{
+			name:  "leeway of 5 minutes",
+			set:   leeway(5 * time.Minute),
+			token: withTime("exp", -299*time.Second),
+			url:   asKeys,
+		},
+		{name: "leeway of more", set: leeway(5*time.Minute + 1), token: goodToken, want: "Leeway"}, // J19
+		{name: "leeway of 6 minutes", set: leeway(6 * time.Minute), token: goodToken, want: "Leeway"},
+		{name: "negative leeway", set: leeway(-1), token: goodToken, want: "Leeway"}, // J19
+		{name: "leeway of 1 s", set: leeway(time.Second), token: withTime("exp", -2*time.Second), want: "expired"},
+		{
+			name:   "Google",
+			set:    google,
+			token:  issuedBy("https://accounts.google.com"),
+			url:    googleKeysURI,
+			issuer: "https://accounts.google.com",
+		},
+		{
+			name:   "Google without scheme", // J22
+			set:    google,
+			token:  issuedBy("accounts.google.com"),
+			url:    googleKeysURI,
+			issuer: "accounts.google.com",
+		},
+		{
+			name:  "Google by name",
+			set:   func(v *IDTokenVerifier) { v.Issuer, v.KeysURI = googleIssuer, "" },
+			token: issuedBy("accounts.google.com"),
+			url:   googleKeysURI,
+		},
+		{name: "not Google", set: google, token: issuedBy("http://accounts.google.com"), want: "issued by"},
+		{
+			name:  "Firebase is not Google", // PY14
+			set:   google,
+			token: issuedBy("https://securetoken.google.com/p"),
+			want:  "issued by",
+		},
+		{name: "no key set", set: keysAt(""), token: goodToken, want: "missing"},
+		{name: "keys over http", set: keysAt("http://as.example/keys"), token: goodToken, want: "only https"}, // K9
+		{name: "keys from a file", set: keysAt("file:///etc/keys"), token: goodToken, want: "valid URL"},      // K9
+		{
+			name:  "keys on this machine",
+			set:   keysAt("http://127.0.0.1:1/keys"),
+			token: goodToken,
+			url:   "http://127.0.0.1:1/keys",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			keys := serveKeys(key)
-			v := verifierWith(keys)
-			tt.set(v)
-			tok := checkVerify(t, v, tt.raw, "", tt.want)
-			if tt.issuer != "" && tok != nil && tok.Issuer != tt.issuer {
-				t.Error(tok.Issuer)
-			}
-			if strings.Join(keys.urls, " ") != tt.url {
-				t.Errorf("asked for %q", keys.urls)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				keys := serveKeys(key)
+				v := verifierWith(keys)
+				tt.set(v)
+				tok := checkVerify(t, v, tt.token(), "", tt.want)
+				if tt.issuer != "" && tok != nil && tok.Issuer != tt.issuer {
+					t.Error(tok.Issuer)
+				}
+				if strings.Join(keys.urls, " ") != tt.url {
+					t.Errorf("asked for %q", keys.urls)
+				}
+			})
 		})
 	}
 }
