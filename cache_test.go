@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 // leftGoroutines returns the stacks of all goroutines but its own, once they had a moment to end.
 func leftGoroutines() string {
 	var left []string
-	deadline, tick := time.After(5*time.Second), time.NewTicker(time.Millisecond)
+	deadline, tick := time.After(30*time.Second), time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
 		buf := make([]byte, 1<<20)

@@ -171,6 +171,7 @@ func useCredentials(ctx context.Context, job fleetJob) (report fleetReport) {
 			for n := 0; time.Now().Before(end); n++ {
 				var status int
 				tok, err := creds.Token(ctx)
+				valid := tok.Valid()
 				if err == nil && n%32 == 0 {
 					status, err = callWithToken(ctx, job.API, tok)
 				}
@@ -179,8 +180,11 @@ func useCredentials(ctx context.Context, job fleetJob) (report fleetReport) {
 				if status == http.StatusOK {
 					report.Calls++
 				}
-				if err != nil || !tok.Valid() || status != 0 && status != http.StatusOK {
-					report.Faults = append(report.Faults, fmt.Sprintf("call %d: status %d, valid %v: %v", n, status, tok.Valid(), err))
+				// On a slow machine a token may expire on its way.
+				refused := status != 0 && status != http.StatusOK && tok.Valid()
+				if err != nil || !valid || refused {
+					fault := fmt.Sprintf("call %d: status %d, valid %v: %v", n, status, valid, err)
+					report.Faults = append(report.Faults, fault)
 				} else if rt := tok.RefreshToken.Reveal(); !slices.Contains(report.Refresh, rt) {
 					report.Refresh = append(report.Refresh, rt)
 				}
@@ -237,73 +241,94 @@ func storedGeneration(t *testing.T, name string) int {
 	return n
 }
 
-// A process that saves is killed, at any instruction: the file is what it was before the save, or what it was to be, and
-// nothing that the process left behind can be read by others, or is in the way of the next one.
+// A process that saves is killed, at any instruction: the file is what it was before the save, or what it was to be.
+// Nothing that the process left behind can be read by others, or is in the way of the next save.
 //
 // P1 P8
 func TestKilledWhileSaving(t *testing.T) {
 	dir := privateDir(t)
-	name := filepath.Join(dir, "credentials.json")
+	name := filepath.Join(dir, storeFileName)
 	job := fleetJob{Do: "save for ever", Name: name, Padded: shortOrLong(64<<10, 256<<10)}
 	if runtime.GOOS != "windows" {
 		job.Shell = "umask 0"
 	}
-	kills, during, slowest := shortOrLong(10, 500), 0, time.Duration(0)
-	for i := range kills {
-		child, stdout := startChild(t, job)
-		lines := bufio.NewScanner(stdout)
-		saved, pace := 0, time.Duration(0)
-		for range 2 + rand.IntN(2) {
-			start := time.Now()
-			if lines.Scan() {
-				saved, _ = strconv.Atoi(lines.Text())
-			}
-			pace = time.Since(start)
-		}
-		if saved == 0 {
-			t.Fatal("the child did not save")
-		}
-		sleep(t.Context(), rand.N(pace+time.Millisecond))
-		if err := child.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		for lines.Scan() {
-			saved, _ = strconv.Atoi(lines.Text())
-		}
-		child.Wait()
+	// A kill hits where it may. Enough of them have to hit a save, and on a slow machine that takes more kills.
+	least, enough := shortOrLong(10, 500), shortOrLong(3, 100)
+	kills, hits, slowest := 0, 0, time.Duration(0)
+	for kills < least || hits < enough && kills < 10*least {
+		kills++
+		saved := killWhileSaving(t, job)
 		if got := storedGeneration(t, name); got != saved && got != saved+1 {
-			t.Fatalf("kill %d: the file has save %d; the child had done %d", i, got, saved)
+			t.Fatalf("kill %d: the file has save %d; the child had done %d", kills, got, saved)
 		}
-		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-			if err == nil && path == name+".lock" {
-				during++
-			}
-			if info, infoErr := os.Lstat(path); err == nil && path != dir && runtime.GOOS != "windows" {
-				if err = infoErr; err == nil && info.Mode().Perm()&0o077 != 0 {
-					t.Errorf("%s has mode %v", path, info.Mode())
-				}
-			}
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
+		if hit := checkLeftovers(t, name); hit {
+			hits++
 		}
 		start := time.Now()
-		if err := savedGeneration(i, 8).Save(t.Context(), FileStore(name)); err != nil {
-			t.Fatalf("the save after kill %d: %v", i, err)
+		if err := savedGeneration(kills, 8).Save(t.Context(), FileStore(name)); err != nil {
+			t.Fatalf("the save after kill %d: %v", kills, err)
 		}
 		slowest = max(slowest, time.Since(start))
 		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
-			t.Fatalf("after kill %d and a save there are %v, %v", i, entries, err)
+			t.Fatalf("after kill %d and a save there are %v, %v", kills, entries, err)
 		}
 	}
-	t.Logf("%d kills, %d of them in the middle of a save; the slowest save after one took %v", kills, during, slowest)
+	t.Logf("%d kills, %d of them in the middle of a save; the slowest save after one took %v", kills, hits, slowest)
 	if slowest > lockStale/2 {
 		t.Errorf("the lock of a killed process kept a save waiting for %v", slowest)
 	}
-	if during == 0 && kills > 100 {
-		t.Error("no kill hit a save")
+	if hits < enough {
+		t.Errorf("%d of %d kills hit a save, want %d", hits, kills, enough)
 	}
+}
+
+// killWhileSaving starts a child that saves for ever, kills it after a few saves, and returns how many it had done.
+func killWhileSaving(t *testing.T, job fleetJob) (saved int) {
+	t.Helper()
+	child, stdout := startChild(t, job)
+	lines := bufio.NewScanner(stdout)
+	pace := time.Duration(0)
+	for range 2 + rand.IntN(2) {
+		start := time.Now()
+		if lines.Scan() {
+			saved, _ = strconv.Atoi(lines.Text())
+		}
+		pace = time.Since(start)
+	}
+	if saved == 0 {
+		t.Fatal("the child did not save")
+	}
+	sleep(t.Context(), rand.N(pace+time.Millisecond))
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for lines.Scan() {
+		saved, _ = strconv.Atoi(lines.Text())
+	}
+	child.Wait()
+	return saved
+}
+
+// checkLeftovers checks that others can read nothing of what a killed process left in the folder of the file called name.
+// It reports whether the process had the lock, and so was in the middle of a save.
+func checkLeftovers(t *testing.T, name string) (locked bool) {
+	t.Helper()
+	dir := filepath.Dir(name)
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		locked = locked || path == name+".lock"
+		info, err := os.Lstat(path)
+		if err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return locked
 }
 
 // Many processes with many goroutines share a file and refresh tokens that serve once: the server sees each of them

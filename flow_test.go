@@ -680,7 +680,9 @@ func TestGrantedScopes(t *testing.T) {
 func TestSignInIDToken(t *testing.T) {
 	t.Parallel()
 	set := func(name string, value any) func(map[string]any) { return func(c map[string]any) { c[name] = value } }
-	now := time.Now().Unix()
+	at := func(name string, fromNow time.Duration) func(map[string]any) {
+		return func(c map[string]any) { c[name] = time.Now().Add(fromNow).Unix() }
+	}
 	for _, tt := range []struct {
 		name   string
 		claims func(map[string]any)
@@ -689,7 +691,7 @@ func TestSignInIDToken(t *testing.T) {
 	}{
 		{"right", func(map[string]any) {}, "", ""},
 		{"several audiences", func(c map[string]any) { c["aud"], c["azp"] = []string{"client-1.example", "other"}, "client-1.example" }, "", ""},
-		{"issued a moment ahead", set("iat", now+30), "", ""},
+		{"issued a moment ahead", at("iat", 30*time.Second), "", ""},
 		{"wrong nonce", set("nonce", "wrong"), "", "nonce"},                      // F29, F14
 		{"no nonce", func(c map[string]any) { delete(c, "nonce") }, "", "nonce"}, // F29
 		{"empty nonce", set("nonce", ""), "", "nonce"},                           // F29
@@ -700,9 +702,9 @@ func TestSignInIDToken(t *testing.T) {
 		{"no audience", func(c map[string]any) { delete(c, "aud") }, "", "audience"},
 		{"audiences without azp", set("aud", []string{"client-1.example", "other"}), "", "another party"},
 		{"another azp", set("azp", "other"), "", "another party"},
-		{"expired", set("exp", now-120), "", "expired"},
+		{"expired", at("exp", -2*time.Minute), "", "expired"},
 		{"no expiry", func(c map[string]any) { delete(c, "exp") }, "", "iat, exp"},
-		{"from the future", set("iat", now+600), "", "future"},
+		{"from the future", at("iat", 10*time.Minute), "", "future"},
 		{"no subject", set("sub", ""), "", "sub"},
 		{"no JWT", nil, "abc", "JWT"},
 		{"no JSON", nil, "e30.YWJj.c2ln", "JSON"},

@@ -928,7 +928,7 @@ func TestCanaryOutside(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer said.Close()
-	said.SetReadDeadline(time.Now().Add(10 * time.Second))
+	said.SetReadDeadline(time.Now().Add(time.Minute))
 	flow := startedFlow(t, clientOver(nil))
 	target, err := flow.AuthorizationURL()
 	if err != nil {

@@ -410,7 +410,7 @@ func TestPasteOSPipe(t *testing.T) {
 		}
 		io.WriteString(keyboard, "next\n")
 		want := map[string]string{"browser": "next\n", "paste": "first\n"}[how]
-		in.SetReadDeadline(time.Now().Add(10 * time.Second)) // so that a program that takes the line fails, and does not hang
+		in.SetReadDeadline(time.Now().Add(time.Minute)) // so that a program that takes the line fails, and does not hang
 		if line, err := bufio.NewReader(in).ReadString('\n'); line != want || err != nil {
 			t.Errorf("%s: the program reads %q, %v", how, line, err)
 		}

@@ -783,7 +783,7 @@ func (s *TestServer) ExpireAccessTokens() { defer s.lock()(); clear(s.access) }
 
 // plainBrowser has no jar, keeps nothing open and follows nothing.
 func plainBrowser() *http.Client {
-	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true},
+	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 

@@ -345,7 +345,7 @@ func TestServiceAccountKeys(t *testing.T) {
 			if (err == nil) != (want == "") || (sa == nil) != (err != nil) || err != nil && (!strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "oauth2: the service account")) {
 				t.Errorf("%v, want %q", err, want)
 			}
-			if d := time.Since(began); d > 5*time.Second {
+			if d := time.Since(began); d > 10*time.Second {
 				t.Error("took", d)
 			}
 			for _, line := range strings.Split(tt.text, "\n") {

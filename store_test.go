@@ -742,7 +742,7 @@ func TestFileStoreReadOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := FileStore(filepath.Join(dir, storeFileName)).Update(ctx, neverCalled(t)); err == nil || ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
