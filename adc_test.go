@@ -1,6 +1,7 @@
 package oauth2
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -116,24 +117,68 @@ func TestMetadata(t *testing.T) {
 		uri  string // "": no request
 		want string // "": an error
 	}{
-		{"token", tokenText(&ComputeCredentials{}), "instance/service-accounts/default/token", "mt-default"},
-		{"scopes", tokenText(&ComputeCredentials{Scopes: []string{"https://a/x", "b"}}), "instance/service-accounts/default/token?scopes=https%3A%2F%2Fa%2Fx%2Cb", "mt-default"},
-		{"a scope with an ampersand", tokenText(&ComputeCredentials{Scopes: []string{"a&x=1#y"}}), "instance/service-accounts/default/token?scopes=a%26x%3D1%23y", "mt-default"}, // G6
-		{"account", tokenText(&ComputeCredentials{Account: serviceAccountEmail}), "instance/service-accounts/" + url.PathEscape(serviceAccountEmail) + "/token", "mt-" + serviceAccountEmail},
-		{"ID token", tokenText((&ComputeCredentials{Scopes: []string{"a"}}).IDTokenSource("https://run.example/a?b=c&d")), "instance/service-accounts/default/identity?format=full&audience=https%3A%2F%2Frun.example%2Fa%3Fb%3Dc%26d", "JWT"},
-		{"ID token for an injected audience", tokenText((&ComputeCredentials{}).IDTokenSource("aud&format=none#x")), "instance/service-accounts/default/identity?format=full&audience=aud%26format%3Dnone%23x", "JWT"}, // G19
-		{"ID token of an account", tokenText((&ComputeCredentials{Account: serviceAccountEmail}).IDTokenSource("x")), "instance/service-accounts/" + url.PathEscape(serviceAccountEmail) + "/identity?format=full&audience=x", "JWT"},
-		{"project", (&ComputeCredentials{}).ProjectID, "project/project-id", "project-1"},
-		{"e-mail", (&ComputeCredentials{}).Email, "instance/service-accounts/default/email", serviceAccountEmail},
-		{"no such account", tokenText(&ComputeCredentials{Account: "nobody@example.com"}), "instance/service-accounts/nobody@example.com/token", ""}, // M61
+		{
+			name: "token",
+			get:  tokenText(&ComputeCredentials{}),
+			uri:  "instance/service-accounts/default/token",
+			want: "mt-default",
+		},
+		{
+			name: "scopes",
+			get:  tokenText(&ComputeCredentials{Scopes: []string{"https://a/x", "b"}}),
+			uri:  "instance/service-accounts/default/token?scopes=https%3A%2F%2Fa%2Fx%2Cb",
+			want: "mt-default",
+		},
+		{
+			name: "a scope with an ampersand", // G6
+			get:  tokenText(&ComputeCredentials{Scopes: []string{"a&x=1#y"}}),
+			uri:  "instance/service-accounts/default/token?scopes=a%26x%3D1%23y",
+			want: "mt-default",
+		},
+		{
+			name: "account",
+			get:  tokenText(&ComputeCredentials{Account: serviceAccountEmail}),
+			uri:  "instance/service-accounts/" + url.PathEscape(serviceAccountEmail) + "/token",
+			want: "mt-" + serviceAccountEmail,
+		},
+		{
+			name: "ID token",
+			get:  tokenText((&ComputeCredentials{Scopes: []string{"a"}}).IDTokenSource("https://run.example/a?b=c&d")),
+			uri:  "instance/service-accounts/default/identity?format=full&audience=https%3A%2F%2Frun.example%2Fa%3Fb%3Dc%26d",
+			want: "JWT",
+		},
+		{
+			name: "ID token for an injected audience", // G19
+			get:  tokenText((&ComputeCredentials{}).IDTokenSource("aud&format=none#x")),
+			uri:  "instance/service-accounts/default/identity?format=full&audience=aud%26format%3Dnone%23x",
+			want: "JWT",
+		},
+		{
+			name: "ID token of an account",
+			get:  tokenText((&ComputeCredentials{Account: serviceAccountEmail}).IDTokenSource("x")),
+			uri:  "instance/service-accounts/" + url.PathEscape(serviceAccountEmail) + "/identity?format=full&audience=x",
+			want: "JWT",
+		},
+		{name: "project", get: (&ComputeCredentials{}).ProjectID, uri: "project/project-id", want: "project-1"},
+		{
+			name: "e-mail",
+			get:  (&ComputeCredentials{}).Email,
+			uri:  "instance/service-accounts/default/email",
+			want: serviceAccountEmail,
+		},
+		{
+			name: "no such account", // M61
+			get:  tokenText(&ComputeCredentials{Account: "nobody@example.com"}),
+			uri:  "instance/service-accounts/nobody@example.com/token",
+		},
 		// G6
-		{"account is a path", tokenText(&ComputeCredentials{Account: "default/../../x"}), "", ""},
-		{"account is above", tokenText(&ComputeCredentials{Account: ".."}), "", ""},
-		{"account above, ID token", tokenText((&ComputeCredentials{Account: ".."}).IDTokenSource("x")), "", ""},
-		{"account is above, e-mail", (&ComputeCredentials{Account: ".."}).Email, "", ""},
-		{"account with a query", tokenText(&ComputeCredentials{Account: "default?x"}), "", ""},
-		{"account is encoded", tokenText(&ComputeCredentials{Account: "default%2f.."}), "", ""},
-		{"account with a line end", tokenText(&ComputeCredentials{Account: "x\r\nY: z"}), "", ""},
+		{name: "account is a path", get: tokenText(&ComputeCredentials{Account: "default/../../x"})},
+		{name: "account is above", get: tokenText(&ComputeCredentials{Account: ".."})},
+		{name: "account above, ID token", get: tokenText((&ComputeCredentials{Account: ".."}).IDTokenSource("x"))},
+		{name: "account is above, e-mail", get: (&ComputeCredentials{Account: ".."}).Email},
+		{name: "account with a query", get: tokenText(&ComputeCredentials{Account: "default?x"})},
+		{name: "account is encoded", get: tokenText(&ComputeCredentials{Account: "default%2f.."})},
+		{name: "account with a line end", get: tokenText(&ComputeCredentials{Account: "x\r\nY: z"})},
 	} {
 		got, err := tt.get(t.Context())
 		if tt.want == "JWT" {
@@ -198,24 +243,60 @@ func TestMetadataAnswers(t *testing.T) {
 		name, flavor, body, want string
 		status                   int
 	}{
-		{"no flavor", "", good, "metadata server", 200},                                                     // G2 M63 PY15
-		{"another flavor", "google", good, "metadata server", 200},                                          // G2 M63 PY15
-		{"captive portal", "", "<html>", "metadata server", 200},                                            // G2 M63
-		{"refused without flavor", "", "", "metadata server", 404},                                          // G2 M63
-		{"redirect", "Google", good, "redirect", 302},                                                       // G4
-		{"permanent redirect", "Google", good, "redirect", 308},                                             // G4
-		{"gone", "Google", "", "404", 404},                                                                  // M61
-		{"forbidden", "Google", `{"error":"x"}`, "403", 403},                                                // M61
-		{"empty", "Google", "", "empty", 200},                                                               // G18
-		{"no token", "Google", `{}`, "access_token", 200},                                                   // G18
-		{"HTML", "Google", "<html>", "not a JSON object", 200},                                              // G18
-		{"negative lifetime", "Google", `{"access_token":"SENTINEL-t","expires_in":-1}`, "expires_in", 200}, // G18
-		{"another type", "Google", `{"access_token":"SENTINEL-t","token_type":"mac"}`, "token_type", 200},   // G18
-		{"line end in the token", "Google", `{"access_token":"SENTINEL\r\nX: y"}`, "access_token", 200},     // G18
-		{"two tokens", "Google", `{"access_token":"SENTINEL-t","access_token":"SENTINEL-u"}`, "twice", 200}, // G18
-		{"more behind", "Google", good + good, "not valid JSON", 200},                                       // G18
-		{"error in a success", "Google", `{"access_token":"SENTINEL-t","error":"x"}`, "answered x", 200},    // G18
-		{"too large", "Google", `{"x":"` + strings.Repeat("a", 1<<20) + `"}`, "1 MiB", 200},                 // G18
+		{name: "no flavor", body: good, want: "metadata server", status: 200},                        // G2 M63 PY15
+		{name: "another flavor", flavor: "google", body: good, want: "metadata server", status: 200}, // G2 M63 PY15
+		{name: "captive portal", body: "<html>", want: "metadata server", status: 200},               // G2 M63
+		{name: "refused without flavor", want: "metadata server", status: 404},                       // G2 M63
+		{name: "redirect", flavor: "Google", body: good, want: "redirect", status: 302},              // G4
+		{name: "permanent redirect", flavor: "Google", body: good, want: "redirect", status: 308},    // G4
+		{name: "gone", flavor: "Google", want: "404", status: 404},                                   // M61
+		{name: "forbidden", flavor: "Google", body: `{"error":"x"}`, want: "403", status: 403},       // M61
+		{name: "empty", flavor: "Google", want: "empty", status: 200},                                // G18
+		{name: "no token", flavor: "Google", body: `{}`, want: "access_token", status: 200},          // G18
+		{name: "HTML", flavor: "Google", body: "<html>", want: "not a JSON object", status: 200},     // G18
+		{
+			name:   "negative lifetime", // G18
+			flavor: "Google",
+			body:   `{"access_token":"SENTINEL-t","expires_in":-1}`,
+			want:   "expires_in",
+			status: 200,
+		},
+		{
+			name:   "another type", // G18
+			flavor: "Google",
+			body:   `{"access_token":"SENTINEL-t","token_type":"mac"}`,
+			want:   "token_type",
+			status: 200,
+		},
+		{
+			name:   "line end in the token", // G18
+			flavor: "Google",
+			body:   `{"access_token":"SENTINEL\r\nX: y"}`,
+			want:   "access_token",
+			status: 200,
+		},
+		{
+			name:   "two tokens", // G18
+			flavor: "Google",
+			body:   `{"access_token":"SENTINEL-t","access_token":"SENTINEL-u"}`,
+			want:   "twice",
+			status: 200,
+		},
+		{name: "more behind", flavor: "Google", body: good + good, want: "not valid JSON", status: 200}, // G18
+		{
+			name:   "error in a success", // G18
+			flavor: "Google",
+			body:   `{"access_token":"SENTINEL-t","error":"x"}`,
+			want:   "answered x",
+			status: 200,
+		},
+		{
+			name:   "too large", // G18
+			flavor: "Google",
+			body:   `{"x":"` + strings.Repeat("a", 1<<20) + `"}`,
+			want:   "1 MiB",
+			status: 200,
+		},
 	} {
 		evil := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error(tt.name, "was followed") }))
 		s.mu.Lock()
@@ -277,14 +358,56 @@ func TestMetadataRetries(t *testing.T) {
 		least    time.Duration
 		most     time.Duration
 	}{
-		{"503, 429, 200", []int{503, 429, 200}, nil, time.Hour, true, 3, 0, 1500 * time.Millisecond},
-		{"503 for good", []int{503}, nil, time.Hour, false, 3, 0, 1500 * time.Millisecond},
-		{"404", []int{404}, nil, time.Hour, false, 1, 0, 0},                                       // M61
-		{"no flavor", []int{200}, http.Header{"Metadata-Flavor": nil}, time.Hour, false, 1, 0, 0}, // M63
-		{"Retry-After", []int{503, 200}, http.Header{"Retry-After": {"7"}}, time.Hour, true, 2, 7 * time.Second, 7 * time.Second},
-		{"Retry-After past the end", []int{503, 200}, http.Header{"Retry-After": {"7"}}, 5 * time.Second, false, 1, 0, 0},
-		{"black hole", []int{0}, nil, time.Hour, false, 3, 9 * time.Second, 10500 * time.Millisecond}, // G7
-		{"black hole and a deadline", []int{0}, nil, time.Second, false, 1, time.Second, time.Second}, // G7
+		{
+			name:     "503, 429, 200",
+			statuses: []int{503, 429, 200},
+			timeout:  time.Hour,
+			ok:       true,
+			attempts: 3,
+			most:     1500 * time.Millisecond,
+		},
+		{name: "503 for good", statuses: []int{503}, timeout: time.Hour, attempts: 3, most: 1500 * time.Millisecond},
+		{name: "404", statuses: []int{404}, timeout: time.Hour, attempts: 1}, // M61
+		{
+			name:     "no flavor", // M63
+			statuses: []int{200},
+			header:   http.Header{"Metadata-Flavor": nil},
+			timeout:  time.Hour,
+			attempts: 1,
+		},
+		{
+			name:     "Retry-After",
+			statuses: []int{503, 200},
+			header:   http.Header{"Retry-After": {"7"}},
+			timeout:  time.Hour,
+			ok:       true,
+			attempts: 2,
+			least:    7 * time.Second,
+			most:     7 * time.Second,
+		},
+		{
+			name:     "Retry-After past the end",
+			statuses: []int{503, 200},
+			header:   http.Header{"Retry-After": {"7"}},
+			timeout:  5 * time.Second,
+			attempts: 1,
+		},
+		{
+			name:     "black hole", // G7
+			statuses: []int{0},
+			timeout:  time.Hour,
+			attempts: 3,
+			least:    9 * time.Second,
+			most:     10500 * time.Millisecond,
+		},
+		{
+			name:     "black hole and a deadline", // G7
+			statuses: []int{0},
+			timeout:  time.Second,
+			attempts: 1,
+			least:    time.Second,
+			most:     time.Second,
+		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			m := &metadataInMemory{statuses: tt.statuses, header: tt.header}
@@ -485,33 +608,75 @@ func TestDefaultFiles(t *testing.T) {
 		members any
 		want    string
 	}{
-		{"service account", serviceAccountFile(nil), ""},
-		{"authorized user", user, ""},
-		{"impersonated", impersonated, ""},
-		{"external account with a program", executable, `"external_account"`}, // G11 XO36
-		{"external account with a URL", with(executable, m{"credential_source": m{"url": "https://evil.example/"}}), `"external_account"`}, // G11 XO36
-		{"external account with a file", with(executable, m{"credential_source": m{"file": "/etc/passwd"}}), `"external_account"`},         // G11
-		{"external user", with(executable, m{"type": "external_account_authorized_user"}), "external_account_authorized_user"},
-		{"program as the source of impersonation", with(impersonated, m{"source_credentials": executable}), `"external_account"`}, // G11
-		{"another type", m{"type": "gdch_service_account"}, "gdch_service_account"},
-		{"client secrets", NewMemoryServer().ClientSecretsJSON("installed"), "type"}, // XO32
-		{"client secrets, web", NewMemoryServer().ClientSecretsJSON("web"), "type"},  // XO32
-		{"no type", with(user, m{"type": nil}), "type"},                              // G9
-		{"type in a list", with(user, m{"type": []string{"authorized_user"}}), "type"},
-		{"type steers terminals", m{"type": "\x1b[2J"}, "type"},
-		{"user at another server", with(user, m{"token_uri": "https://oauth2.corp.example/token"}), ""},                     // G13 PY8
-		{"user over http", with(user, m{"token_uri": "http://evil.example/token"}), "token_uri"},                            // G13
-		{"quota project injects", with(user, m{"quota_project_id": "x\r\nY: z"}), "quota_project_id"},                       // G16
-		{"quota project injects, impersonated", with(impersonated, m{"quota_project_id": "x\r\nY: z"}), "quota_project_id"}, // G16
-		{"no source", with(impersonated, m{"source_credentials": nil}), "source_credentials"},
-		{"source is a list", with(impersonated, m{"source_credentials": []m{user}}), "source_credentials"},
-		{"impersonation over http", with(impersonated, m{"service_account_impersonation_url": "http://evil.example/x:generateAccessToken"}), "service_account_impersonation_url"},
-		{"impersonation for signatures", with(impersonated, m{"service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/x:signBlob"}), "service_account_impersonation_url"},
-		{"delegates are a string", with(impersonated, m{"delegates": "x"}), "delegates"},
-		{"empty", []byte{}, "JSON"},
-		{"not JSON", []byte("SENTINEL{"), "JSON"},
-		{"a list", []byte("[]"), "object"},
-		{"too large", append([]byte(`{"type":"authorized_user"}`), make([]byte, 1<<20)...), "1 MiB"}, // G14
+		{name: "service account", members: serviceAccountFile(nil)},
+		{name: "authorized user", members: user},
+		{name: "impersonated", members: impersonated},
+		{name: "external account with a program", members: executable, want: `"external_account"`}, // G11 XO36
+		{
+			name:    "external account with a URL", // G11 XO36
+			members: with(executable, m{"credential_source": m{"url": "https://evil.example/"}}),
+			want:    `"external_account"`,
+		},
+		{
+			name:    "external account with a file", // G11
+			members: with(executable, m{"credential_source": m{"file": "/etc/passwd"}}),
+			want:    `"external_account"`,
+		},
+		{
+			name:    "external user",
+			members: with(executable, m{"type": "external_account_authorized_user"}),
+			want:    "external_account_authorized_user",
+		},
+		{
+			name:    "program as the source of impersonation", // G11
+			members: with(impersonated, m{"source_credentials": executable}),
+			want:    `"external_account"`,
+		},
+		{name: "another type", members: m{"type": "gdch_service_account"}, want: "gdch_service_account"},
+		{name: "client secrets", members: NewMemoryServer().ClientSecretsJSON("installed"), want: "type"}, // XO32
+		{name: "client secrets, web", members: NewMemoryServer().ClientSecretsJSON("web"), want: "type"},  // XO32
+		{name: "no type", members: with(user, m{"type": nil}), want: "type"},                              // G9
+		{name: "type in a list", members: with(user, m{"type": []string{"authorized_user"}}), want: "type"},
+		{name: "type steers terminals", members: m{"type": "\x1b[2J"}, want: "type"},
+		// G13 PY8
+		{name: "user at another server", members: with(user, m{"token_uri": "https://oauth2.corp.example/token"})},
+		// G13
+		{name: "user over http", members: with(user, m{"token_uri": "http://evil.example/token"}), want: "token_uri"},
+		{
+			name:    "quota project injects", // G16
+			members: with(user, m{"quota_project_id": "x\r\nY: z"}),
+			want:    "quota_project_id",
+		},
+		{
+			name:    "quota project injects, impersonated", // G16
+			members: with(impersonated, m{"quota_project_id": "x\r\nY: z"}),
+			want:    "quota_project_id",
+		},
+		{name: "no source", members: with(impersonated, m{"source_credentials": nil}), want: "source_credentials"},
+		{
+			name:    "source is a list",
+			members: with(impersonated, m{"source_credentials": []m{user}}),
+			want:    "source_credentials",
+		},
+		{
+			name:    "impersonation over http",
+			members: with(impersonated, m{"service_account_impersonation_url": "http://evil.example/x:generateAccessToken"}),
+			want:    "service_account_impersonation_url",
+		},
+		{
+			name:    "impersonation for signatures",
+			members: with(impersonated, m{"service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/x:signBlob"}),
+			want:    "service_account_impersonation_url",
+		},
+		{name: "delegates are a string", members: with(impersonated, m{"delegates": "x"}), want: "delegates"},
+		{name: "empty", members: []byte{}, want: "JSON"},
+		{name: "not JSON", members: []byte("SENTINEL{"), want: "JSON"},
+		{name: "a list", members: []byte("[]"), want: "object"},
+		{
+			name:    "too large", // G14
+			members: append([]byte(`{"type":"authorized_user"}`), make([]byte, 1<<20)...),
+			want:    "1 MiB",
+		},
 	} {
 		setCredentialsFile(t, tt.members)
 		src, _, err := DefaultCredentials(t.Context(), "a")
@@ -742,32 +907,80 @@ func TestDefaultImpersonation(t *testing.T) {
 	s := NewTestServer(t)
 	s.AssertionKey = &serverKey().PublicKey
 	type m = map[string]any
-	user := m{"type": "authorized_user", "client_id": s.ClientID, "client_secret": s.ClientSecret, "token_uri": s.URL + "/token", "refresh_token": s.IssueRefreshToken("https://www.googleapis.com/auth/cloud-platform")}
+	const cloud = "https://www.googleapis.com/auth/cloud-platform"
+	userWith := func(refreshToken string) m {
+		return m{"type": "authorized_user", "client_id": s.ClientID, "client_secret": s.ClientSecret,
+			"token_uri": s.URL + "/token", "refresh_token": refreshToken}
+	}
+	user := userWith(s.IssueRefreshToken(cloud))
 	account := json.RawMessage(serviceAccountFile(m{"token_uri": s.URL + "/token"}))
 	inTwoHours := time.Now().Add(2 * time.Hour).Truncate(time.Microsecond)
-	const cloud = "https://www.googleapis.com/auth/cloud-platform"
+	tokenUntil := func(expireTime string) m { return m{"accessToken": "imp", "expireTime": expireTime} }
+	good := tokenUntil(inTwoHours.Format(time.RFC3339))
 	for _, tt := range []struct {
 		name      string
 		source    any
 		delegates []string
-		scopes    []string
+		scopes    []string // nil: "a"
 		answer    m
-		status    int
+		status    int    // 0: 200
 		want      string // an error
 		sent      string // as JSON
 	}{
-		{"of a person", user, nil, []string{"a", "b"}, m{"accessToken": "imp", "expireTime": inTwoHours.Format(time.RFC3339)}, 200, "", `{"delegates":null,"lifetime":"3600s","scope":["a","b"]}`},
-		{"of a service account", account, nil, []string{"a"}, m{"accessToken": "imp", "expireTime": inTwoHours.UTC().Format(time.RFC3339)}, 200, "", `{"delegates":null,"lifetime":"3600s","scope":["a"]}`},
-		{"through delegates", user, []string{"projects/-/serviceAccounts/d@e"}, []string{"a"}, m{"accessToken": "imp", "expireTime": inTwoHours.Format(time.RFC3339)}, 200, "", `{"delegates":["projects/-/serviceAccounts/d@e"],"lifetime":"3600s","scope":["a"]}`},
-		{"no scopes", user, nil, nil, m{"accessToken": "imp", "expireTime": inTwoHours.Format(time.RFC3339)}, 200, "", `{"delegates":null,"lifetime":"3600s","scope":["` + cloud + `"]}`},
-		{"fraction and offset", user, nil, []string{"a"}, m{"accessToken": "imp", "expireTime": inTwoHours.In(time.FixedZone("", 5*3600+1800)).Format("2006-01-02T15:04:05.999999999Z07:00")}, 200, "", ""}, // PY9
-		{"nanoseconds", user, nil, []string{"a"}, m{"accessToken": "imp", "expireTime": inTwoHours.UTC().Format("2006-01-02T15:04:05.000000000Z")}, 200, "", ""},                                            // PY9
-		{"no time", user, nil, []string{"a"}, m{"accessToken": "imp"}, 200, "expireTime", ""},
-		{"no token", user, nil, []string{"a"}, m{"expireTime": inTwoHours.Format(time.RFC3339)}, 200, "accessToken", ""},
-		{"time is a number", user, nil, []string{"a"}, m{"accessToken": "imp", "expireTime": 7}, 200, "expireTime", ""},
-		{"token with a line end", user, nil, []string{"a"}, m{"accessToken": "SENTINEL\r\nX: y", "expireTime": inTwoHours.Format(time.RFC3339)}, 200, "accessToken", ""},
-		{"forbidden", user, nil, []string{"a"}, m{"error": m{"code": 403, "status": "PERMISSION_DENIED", "message": "iam.serviceAccounts.getAccessToken denied"}}, 403, "PERMISSION_DENIED", ""},
-		{"source is dead", m{"type": "authorized_user", "client_id": s.ClientID, "client_secret": s.ClientSecret, "token_uri": s.URL + "/token", "refresh_token": "dead"}, nil, []string{"a"}, nil, 0, "sign in again", ""},
+		{
+			name:   "of a person",
+			source: user,
+			scopes: []string{"a", "b"},
+			answer: good,
+			sent:   `{"delegates":null,"lifetime":"3600s","scope":["a","b"]}`,
+		},
+		{
+			name:   "of a service account",
+			source: account,
+			answer: tokenUntil(inTwoHours.UTC().Format(time.RFC3339)),
+			sent:   `{"delegates":null,"lifetime":"3600s","scope":["a"]}`,
+		},
+		{
+			name:      "through delegates",
+			source:    user,
+			delegates: []string{"projects/-/serviceAccounts/d@e"},
+			answer:    good,
+			sent:      `{"delegates":["projects/-/serviceAccounts/d@e"],"lifetime":"3600s","scope":["a"]}`,
+		},
+		{
+			name:   "no scopes",
+			source: user,
+			scopes: []string{},
+			answer: good,
+			sent:   `{"delegates":null,"lifetime":"3600s","scope":["` + cloud + `"]}`,
+		},
+		{
+			name:   "fraction and offset", // PY9
+			source: user,
+			answer: tokenUntil(inTwoHours.In(time.FixedZone("", 5*3600+1800)).Format("2006-01-02T15:04:05.999999999Z07:00")),
+		},
+		{
+			name:   "nanoseconds", // PY9
+			source: user,
+			answer: tokenUntil(inTwoHours.UTC().Format("2006-01-02T15:04:05.000000000Z")),
+		},
+		{name: "no time", source: user, answer: m{"accessToken": "imp"}, want: "expireTime"},
+		{name: "no token", source: user, answer: m{"expireTime": inTwoHours.Format(time.RFC3339)}, want: "accessToken"},
+		{name: "time is a number", source: user, answer: m{"accessToken": "imp", "expireTime": 7}, want: "expireTime"},
+		{
+			name:   "token with a line end",
+			source: user,
+			answer: m{"accessToken": "SENTINEL\r\nX: y", "expireTime": inTwoHours.Format(time.RFC3339)},
+			want:   "accessToken",
+		},
+		{
+			name:   "forbidden",
+			source: user,
+			answer: m{"error": m{"code": 403, "status": "PERMISSION_DENIED", "message": "iam.serviceAccounts.getAccessToken denied"}},
+			status: 403,
+			want:   "PERMISSION_DENIED",
+		},
+		{name: "source is dead", source: userWith("dead"), want: "sign in again"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var sent, authorization string
@@ -779,7 +992,7 @@ func TestDefaultImpersonation(t *testing.T) {
 				if r.Method != "POST" || r.Header.Get("Content-Type") != "application/json" || r.URL.RawQuery != "" {
 					t.Error(r.Method, r.Header, r.URL)
 				}
-				writeJSON(w, tt.status, tt.answer)
+				writeJSON(w, cmp.Or(tt.status, 200), tt.answer)
 			}))
 			defer iam.Close()
 			members := m{"type": "impersonated_service_account", "source_credentials": tt.source, "service_account_impersonation_url": iam.URL + "/v1/projects/-/serviceAccounts/x@y:generateAccessToken"}
@@ -787,6 +1000,9 @@ func TestDefaultImpersonation(t *testing.T) {
 				members["delegates"] = tt.delegates
 			}
 			setCredentialsFile(t, members)
+			if tt.scopes == nil {
+				tt.scopes = []string{"a"}
+			}
 			src, _, err := DefaultCredentials(t.Context(), tt.scopes...)
 			if err != nil {
 				t.Fatal(err)

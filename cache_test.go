@@ -247,11 +247,15 @@ func TestCacheBackoff(t *testing.T) {
 		err  error
 		want string
 	}{
-		{"no token", 0, nil, down, "1 2 4 8 16 32 60 60 60"},
-		{"stale", 440 * time.Second, []int64{1}, down, "220 1 2 4 8 16 32 60 60"},
-		{"anew", 10 * time.Second, []int64{1, 6}, down, "5 1 2 4 8 5 1 2 4 8"},
-		{"longer Retry-After", 0, nil, &Error{RetryAfter: 90 * time.Second}, "90 90 90"},
-		{"shorter Retry-After", 0, nil, fmt.Errorf("wrapped: %w", &Error{RetryAfter: 3 * time.Second}), "3 3 4 8 16 32 60 60 60"},
+		{name: "no token", err: down, want: "1 2 4 8 16 32 60 60 60"},
+		{name: "stale", life: 440 * time.Second, ok: []int64{1}, err: down, want: "220 1 2 4 8 16 32 60 60"},
+		{name: "anew", life: 10 * time.Second, ok: []int64{1, 6}, err: down, want: "5 1 2 4 8 5 1 2 4 8"},
+		{name: "longer Retry-After", err: &Error{RetryAfter: 90 * time.Second}, want: "90 90 90"},
+		{
+			name: "shorter Retry-After",
+			err:  fmt.Errorf("wrapped: %w", &Error{RetryAfter: 3 * time.Second}),
+			want: "3 3 4 8 16 32 60 60 60",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -814,17 +818,91 @@ func TestRefreshAnswers(t *testing.T) {
 		refresh, id, scopes string // afterwards
 		access, err         string
 	}{
-		{"rotation", `{` + base + `,"refresh_token":"r2"}`, "r2", "i1", "[a b]", "a2", ""},
-		{"no refresh token", `{` + base + `}`, "r1", "i1", "[a b]", "a2", ""},
-		{"empty refresh token", `{` + base + `,"refresh_token":""}`, "r1", "i1", "[a b]", "a2", ""},
-		{"null refresh token", `{` + base + `,"refresh_token":null}`, "r1", "i1", "[a b]", "a2", ""},
-		{"another ID token", `{` + base + `,"id_token":"i2"}`, "r1", "i2", "[a b]", "a2", ""},
-		{"fewer scopes", `{` + base + `,"scope":"b"}`, "r1", "i1", "[b]", "a2", ""},
-		{"empty scope", `{` + base + `,"scope":""}`, "r1", "i1", "[a b]", "a2", ""},
-		{"bad expires_in after rotation", `{` + base + `,"refresh_token":"r2","expires_in":"x"}`, "r2", "i1", "[a b]", "a1", "expires_in"},
-		{"bad id_token after rotation", `{` + base + `,"refresh_token":"r2","id_token":7}`, "r2", "i1", "[a b]", "a1", "id_token"},
-		{"bad refresh token", `{` + base + `,"refresh_token":7}`, "r1", "i1", "[a b]", "a1", "refresh_token"},
-		{"another type", `{"access_token":"a2","token_type":"mac","refresh_token":"r2"}`, "r1", "i1", "[a b]", "a1", "other than Bearer"},
+		{
+			name:    "rotation",
+			answer:  `{` + base + `,"refresh_token":"r2"}`,
+			refresh: "r2",
+			id:      "i1",
+			scopes:  "[a b]",
+			access:  "a2",
+		},
+		{name: "no refresh token", answer: `{` + base + `}`, refresh: "r1", id: "i1", scopes: "[a b]", access: "a2"},
+		{
+			name:    "empty refresh token",
+			answer:  `{` + base + `,"refresh_token":""}`,
+			refresh: "r1",
+			id:      "i1",
+			scopes:  "[a b]",
+			access:  "a2",
+		},
+		{
+			name:    "null refresh token",
+			answer:  `{` + base + `,"refresh_token":null}`,
+			refresh: "r1",
+			id:      "i1",
+			scopes:  "[a b]",
+			access:  "a2",
+		},
+		{
+			name:    "another ID token",
+			answer:  `{` + base + `,"id_token":"i2"}`,
+			refresh: "r1",
+			id:      "i2",
+			scopes:  "[a b]",
+			access:  "a2",
+		},
+		{
+			name:    "fewer scopes",
+			answer:  `{` + base + `,"scope":"b"}`,
+			refresh: "r1",
+			id:      "i1",
+			scopes:  "[b]",
+			access:  "a2",
+		},
+		{
+			name:    "empty scope",
+			answer:  `{` + base + `,"scope":""}`,
+			refresh: "r1",
+			id:      "i1",
+			scopes:  "[a b]",
+			access:  "a2",
+		},
+		{
+			name:    "bad expires_in after rotation",
+			answer:  `{` + base + `,"refresh_token":"r2","expires_in":"x"}`,
+			refresh: "r2",
+			id:      "i1",
+			scopes:  "[a b]",
+			access:  "a1",
+			err:     "expires_in",
+		},
+		{
+			name:    "bad id_token after rotation",
+			answer:  `{` + base + `,"refresh_token":"r2","id_token":7}`,
+			refresh: "r2",
+			id:      "i1",
+			scopes:  "[a b]",
+			access:  "a1",
+			err:     "id_token",
+		},
+		{
+			name:    "bad refresh token",
+			answer:  `{` + base + `,"refresh_token":7}`,
+			refresh: "r1",
+			id:      "i1",
+			scopes:  "[a b]",
+			access:  "a1",
+			err:     "refresh_token",
+		},
+		{
+			name:    "another type",
+			answer:  `{"access_token":"a2","token_type":"mac","refresh_token":"r2"}`,
+			refresh: "r1",
+			id:      "i1",
+			scopes:  "[a b]",
+			access:  "a1",
+			err:     "other than Bearer",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -126,21 +126,75 @@ func TestDevicePolling(t *testing.T) {
 		faults []func() (*http.Response, error)
 		want   []float64 // when the program asks
 	}{
-		{"at once", 0, nil, nil, []float64{5}},                                                       // UP45
-		{"no interval", 0, []string{pending, pending, "ok"}, nil, []float64{5, 10, 15}},              // X1
-		{"interval", 12 * time.Second, []string{pending, pending, "ok"}, nil, []float64{12, 24, 36}}, // LB2
-		{"interval of 1 s", time.Second, []string{pending, pending, "ok"}, nil, []float64{1, 2, 3}},
-		{"slow_down", 0, []string{pending, slow, slow, pending, "ok"}, nil, []float64{5, 10, 20, 35, 50}}, // X1
-		{"slow_down with an interval", 7 * time.Second, []string{slow, pending, "ok"}, nil, []float64{7, 19, 31}},
-		{"Google's status codes", 0, nil, []func() (*http.Response, error){status(428, `{"error":"authorization_pending"}`), status(403, `{"error":"slow_down"}`)}, []float64{5, 10, 20}},
-		{"error with status 200", 0, nil, []func() (*http.Response, error){status(200, `{"error":"authorization_pending"}`)}, []float64{5, 10}},      // XO37
-		{"one 502", 0, nil, []func() (*http.Response, error){status(502, "<html>", "Content-Type", "text/html")}, []float64{5, 15}},                  // XO37
-		{"503 until a minute", 0, nil, slices.Repeat([]func() (*http.Response, error){status(503, "")}, 6), []float64{5, 15, 35, 75, 135, 195, 255}}, // X1
-		{"503 with a long interval", 2 * time.Minute, nil, []func() (*http.Response, error){status(503, ""), status(503, "")}, []float64{120, 240, 360}},
-		{"server_error", 0, nil, []func() (*http.Response, error){status(400, `{"error":"server_error"}`)}, []float64{5, 15}},
-		{"Retry-After", 0, nil, []func() (*http.Response, error){status(429, "", "Retry-After", "40")}, []float64{5, 45}}, // X4
-		{"connection reset", 0, nil, []func() (*http.Response, error){fails(syscall.ECONNRESET), fails(io.ErrUnexpectedEOF)}, []float64{5, 15, 35}},
-		{"time-out, then pending", 0, []string{pending, "ok"}, []func() (*http.Response, error){fails(context.DeadlineExceeded)}, []float64{5, 15, 25}},
+		{name: "at once", want: []float64{5}},                                                       // UP45
+		{name: "no interval", script: []string{pending, pending, "ok"}, want: []float64{5, 10, 15}}, // X1
+		{
+			name:   "interval", // LB2
+			pace:   12 * time.Second,
+			script: []string{pending, pending, "ok"},
+			want:   []float64{12, 24, 36},
+		},
+		{
+			name:   "interval of 1 s",
+			pace:   time.Second,
+			script: []string{pending, pending, "ok"},
+			want:   []float64{1, 2, 3},
+		},
+		// X1
+		{name: "slow_down", script: []string{pending, slow, slow, pending, "ok"}, want: []float64{5, 10, 20, 35, 50}},
+		{
+			name:   "slow_down with an interval",
+			pace:   7 * time.Second,
+			script: []string{slow, pending, "ok"},
+			want:   []float64{7, 19, 31},
+		},
+		{
+			name:   "Google's status codes",
+			faults: []func() (*http.Response, error){status(428, `{"error":"authorization_pending"}`), status(403, `{"error":"slow_down"}`)},
+			want:   []float64{5, 10, 20},
+		},
+		{
+			name:   "error with status 200", // XO37
+			faults: []func() (*http.Response, error){status(200, `{"error":"authorization_pending"}`)},
+			want:   []float64{5, 10},
+		},
+		{
+			name:   "one 502", // XO37
+			faults: []func() (*http.Response, error){status(502, "<html>", "Content-Type", "text/html")},
+			want:   []float64{5, 15},
+		},
+		{
+			name:   "503 until a minute", // X1
+			faults: slices.Repeat([]func() (*http.Response, error){status(503, "")}, 6),
+			want:   []float64{5, 15, 35, 75, 135, 195, 255},
+		},
+		{
+			name:   "503 with a long interval",
+			pace:   2 * time.Minute,
+			faults: []func() (*http.Response, error){status(503, ""), status(503, "")},
+			want:   []float64{120, 240, 360},
+		},
+		{
+			name:   "server_error",
+			faults: []func() (*http.Response, error){status(400, `{"error":"server_error"}`)},
+			want:   []float64{5, 15},
+		},
+		{
+			name:   "Retry-After", // X4
+			faults: []func() (*http.Response, error){status(429, "", "Retry-After", "40")},
+			want:   []float64{5, 45},
+		},
+		{
+			name:   "connection reset",
+			faults: []func() (*http.Response, error){fails(syscall.ECONNRESET), fails(io.ErrUnexpectedEOF)},
+			want:   []float64{5, 15, 35},
+		},
+		{
+			name:   "time-out, then pending",
+			script: []string{pending, "ok"},
+			faults: []func() (*http.Response, error){fails(context.DeadlineExceeded)},
+			want:   []float64{5, 15, 25},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -278,62 +332,7 @@ func FuzzNumbers(f *testing.F) {
 
 func TestDeviceEnds(t *testing.T) {
 	t.Parallel()
-	answers := func(status int, body string) func(*deviceRun) {
-		return func(r *deviceRun) {
-			r.fault = func(int) (*http.Response, error) { return response(status, body), nil }
-		}
-	}
-	hangs := func(path string) func(*deviceRun) {
-		return func(r *deviceRun) {
-			r.Hook = func(_ http.ResponseWriter, req *http.Request) bool {
-				if req.URL.Path == path {
-					<-req.Context().Done()
-				}
-				return false
-			}
-		}
-	}
-	script := func(words ...string) func(*deviceRun) { return func(r *deviceRun) { r.DeviceScript = words } }
-	lives := func(seconds string) func(*deviceRun) {
-		return func(r *deviceRun) {
-			r.edit = map[string]string{"expires_in": seconds}
-			r.DeviceScript = []string{"authorization_pending"}
-		}
-	}
-	none := time.Duration(0)
-	tests := []struct {
-		name  string
-		limit time.Duration // of the context
-		set   func(*deviceRun)
-		is    error
-		code  string
-		says  string
-		after float64 // seconds
-		polls int
-	}{
-		{"declined", none, script("authorization_pending", "access_denied"), nil, "access_denied", "declined", 10, 2},
-		{"expired, says the server", none, script("authorization_pending", "expired_token"), nil, "expired_token", "sign in again", 10, 2},
-		{"expired, says the clock", none, lives("22"), context.DeadlineExceeded, "expired_token", "expired; sign in again", 22, 4}, // X1
-		{"expires before the first poll", none, lives("3"), context.DeadlineExceeded, "expired_token", "expired", 3, 0},
-		{"the context's deadline", 12 * time.Second, lives("1800"), context.DeadlineExceeded, "", "deadline", 12, 2},
-		{"the context's deadline while asking for a code", 50 * time.Millisecond, hangs("/device"), context.DeadlineExceeded, "", "", 0.05, 0}, // XO37
-		{"the context's deadline while polling", 5500 * time.Millisecond, hangs("/token"), context.DeadlineExceeded, "", "", 5.5, 1},           // XO37
-		{"unknown code", none, answers(400, `{"error":"invalid_grant"}`), nil, "invalid_grant", "", 5, 1},
-		{"client refused", none, answers(401, `{"error":"invalid_client"}`), nil, "invalid_client", "client ID", 5, 1},
-		{"unknown error", none, answers(418, `{"error":"teapot"}`), nil, "teapot", "", 5, 1},
-		{"no OAuth error", none, answers(404, "not found"), nil, "", "404", 5, 1},
-		{"neither token nor error", none, answers(200, "{}"), nil, "", "access_token", 5, 1},
-		{"not JSON", none, answers(200, "<html>"), nil, "", "JSON", 5, 1},
-		{"token of another type", none, answers(200, `{"access_token":"at","token_type":"mac"}`), nil, "", "other than Bearer", 5, 1},
-		{"no client", none, func(r *deviceRun) { r.flow = &InstalledAppFlow{Flow: &Flow{}} }, nil, "", "DeviceAuthURI", 0, 0},
-		{"no endpoint", none, func(r *deviceRun) { r.flow.client.DeviceAuthURI = "" }, nil, "", "DeviceAuthURI", 0, 0},
-		{"endpoint without TLS", none, func(r *deviceRun) { r.flow.client.DeviceAuthURI = "http://as.example/device" }, nil, "", "https", 0, 0},
-		{"token endpoint without TLS", none, func(r *deviceRun) { r.flow.client.TokenURI = "http://as.example/token" }, nil, "", "https", 5, 0},
-		{"ID token for another client", none, func(r *deviceRun) { r.IDTokenClaims = func(c map[string]any) { c["aud"] = "client-2" } }, nil, "", "ID token", 5, 1},   // F28
-		{"ID token of another issuer", none, func(r *deviceRun) { r.IDTokenClaims = func(c map[string]any) { c["iss"] = "https://x" } }, nil, "", "ID token", 5, 1},   // F28
-		{"expired ID token", none, func(r *deviceRun) { r.IDTokenClaims = func(c map[string]any) { c["exp"] = c["iat"].(int64) - 3600 } }, nil, "", "ID token", 5, 1}, // F28
-	}
-	for _, tt := range tests {
+	for _, tt := range deviceEndings() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -379,6 +378,167 @@ func TestDeviceEnds(t *testing.T) {
 	if _, err := newDeviceRun(t).flow.RunDevice(noContext); err == nil {
 		t.Error("a nil context passed")
 	}
+}
+
+// A deviceEnding is how a sign-in on another device fails, after so many seconds and polls.
+type deviceEnding struct {
+	name  string
+	limit time.Duration // of the context; 0: none
+	set   func(*deviceRun)
+	is    error
+	code  string
+	says  string
+	after float64 // seconds
+	polls int
+}
+
+func deviceEndings() []deviceEnding {
+	return []deviceEnding{
+		{
+			name:  "declined",
+			set:   scripted("authorization_pending", "access_denied"),
+			code:  "access_denied",
+			says:  "declined",
+			after: 10, polls: 2,
+		},
+		{
+			name:  "expired, says the server",
+			set:   scripted("authorization_pending", "expired_token"),
+			code:  "expired_token",
+			says:  "sign in again",
+			after: 10, polls: 2,
+		},
+		{
+			name:  "expired, says the clock", // X1
+			set:   livesFor("22"),
+			is:    context.DeadlineExceeded,
+			code:  "expired_token",
+			says:  "expired; sign in again",
+			after: 22, polls: 4,
+		},
+		{
+			name:  "expires before the first poll",
+			set:   livesFor("3"),
+			is:    context.DeadlineExceeded,
+			code:  "expired_token",
+			says:  "expired",
+			after: 3,
+		},
+		{
+			name:  "the context's deadline",
+			limit: 12 * time.Second,
+			set:   livesFor("1800"),
+			is:    context.DeadlineExceeded,
+			says:  "deadline",
+			after: 12, polls: 2,
+		},
+		{
+			name:  "the context's deadline while asking for a code", // XO37
+			limit: 50 * time.Millisecond,
+			set:   hangsAt("/device"),
+			is:    context.DeadlineExceeded,
+			after: 0.05,
+		},
+		{
+			name:  "the context's deadline while polling", // XO37
+			limit: 5500 * time.Millisecond,
+			set:   hangsAt("/token"),
+			is:    context.DeadlineExceeded,
+			after: 5.5, polls: 1,
+		},
+		{
+			name:  "unknown code",
+			set:   pollsGet(400, `{"error":"invalid_grant"}`),
+			code:  "invalid_grant",
+			after: 5, polls: 1,
+		},
+		{
+			name:  "client refused",
+			set:   pollsGet(401, `{"error":"invalid_client"}`),
+			code:  "invalid_client",
+			says:  "client ID",
+			after: 5, polls: 1,
+		},
+		{name: "unknown error", set: pollsGet(418, `{"error":"teapot"}`), code: "teapot", after: 5, polls: 1},
+		{name: "no OAuth error", set: pollsGet(404, "not found"), says: "404", after: 5, polls: 1},
+		{name: "neither token nor error", set: pollsGet(200, "{}"), says: "access_token", after: 5, polls: 1},
+		{name: "not JSON", set: pollsGet(200, "<html>"), says: "JSON", after: 5, polls: 1},
+		{
+			name:  "token of another type",
+			set:   pollsGet(200, `{"access_token":"at","token_type":"mac"}`),
+			says:  "other than Bearer",
+			after: 5, polls: 1,
+		},
+		{
+			name: "no client",
+			set:  func(r *deviceRun) { r.flow = &InstalledAppFlow{Flow: &Flow{}} },
+			says: "DeviceAuthURI",
+		},
+		{name: "no endpoint", set: withClient(func(c *ClientSecrets) { c.DeviceAuthURI = "" }), says: "DeviceAuthURI"},
+		{
+			name: "endpoint without TLS",
+			set:  withClient(func(c *ClientSecrets) { c.DeviceAuthURI = "http://as.example/device" }),
+			says: "https",
+		},
+		{
+			name:  "token endpoint without TLS",
+			set:   withClient(func(c *ClientSecrets) { c.TokenURI = "http://as.example/token" }),
+			says:  "https",
+			after: 5,
+		},
+		{
+			name:  "ID token for another client", // F28
+			set:   withIDTokenClaims(func(c map[string]any) { c["aud"] = "client-2" }),
+			says:  "ID token",
+			after: 5, polls: 1,
+		},
+		{
+			name:  "ID token of another issuer", // F28
+			set:   withIDTokenClaims(func(c map[string]any) { c["iss"] = "https://x" }),
+			says:  "ID token",
+			after: 5, polls: 1,
+		},
+		{
+			name:  "expired ID token", // F28
+			set:   withIDTokenClaims(func(c map[string]any) { c["exp"] = c["iat"].(int64) - 3600 }),
+			says:  "ID token",
+			after: 5, polls: 1,
+		},
+	}
+}
+
+func pollsGet(status int, body string) func(*deviceRun) {
+	return func(r *deviceRun) {
+		r.fault = func(int) (*http.Response, error) { return response(status, body), nil }
+	}
+}
+
+func hangsAt(path string) func(*deviceRun) {
+	return func(r *deviceRun) {
+		r.Hook = func(_ http.ResponseWriter, req *http.Request) bool {
+			if req.URL.Path == path {
+				<-req.Context().Done()
+			}
+			return false
+		}
+	}
+}
+
+func scripted(words ...string) func(*deviceRun) { return func(r *deviceRun) { r.DeviceScript = words } }
+
+func livesFor(seconds string) func(*deviceRun) {
+	return func(r *deviceRun) {
+		r.edit = map[string]string{"expires_in": seconds}
+		r.DeviceScript = []string{"authorization_pending"}
+	}
+}
+
+func withClient(change func(c *ClientSecrets)) func(*deviceRun) {
+	return func(r *deviceRun) { change(r.flow.client) }
+}
+
+func withIDTokenClaims(change func(c map[string]any)) func(*deviceRun) {
+	return func(r *deviceRun) { r.IDTokenClaims = change }
 }
 
 func TestDeviceAnswerRefused(t *testing.T) {
@@ -436,15 +596,41 @@ func TestDevicePrompt(t *testing.T) {
 		edit       map[string]string
 		page, code string
 	}{
-		{"RFC 8628", false, nil, page, "WDJB-MJHT"},
-		{"Google", true, nil, page, "WDJB-MJHT"}, // UP45
-		{"both names", true, map[string]string{"verification_uri": `"https://as.example/right"`}, "https://as.example/right", "WDJB-MJHT"},
-		{"complete address", false, map[string]string{"verification_uri_complete": `"javascript:alert(1)"`}, page, "WDJB-MJHT"},
-		{"this machine", false, map[string]string{"verification_uri": `"http://127.0.0.1:8000/d"`}, "http://127.0.0.1:8000/d", "WDJB-MJHT"},
-		{"escape sequences", false, map[string]string{"user_code": `"A\u001b[2J\u001b]0;x\u0007B"`}, page, "A?[2J?]0;x?B"}, // X2
-		{"line ends", false, map[string]string{"user_code": `"A\r\nB\u0085C"`}, page, "A??B?C"},
-		{"direction", false, map[string]string{"user_code": `"A\u202eB"`}, page, "A?B"},
-		{"as long as may be", false, map[string]string{"user_code": `"` + strings.Repeat("A", 256) + `"`}, page, strings.Repeat("A", 256)},
+		{name: "RFC 8628", page: page, code: "WDJB-MJHT"},
+		{name: "Google", google: true, page: page, code: "WDJB-MJHT"}, // UP45
+		{
+			name:   "both names",
+			google: true,
+			edit:   map[string]string{"verification_uri": `"https://as.example/right"`},
+			page:   "https://as.example/right",
+			code:   "WDJB-MJHT",
+		},
+		{
+			name: "complete address",
+			edit: map[string]string{"verification_uri_complete": `"javascript:alert(1)"`},
+			page: page,
+			code: "WDJB-MJHT",
+		},
+		{
+			name: "this machine",
+			edit: map[string]string{"verification_uri": `"http://127.0.0.1:8000/d"`},
+			page: "http://127.0.0.1:8000/d",
+			code: "WDJB-MJHT",
+		},
+		{
+			name: "escape sequences", // X2
+			edit: map[string]string{"user_code": `"A\u001b[2J\u001b]0;x\u0007B"`},
+			page: page,
+			code: "A?[2J?]0;x?B",
+		},
+		{name: "line ends", edit: map[string]string{"user_code": `"A\r\nB\u0085C"`}, page: page, code: "A??B?C"},
+		{name: "direction", edit: map[string]string{"user_code": `"A\u202eB"`}, page: page, code: "A?B"},
+		{
+			name: "as long as may be",
+			edit: map[string]string{"user_code": `"` + strings.Repeat("A", 256) + `"`},
+			page: page,
+			code: strings.Repeat("A", 256),
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -78,17 +78,72 @@ func TestDiscoverAddress(t *testing.T) {
 		at           string // where the document is
 		asked        []string
 	}{
-		{"host", "https://as.example", "https://as.example" + openIDPath, []string{"https://as.example" + openIDPath}},
-		{"trailing slash", "https://as.example/", "https://as.example" + openIDPath, []string{"https://as.example" + openIDPath}},
-		{"path", "https://as.example/t/1", "https://as.example/t/1" + openIDPath, []string{"https://as.example/t/1" + openIDPath}},
-		{"path with a trailing slash", "https://as.example/t/1/", "https://as.example/t/1" + openIDPath, []string{"https://as.example/t/1" + openIDPath}},
-		{"escaped path", "https://as.example/a%20b%2Fc", "https://as.example/a%20b%2Fc" + openIDPath, []string{"https://as.example/a%20b%2Fc" + openIDPath}},
-		{"port", "https://as.example:8443", "https://as.example:8443" + openIDPath, []string{"https://as.example:8443" + openIDPath}},
-		{"this machine", "http://127.0.0.1:8080", "http://127.0.0.1:8080" + openIDPath, []string{"http://127.0.0.1:8080" + openIDPath}},
-		{"OAuth", "https://as.example", "https://as.example" + oauthPath, []string{"https://as.example" + openIDPath, "https://as.example" + oauthPath}},
-		{"OAuth, path", "https://as.example/t/1", "https://as.example" + oauthPath + "/t/1", []string{"https://as.example/t/1" + openIDPath, "https://as.example" + oauthPath + "/t/1"}},
-		{"OAuth, path with a trailing slash", "https://as.example/t/", "https://as.example" + oauthPath + "/t", []string{"https://as.example/t" + openIDPath, "https://as.example" + oauthPath + "/t"}},
-		{"neither", "https://as.example/t", "https://as.example" + oauthPath, []string{"https://as.example/t" + openIDPath, "https://as.example" + oauthPath + "/t"}},
+		{
+			name:   "host",
+			issuer: "https://as.example",
+			at:     "https://as.example" + openIDPath,
+			asked:  []string{"https://as.example" + openIDPath},
+		},
+		{
+			name:   "trailing slash",
+			issuer: "https://as.example/",
+			at:     "https://as.example" + openIDPath,
+			asked:  []string{"https://as.example" + openIDPath},
+		},
+		{
+			name:   "path",
+			issuer: "https://as.example/t/1",
+			at:     "https://as.example/t/1" + openIDPath,
+			asked:  []string{"https://as.example/t/1" + openIDPath},
+		},
+		{
+			name:   "path with a trailing slash",
+			issuer: "https://as.example/t/1/",
+			at:     "https://as.example/t/1" + openIDPath,
+			asked:  []string{"https://as.example/t/1" + openIDPath},
+		},
+		{
+			name:   "escaped path",
+			issuer: "https://as.example/a%20b%2Fc",
+			at:     "https://as.example/a%20b%2Fc" + openIDPath,
+			asked:  []string{"https://as.example/a%20b%2Fc" + openIDPath},
+		},
+		{
+			name:   "port",
+			issuer: "https://as.example:8443",
+			at:     "https://as.example:8443" + openIDPath,
+			asked:  []string{"https://as.example:8443" + openIDPath},
+		},
+		{
+			name:   "this machine",
+			issuer: "http://127.0.0.1:8080",
+			at:     "http://127.0.0.1:8080" + openIDPath,
+			asked:  []string{"http://127.0.0.1:8080" + openIDPath},
+		},
+		{
+			name:   "OAuth",
+			issuer: "https://as.example",
+			at:     "https://as.example" + oauthPath,
+			asked:  []string{"https://as.example" + openIDPath, "https://as.example" + oauthPath},
+		},
+		{
+			name:   "OAuth, path",
+			issuer: "https://as.example/t/1",
+			at:     "https://as.example" + oauthPath + "/t/1",
+			asked:  []string{"https://as.example/t/1" + openIDPath, "https://as.example" + oauthPath + "/t/1"},
+		},
+		{
+			name:   "OAuth, path with a trailing slash",
+			issuer: "https://as.example/t/",
+			at:     "https://as.example" + oauthPath + "/t",
+			asked:  []string{"https://as.example/t" + openIDPath, "https://as.example" + oauthPath + "/t"},
+		},
+		{
+			name:   "neither",
+			issuer: "https://as.example/t",
+			at:     "https://as.example" + oauthPath,
+			asked:  []string{"https://as.example/t" + openIDPath, "https://as.example" + oauthPath + "/t"},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -123,69 +178,83 @@ func TestDiscoverRefused(t *testing.T) {
 		deep.WriteString(`{"a":`)
 	}
 	document := discoveryDocument(issuer, nil)
-	tests := []struct{ name, issuer, document, says string }{
-		{"http", "http://as.example/t", "", "the issuer is a URL with scheme \"http\""},
-		{"no scheme", "as.example/t", "", "the issuer is"},
-		{"javascript", "javascript:alert(1)", "", "the issuer is not a valid URL"},
-		{"empty", "", "", "the issuer is missing"},
-		{"user name", "https://as.example@evil.example", "", "user name"},
-		{"query", "https://as.example/t?a=b", "", "the issuer has a query"},
-		{"empty query", "https://as.example/t?", "", "the issuer has a query"},
-		{"fragment", "https://as.example/t#a", "", "fragment"},
-		{"line end", "https://as.example/t\r\nX: y", "", "the issuer is not a valid URL"},
-
-		{"of another host", issuer, discoveryDocument("https://evil.example/t", nil), `another issuer, "https://evil.example/t"`},
-		{"of another path", issuer, discoveryDocument("https://as.example/u", nil), "another issuer"},
-		{"with a trailing slash", issuer, discoveryDocument("https://as.example/t/", nil), "another issuer"},
-		{"in capitals", issuer, discoveryDocument("https://AS.example/t", nil), "another issuer"},
-		{"with the port", issuer, discoveryDocument("https://as.example:443/t", nil), "another issuer"},
-		{"of another scheme", issuer, discoveryDocument("http://as.example/t", nil), "another issuer"},
-		{"longer", issuer, discoveryDocument("https://as.example/t.evil.example", nil), "another issuer"},
-		{"of none", issuer, discoveryDocument("", map[string]any{"issuer": nil}), "another issuer"},
-		{"issuer is a list", issuer, discoveryDocument("", map[string]any{"issuer": []string{issuer}}), "issuer"},
-		{"escape sequence", issuer, discoveryDocument("https://as.example/\x1b[2J", nil), `another issuer, "https://as.example/?[2J"`},
-
-		{"authorization endpoint without TLS", issuer, discoveryDocument(issuer, map[string]any{"authorization_endpoint": "http://as.example/a"}), "authorization_endpoint"},
-		{"token endpoint without TLS", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint": "http://as.example/t"}), "token_endpoint"},
-		{"device endpoint without TLS", issuer, discoveryDocument(issuer, map[string]any{"device_authorization_endpoint": "http://as.example/d"}), "device_authorization_endpoint"},
-		{"revocation endpoint without TLS", issuer, discoveryDocument(issuer, map[string]any{"revocation_endpoint": "http://as.example/r"}), "revocation_endpoint"},
-		{"keys without TLS", issuer, discoveryDocument(issuer, map[string]any{"jwks_uri": "http://as.example/k"}), "jwks_uri"},
-		{"endpoint that runs a program", issuer, discoveryDocument(issuer, map[string]any{"authorization_endpoint": "ms-msdt:/id"}), "authorization_endpoint"},
-		{"endpoint with a fragment", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint": "https://as.example/t#x"}), "token_endpoint"},
-		{"endpoint with a user name", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint": "https://as.example@evil.example/"}), "token_endpoint"},
-		{"relative endpoint", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint": "/t"}), "token_endpoint"},
-		{"endpoint that is a number", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint": 7}), "token_endpoint"},
-		{"endpoint that is a list", issuer, discoveryDocument(issuer, map[string]any{"jwks_uri": []string{"https://as.example/k"}}), "jwks_uri"},
-		{"methods are a string", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint_auth_methods_supported": "none"}), "token_endpoint_auth_methods_supported"},
-		{"methods are numbers", issuer, discoveryDocument(issuer, map[string]any{"token_endpoint_auth_methods_supported": []int{1}}), "token_endpoint_auth_methods_supported"},
-
-		{"redirect", issuer, "status 302", "redirect"},
-		{"redirect that asks for the same", issuer, "status 307", "redirect"},
-		{"forbidden", issuer, "status 403", "403"},
-		{"error with status 200", issuer, `{"error":"invalid_request"}`, "invalid_request"},
-		{"nothing", issuer, " ", "JSON"},
-		{"a page", issuer, "<!DOCTYPE html>", "JSON"},
-		{"a list", issuer, "[" + document + "]", "JSON"},
-		{"two documents", issuer, document + document, "JSON"},
-		{"issuer twice", issuer, `{"issuer":"` + issuer + `",` + document[1:], "twice"},
-		{"too deep", issuer, deep.String() + "{}" + strings.Repeat("}", maxDepth), "deep"},
-		{"too large", issuer, document + strings.Repeat(" ", maxBody+1-len(document)), "larger"},
+	edited := func(member string, value any) string {
+		return discoveryDocument(issuer, map[string]any{member: value})
 	}
-	for _, tt := range tests {
+	issuers := []struct{ name, issuer, says string }{
+		{"http", "http://as.example/t", "the issuer is a URL with scheme \"http\""},
+		{"no scheme", "as.example/t", "the issuer is"},
+		{"javascript", "javascript:alert(1)", "the issuer is not a valid URL"},
+		{"empty", "", "the issuer is missing"},
+		{"user name", "https://as.example@evil.example", "user name"},
+		{"query", "https://as.example/t?a=b", "the issuer has a query"},
+		{"empty query", "https://as.example/t?", "the issuer has a query"},
+		{"fragment", "https://as.example/t#a", "fragment"},
+		{"line end", "https://as.example/t\r\nX: y", "the issuer is not a valid URL"},
+	}
+	documents := []struct{ name, document, says string }{
+		{"of another host", discoveryDocument("https://evil.example/t", nil), `another issuer, "https://evil.example/t"`},
+		{"of another path", discoveryDocument("https://as.example/u", nil), "another issuer"},
+		{"with a trailing slash", discoveryDocument("https://as.example/t/", nil), "another issuer"},
+		{"in capitals", discoveryDocument("https://AS.example/t", nil), "another issuer"},
+		{"with the port", discoveryDocument("https://as.example:443/t", nil), "another issuer"},
+		{"of another scheme", discoveryDocument("http://as.example/t", nil), "another issuer"},
+		{"longer", discoveryDocument("https://as.example/t.evil.example", nil), "another issuer"},
+		{"of none", discoveryDocument("", map[string]any{"issuer": nil}), "another issuer"},
+		{"issuer is a list", discoveryDocument("", map[string]any{"issuer": []string{issuer}}), "issuer"},
+		{"escape sequence", discoveryDocument("https://as.example/\x1b[2J", nil), `another issuer, "https://as.example/?[2J"`},
+
+		{"authorization endpoint without TLS", edited("authorization_endpoint", "http://as.example/a"), "authorization_endpoint"},
+		{"token endpoint without TLS", edited("token_endpoint", "http://as.example/t"), "token_endpoint"},
+		{"device endpoint without TLS", edited("device_authorization_endpoint", "http://as.example/d"), "device_authorization_endpoint"},
+		{"revocation endpoint without TLS", edited("revocation_endpoint", "http://as.example/r"), "revocation_endpoint"},
+		{"keys without TLS", edited("jwks_uri", "http://as.example/k"), "jwks_uri"},
+		{"endpoint that runs a program", edited("authorization_endpoint", "ms-msdt:/id"), "authorization_endpoint"},
+		{"endpoint with a fragment", edited("token_endpoint", "https://as.example/t#x"), "token_endpoint"},
+		{"endpoint with a user name", edited("token_endpoint", "https://as.example@evil.example/"), "token_endpoint"},
+		{"relative endpoint", edited("token_endpoint", "/t"), "token_endpoint"},
+		{"endpoint that is a number", edited("token_endpoint", 7), "token_endpoint"},
+		{"endpoint that is a list", edited("jwks_uri", []string{"https://as.example/k"}), "jwks_uri"},
+		{"methods are a string", edited("token_endpoint_auth_methods_supported", "none"), "token_endpoint_auth_methods_supported"},
+		{"methods are numbers", edited("token_endpoint_auth_methods_supported", []int{1}), "token_endpoint_auth_methods_supported"},
+
+		{"redirect", "status 302", "redirect"},
+		{"redirect that asks for the same", "status 307", "redirect"},
+		{"forbidden", "status 403", "403"},
+		{"error with status 200", `{"error":"invalid_request"}`, "invalid_request"},
+		{"nothing", " ", "JSON"},
+		{"a page", "<!DOCTYPE html>", "JSON"},
+		{"a list", "[" + document + "]", "JSON"},
+		{"two documents", document + document, "JSON"},
+		{"issuer twice", `{"issuer":"` + issuer + `",` + document[1:], "twice"},
+		{"too deep", deep.String() + "{}" + strings.Repeat("}", maxDepth), "deep"},
+		{"too large", document + strings.Repeat(" ", maxBody+1-len(document)), "larger"},
+	}
+	// refused checks that nothing comes of a document, and that the client is left as it was.
+	refused := func(t *testing.T, at, document, says string, asked int) {
+		s := &documentServer{documents: map[string]string{issuer + openIDPath: document}}
+		c, want := filledClient(s), filledClient(s)
+		err := c.Discover(t.Context(), at)
+		if err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, want %q", err, says)
+		}
+		if !reflect.DeepEqual(c, want) {
+			t.Errorf("the client has become %+v", c)
+		}
+		if len(s.asked) != asked {
+			t.Errorf("asked %q", s.asked)
+		}
+	}
+	for _, tt := range issuers {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := &documentServer{documents: map[string]string{issuer + openIDPath: tt.document}}
-			c, want := filledClient(s), filledClient(s)
-			err := c.Discover(t.Context(), tt.issuer)
-			if err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("%v, want %q", err, tt.says)
-			}
-			if !reflect.DeepEqual(c, want) {
-				t.Errorf("the client has become %+v", c)
-			}
-			if asked := map[bool]int{true: 1}[tt.document != ""]; len(s.asked) != asked {
-				t.Errorf("asked %q", s.asked)
-			}
+			refused(t, tt.issuer, document, tt.says, 0)
+		})
+	}
+	for _, tt := range documents {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			refused(t, issuer, tt.document, tt.says, 1)
 		})
 	}
 	s := &documentServer{documents: map[string]string{issuer + openIDPath: document + strings.Repeat(" ", maxBody-len(document))}}
@@ -233,22 +302,40 @@ func TestDiscoverAuthMethod(t *testing.T) {
 		supported   []string
 		want, used  string
 	}{
-		{"not said", true, false, "", nil, basic, basic}, // the default of RFC 8414, Section 2
-		{"nothing", true, false, "", []string{}, "", basic},
-		{"Basic", true, false, "", []string{basic}, basic, basic},
-		{"body", true, false, "", []string{post}, post, post},
-		{"both", true, false, "", []string{post, basic}, basic, basic},
-		{"key and secret", true, true, "", []string{post, basic, jwt}, jwt, jwt},
-		{"key and secret, of which one will do", true, true, "", []string{post}, post, post},
-		{"key", false, true, "", []string{basic, jwt}, jwt, jwt},
-		{"key that will not do", false, true, "", []string{basic}, "", jwt},
-		{"secret, among what is not supported", true, false, "", []string{"tls_client_auth", "client_secret_jwt", post}, post, post},
-		{"secret that will not do", true, false, "", []string{"tls_client_auth", "client_secret_jwt"}, "", basic},
-		{"public", false, false, "", []string{"none", basic}, "", "none"},
-		{"public, not said", false, false, "", nil, "", "none"},
-		{"set", true, false, post, []string{basic}, post, post},
-		{"set to none", true, false, "none", []string{basic, post}, "none", "none"},
-		{"unknown one", true, false, "", []string{"\x1b[2J"}, "", basic},
+		{name: "not said", secret: true, want: basic, used: basic}, // the default of RFC 8414, Section 2
+		{name: "nothing", secret: true, supported: []string{}, used: basic},
+		{name: "Basic", secret: true, supported: []string{basic}, want: basic, used: basic},
+		{name: "body", secret: true, supported: []string{post}, want: post, used: post},
+		{name: "both", secret: true, supported: []string{post, basic}, want: basic, used: basic},
+		{name: "key and secret", secret: true, key: true, supported: []string{post, basic, jwt}, want: jwt, used: jwt},
+		{
+			name:      "key and secret, of which one will do",
+			secret:    true,
+			key:       true,
+			supported: []string{post},
+			want:      post,
+			used:      post,
+		},
+		{name: "key", key: true, supported: []string{basic, jwt}, want: jwt, used: jwt},
+		{name: "key that will not do", key: true, supported: []string{basic}, used: jwt},
+		{
+			name:      "secret, among what is not supported",
+			secret:    true,
+			supported: []string{"tls_client_auth", "client_secret_jwt", post},
+			want:      post,
+			used:      post,
+		},
+		{
+			name:      "secret that will not do",
+			secret:    true,
+			supported: []string{"tls_client_auth", "client_secret_jwt"},
+			used:      basic,
+		},
+		{name: "public", supported: []string{"none", basic}, used: "none"},
+		{name: "public, not said", used: "none"},
+		{name: "set", secret: true, set: post, supported: []string{basic}, want: post, used: post},
+		{name: "set to none", secret: true, set: "none", supported: []string{basic, post}, want: "none", used: "none"},
+		{name: "unknown one", secret: true, supported: []string{"\x1b[2J"}, used: basic},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -178,39 +178,65 @@ func TestAuthorizationURL(t *testing.T) {
 		ok   func(url.Values) bool
 	}
 	rows := []row{
-		{"scopes", nil, "", has("scope", "openid a&state=evil#x b")}, // F24
-		{"nonce with openid", nil, "", func(q url.Values) bool { return len(q.Get("nonce")) == 43 }},
-		{"no nonce without", func(f *Flow) { f.scopes = []string{"a"} }, "", has("nonce")},
-		{"S256", nil, "", has("code_challenge_method", "S256")}, // F9
-		{"offline", nil, "", has("access_type", "offline")},     // UP14
-		{"online", params("access_type", "online"), "", has("access_type", "online")},
-		{"extra", params("login_hint", "a&b=c", "hd", "example.com"), "", has("login_hint", "a&b=c")},                               // CA24
-		{"prompt", params("prompt", "consent"), "", has("prompt", "consent")},                                                       // UP14
-		{"two resources", params("resource", "https://a", "resource", "https://b"), "", has("resource", "https://a", "https://b")},  // XO30
-		{"query of auth_uri", auth(authURI + "?tenant=t"), "", has("tenant", "t")},                                                  // XO30
-		{"client_id in auth_uri", auth(authURI + "?client_id=evil"), `"client_id"`, nil},                                            // F24, XO30
-		{"state in auth_uri", auth(authURI + "?st%61te=evil"), `"state"`, nil},                                                      // F24
-		{"nonce in auth_uri", auth(authURI + "?nonce=evil"), `"nonce"`, nil},                                                        // F24
-		{"param in auth_uri", func(f *Flow) { auth(authURI + "?prompt=none")(f); params("prompt", "consent")(f) }, `"prompt"`, nil}, // F24
-		{"malformed auth_uri query", auth(authURI + "?a=%zz"), "malformed query", nil},                                              // F24
-		{"fragment", auth(authURI + "#f"), "fragment", nil},                                                                         // F24, XO30
-		{"empty fragment", auth(authURI + "#"), "fragment", nil},                                                                    // F24
-		{"file auth_uri", auth("file:///etc/passwd"), "not a valid URL", nil},                                                       // B1
-		{"javascript auth_uri", auth("javascript:alert(1)"), "not a valid URL", nil},                                                // B1
-		{"smb auth_uri", auth("smb://evil.example/share"), `scheme "smb"`, nil},                                                     // B1
-		{"search-ms auth_uri", auth("search-ms://query=x"), `scheme "search-ms"`, nil},                                              // B1
-		{"http auth_uri", auth("http://as.example/authorize"), `scheme "http"`, nil},                                                // B1
-		{"option auth_uri", auth("--help"), "not a valid URL", nil},                                                                 // B2
-		{"no auth_uri", auth(""), "AuthURI is missing", nil},
-		{"token_uri", func(f *Flow) { f.client.TokenURI = "http://as.example/token" }, `TokenURI is a URL with scheme "http"`, nil},
-		{"no redirect URI", redirect(""), "no RedirectURI; registered are [\"http://127.0.0.1/\" \"http://[::1]/\"]", nil}, // UP11
-		{"relative redirect URI", redirect("/cb"), "absolute", nil},
-		{"redirect URI with fragment", redirect("https://app.example/cb#"), "fragment", nil}, // RFC 6749, 3.1.2
-		{"http redirect URI", redirect("http://app.example/cb"), "https", nil},
-		{"custom redirect URI", redirect("https://tunnel.example/x?y=z"), "", has("redirect_uri", "https://tunnel.example/x?y=z")}, // UP13
-		{"app redirect URI", redirect("com.example.app:/cb"), "", has("redirect_uri", "com.example.app:/cb")},
-		{"no client", func(f *Flow) { f.client = nil }, "no ClientID", nil},
-		{"no client ID", func(f *Flow) { f.client.ClientID = "" }, "no ClientID", nil},
+		{name: "scopes", ok: has("scope", "openid a&state=evil#x b")}, // F24
+		{name: "nonce with openid", ok: func(q url.Values) bool { return len(q.Get("nonce")) == 43 }},
+		{name: "no nonce without", set: func(f *Flow) { f.scopes = []string{"a"} }, ok: has("nonce")},
+		{name: "S256", ok: has("code_challenge_method", "S256")}, // F9
+		{name: "offline", ok: has("access_type", "offline")},     // UP14
+		{name: "online", set: params("access_type", "online"), ok: has("access_type", "online")},
+		// CA24
+		{name: "extra", set: params("login_hint", "a&b=c", "hd", "example.com"), ok: has("login_hint", "a&b=c")},
+		{name: "prompt", set: params("prompt", "consent"), ok: has("prompt", "consent")}, // UP14
+		{
+			name: "two resources", // XO30
+			set:  params("resource", "https://a", "resource", "https://b"),
+			ok:   has("resource", "https://a", "https://b"),
+		},
+		{name: "query of auth_uri", set: auth(authURI + "?tenant=t"), ok: has("tenant", "t")},       // XO30
+		{name: "client_id in auth_uri", set: auth(authURI + "?client_id=evil"), err: `"client_id"`}, // F24, XO30
+		{name: "state in auth_uri", set: auth(authURI + "?st%61te=evil"), err: `"state"`},           // F24
+		{name: "nonce in auth_uri", set: auth(authURI + "?nonce=evil"), err: `"nonce"`},             // F24
+		{
+			name: "param in auth_uri", // F24
+			set:  func(f *Flow) { auth(authURI + "?prompt=none")(f); params("prompt", "consent")(f) },
+			err:  `"prompt"`,
+		},
+		{name: "malformed auth_uri query", set: auth(authURI + "?a=%zz"), err: "malformed query"}, // F24
+		{name: "fragment", set: auth(authURI + "#f"), err: "fragment"},                            // F24, XO30
+		{name: "empty fragment", set: auth(authURI + "#"), err: "fragment"},                       // F24
+		{name: "file auth_uri", set: auth("file:///etc/passwd"), err: "not a valid URL"},          // B1
+		{name: "javascript auth_uri", set: auth("javascript:alert(1)"), err: "not a valid URL"},   // B1
+		{name: "smb auth_uri", set: auth("smb://evil.example/share"), err: `scheme "smb"`},        // B1
+		{name: "search-ms auth_uri", set: auth("search-ms://query=x"), err: `scheme "search-ms"`}, // B1
+		{name: "http auth_uri", set: auth("http://as.example/authorize"), err: `scheme "http"`},   // B1
+		{name: "option auth_uri", set: auth("--help"), err: "not a valid URL"},                    // B2
+		{name: "no auth_uri", set: auth(""), err: "AuthURI is missing"},
+		{
+			name: "token_uri",
+			set:  func(f *Flow) { f.client.TokenURI = "http://as.example/token" },
+			err:  `TokenURI is a URL with scheme "http"`,
+		},
+		{
+			name: "no redirect URI", // UP11
+			set:  redirect(""),
+			err:  "no RedirectURI; registered are [\"http://127.0.0.1/\" \"http://[::1]/\"]",
+		},
+		{name: "relative redirect URI", set: redirect("/cb"), err: "absolute"},
+		// RFC 6749, 3.1.2
+		{name: "redirect URI with fragment", set: redirect("https://app.example/cb#"), err: "fragment"},
+		{name: "http redirect URI", set: redirect("http://app.example/cb"), err: "https"},
+		{
+			name: "custom redirect URI", // UP13
+			set:  redirect("https://tunnel.example/x?y=z"),
+			ok:   has("redirect_uri", "https://tunnel.example/x?y=z"),
+		},
+		{
+			name: "app redirect URI",
+			set:  redirect("com.example.app:/cb"),
+			ok:   has("redirect_uri", "com.example.app:/cb"),
+		},
+		{name: "no client", set: func(f *Flow) { f.client = nil }, err: "no ClientID"},
+		{name: "no client ID", set: func(f *Flow) { f.client.ClientID = "" }, err: "no ClientID"},
 	}
 	for _, name := range []string{"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge",
 		"code_challenge_method", "request", "request_uri", "grant_type", "code", "code_verifier", "refresh_token", "assertion", "client_secret",
@@ -396,33 +422,51 @@ func TestRedirectAccepted(t *testing.T) {
 		edit func(u *url.URL, q url.Values) string
 		set  func(s *TestServer, f *Flow)
 	}{
-		{"whole URL", func(u *url.URL, q url.Values) string { return u.String() }, nil},
-		{"query alone", func(u *url.URL, q url.Values) string { return "?" + u.RawQuery }, nil},
-		{"path and query", func(u *url.URL, q url.Values) string { return u.RequestURI() }, nil},
-		{"fragment", func(u *url.URL, q url.Values) string { return u.String() + "#_=_" }, nil},
-		{"unknown parameters", func(u *url.URL, q url.Values) string { return u.String() + "&session_state=a&authuser=0&hd=b&hd=c" }, nil},
-		{"scope", func(u *url.URL, q url.Values) string { return u.String() + "&scope=other" }, nil},
-		{"injected token is ignored", func(u *url.URL, q url.Values) string {
-			return u.String() + "&access_token=evil&id_token=evil&refresh_token=evil"
-		}, nil}, // F22
-		{"open redirect parameters", func(u *url.URL, q url.Values) string {
-			return u.String() + "&next=//evil.example&redirect_uri=https://evil.example/"
-		}, nil}, // F25
-		{"no iss", func(u *url.URL, q url.Values) string { q.Del("iss"); return "?" + q.Encode() }, nil}, // F7: where it is not announced
-		{"longest code", func(u *url.URL, q url.Values) string {
-			q.Set("code", strings.Repeat("c", maxCode))
-			return "?" + q.Encode()
+		{name: "whole URL", edit: func(u *url.URL, q url.Values) string { return u.String() }},
+		{name: "query alone", edit: func(u *url.URL, q url.Values) string { return "?" + u.RawQuery }},
+		{name: "path and query", edit: func(u *url.URL, q url.Values) string { return u.RequestURI() }},
+		{name: "fragment", edit: func(u *url.URL, q url.Values) string { return u.String() + "#_=_" }},
+		{
+			name: "unknown parameters",
+			edit: func(u *url.URL, q url.Values) string { return u.String() + "&session_state=a&authuser=0&hd=b&hd=c" },
 		},
-			func(s *TestServer, f *Flow) {
+		{name: "scope", edit: func(u *url.URL, q url.Values) string { return u.String() + "&scope=other" }},
+		{
+			name: "injected token is ignored", // F22
+			edit: func(u *url.URL, q url.Values) string {
+				return u.String() + "&access_token=evil&id_token=evil&refresh_token=evil"
+			},
+		},
+		{
+			name: "open redirect parameters", // F25
+			edit: func(u *url.URL, q url.Values) string {
+				return u.String() + "&next=//evil.example&redirect_uri=https://evil.example/"
+			},
+		},
+		{
+			name: "no iss", // F7: where it is not announced
+			edit: func(u *url.URL, q url.Values) string { q.Del("iss"); return "?" + q.Encode() },
+		},
+		{
+			name: "longest code",
+			edit: func(u *url.URL, q url.Values) string {
+				q.Set("code", strings.Repeat("c", maxCode))
+				return "?" + q.Encode()
+			},
+			set: func(s *TestServer, f *Flow) {
 				s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
 					if r.URL.Path == "/token" {
 						writeJSON(w, 200, map[string]any{"access_token": "long"})
 					}
 					return r.URL.Path == "/token"
 				}
-			}},
-		{"no issuer known", func(u *url.URL, q url.Values) string { q.Set("iss", "https://other.example"); return "?" + q.Encode() },
-			func(s *TestServer, f *Flow) { f.client.Issuer = "" }},
+			},
+		},
+		{
+			name: "no issuer known",
+			edit: func(u *url.URL, q url.Values) string { q.Set("iss", "https://other.example"); return "?" + q.Encode() },
+			set:  func(s *TestServer, f *Flow) { f.client.Issuer = "" },
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -475,12 +519,40 @@ func TestRedirectAccepted(t *testing.T) {
 func TestRedirectError(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, query, code, description, uri string }{
-		{"access_denied", "error=access_denied", "access_denied", "", ""}, // F19, UP7
-		{"description", "error=invalid_scope&error_description=no+such+scope&error_uri=https://as.example/e", "invalid_scope", "no such scope", "https://as.example/e"},
-		{"escape sequences", "error=a%1b[31m&error_description=%1b[31m%0aX%00%7f%c2%9b&error_uri=%0d%0a", "a?[31m", "?[31m?X????", "??"},                               // F20
-		{"right-to-left override", "error=x&error_description=%e2%80%aeX%ff", "x", "???X?", ""},                                                                        // F20
-		{"too long", "error=" + strings.Repeat("e", 300) + "&error_description=" + strings.Repeat("d", 2000), strings.Repeat("e", 256), strings.Repeat("d", 1024), ""}, // F20
-		{"state echoed", "error=x{S}&error_description=your+state+{S}&error_uri=https://e/?{S}", "x[redacted]", "your state [redacted]", "https://e/?[redacted]"},      // F5
+		{name: "access_denied", query: "error=access_denied", code: "access_denied"}, // F19, UP7
+		{
+			name:        "description",
+			query:       "error=invalid_scope&error_description=no+such+scope&error_uri=https://as.example/e",
+			code:        "invalid_scope",
+			description: "no such scope",
+			uri:         "https://as.example/e",
+		},
+		{
+			name:        "escape sequences", // F20
+			query:       "error=a%1b[31m&error_description=%1b[31m%0aX%00%7f%c2%9b&error_uri=%0d%0a",
+			code:        "a?[31m",
+			description: "?[31m?X????",
+			uri:         "??",
+		},
+		{
+			name:        "right-to-left override", // F20
+			query:       "error=x&error_description=%e2%80%aeX%ff",
+			code:        "x",
+			description: "???X?",
+		},
+		{
+			name:        "too long", // F20
+			query:       "error=" + strings.Repeat("e", 300) + "&error_description=" + strings.Repeat("d", 2000),
+			code:        strings.Repeat("e", 256),
+			description: strings.Repeat("d", 1024),
+		},
+		{
+			name:        "state echoed", // F5
+			query:       "error=x{S}&error_description=your+state+{S}&error_uri=https://e/?{S}",
+			code:        "x[redacted]",
+			description: "your state [redacted]",
+			uri:         "https://e/?[redacted]",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -578,14 +650,34 @@ func TestCodeIsSentOnce(t *testing.T) {
 		answer func(http.ResponseWriter)
 		err    string
 	}{
-		{"connection reset", func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, "exchanging the code"},
-		{"503", status(503, `{}`), "status 503"},
-		{"503 with Retry-After", func(w http.ResponseWriter) { w.Header().Set("Retry-After", "1"); w.WriteHeader(503) }, "status 503"},
-		{"401", status(401, `{"error":"invalid_client"}`), "invalid_client"},
-		{"PKCE refused", status(400, `{"error":"invalid_request","error_description":"code challenge"}`), "code challenge"},               // F10
-		{"PKCE unknown", status(400, `{"error":"invalid_grant","error_description":"verifier without challenge"}`), "sign in again"},      // F11
-		{"redirect_uri_mismatch", status(400, `{"error":"redirect_uri_mismatch"}`), `register the redirect URI "http://127.0.0.1:8000/"`}, // UP11
-		{"unusable answer", status(200, `{"token_type":"Bearer"}`), "no access_token"},
+		{
+			name:   "connection reset",
+			answer: func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+			err:    "exchanging the code",
+		},
+		{name: "503", answer: status(503, `{}`), err: "status 503"},
+		{
+			name:   "503 with Retry-After",
+			answer: func(w http.ResponseWriter) { w.Header().Set("Retry-After", "1"); w.WriteHeader(503) },
+			err:    "status 503",
+		},
+		{name: "401", answer: status(401, `{"error":"invalid_client"}`), err: "invalid_client"},
+		{
+			name:   "PKCE refused", // F10
+			answer: status(400, `{"error":"invalid_request","error_description":"code challenge"}`),
+			err:    "code challenge",
+		},
+		{
+			name:   "PKCE unknown", // F11
+			answer: status(400, `{"error":"invalid_grant","error_description":"verifier without challenge"}`),
+			err:    "sign in again",
+		},
+		{
+			name:   "redirect_uri_mismatch", // UP11
+			answer: status(400, `{"error":"redirect_uri_mismatch"}`),
+			err:    `register the redirect URI "http://127.0.0.1:8000/"`,
+		},
+		{name: "unusable answer", answer: status(200, `{"token_type":"Bearer"}`), err: "no access_token"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -689,25 +781,32 @@ func TestSignInIDToken(t *testing.T) {
 		raw    string // in place of the token
 		err    string // empty: accepted
 	}{
-		{"right", func(map[string]any) {}, "", ""},
-		{"several audiences", func(c map[string]any) { c["aud"], c["azp"] = []string{"client-1.example", "other"}, "client-1.example" }, "", ""},
-		{"issued a moment ahead", at("iat", 30*time.Second), "", ""},
-		{"wrong nonce", set("nonce", "wrong"), "", "nonce"},                      // F29, F14
-		{"no nonce", func(c map[string]any) { delete(c, "nonce") }, "", "nonce"}, // F29
-		{"empty nonce", set("nonce", ""), "", "nonce"},                           // F29
-		{"nonce is no string", set("nonce", 1), "", "nonce"},                     // F29
-		{"another issuer", set("iss", "https://evil.example"), "", `not issued by "https://as.example"`},
-		{"no issuer", func(c map[string]any) { delete(c, "iss") }, "", "issued by"},
-		{"another audience", set("aud", "other"), "", "audience"},
-		{"no audience", func(c map[string]any) { delete(c, "aud") }, "", "audience"},
-		{"audiences without azp", set("aud", []string{"client-1.example", "other"}), "", "another party"},
-		{"another azp", set("azp", "other"), "", "another party"},
-		{"expired", at("exp", -2*time.Minute), "", "expired"},
-		{"no expiry", func(c map[string]any) { delete(c, "exp") }, "", "iat, exp"},
-		{"from the future", at("iat", 10*time.Minute), "", "future"},
-		{"no subject", set("sub", ""), "", "sub"},
-		{"no JWT", nil, "abc", "JWT"},
-		{"no JSON", nil, "e30.YWJj.c2ln", "JSON"},
+		{name: "right", claims: func(map[string]any) {}},
+		{
+			name:   "several audiences",
+			claims: func(c map[string]any) { c["aud"], c["azp"] = []string{"client-1.example", "other"}, "client-1.example" },
+		},
+		{name: "issued a moment ahead", claims: at("iat", 30*time.Second)},
+		{name: "wrong nonce", claims: set("nonce", "wrong"), err: "nonce"},                      // F29, F14
+		{name: "no nonce", claims: func(c map[string]any) { delete(c, "nonce") }, err: "nonce"}, // F29
+		{name: "empty nonce", claims: set("nonce", ""), err: "nonce"},                           // F29
+		{name: "nonce is no string", claims: set("nonce", 1), err: "nonce"},                     // F29
+		{name: "another issuer", claims: set("iss", "https://evil.example"), err: `not issued by "https://as.example"`},
+		{name: "no issuer", claims: func(c map[string]any) { delete(c, "iss") }, err: "issued by"},
+		{name: "another audience", claims: set("aud", "other"), err: "audience"},
+		{name: "no audience", claims: func(c map[string]any) { delete(c, "aud") }, err: "audience"},
+		{
+			name:   "audiences without azp",
+			claims: set("aud", []string{"client-1.example", "other"}),
+			err:    "another party",
+		},
+		{name: "another azp", claims: set("azp", "other"), err: "another party"},
+		{name: "expired", claims: at("exp", -2*time.Minute), err: "expired"},
+		{name: "no expiry", claims: func(c map[string]any) { delete(c, "exp") }, err: "iat, exp"},
+		{name: "from the future", claims: at("iat", 10*time.Minute), err: "future"},
+		{name: "no subject", claims: set("sub", ""), err: "sub"},
+		{name: "no JWT", raw: "abc", err: "JWT"},
+		{name: "no JSON", raw: "e30.YWJj.c2ln", err: "JSON"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -798,16 +897,39 @@ func TestMarshalAndResume(t *testing.T) {
 		client     func(c *ClientSecrets) *ClientSecrets
 		err        string
 	}{
-		{"empty", "", nil, "no stored sign-in"},
-		{"not JSON", "x", nil, "no stored sign-in"},
-		{"cut", string(data[:len(data)-1]), nil, "no stored sign-in"},
-		{"two", string(data) + string(data), nil, "no stored sign-in"},
-		{"no state", strings.Replace(string(data), `"state":"`, `"x":"`, 1), nil, "no stored sign-in"},
-		{"no verifier", strings.Replace(string(data), `"code_verifier":"`, `"x":"`, 1), nil, "no stored sign-in"},
-		{"wrong type", strings.Replace(string(data), `"began":"`, `"began":"x`, 1), nil, "no stored sign-in"},
-		{"another client", string(data), func(c *ClientSecrets) *ClientSecrets { c.ClientID = "x"; return c }, "another client"},
-		{"another server", string(data), func(c *ClientSecrets) *ClientSecrets { c.TokenURI = "https://evil.example/token"; return c }, "another client"},
-		{"no client", string(data), func(*ClientSecrets) *ClientSecrets { return nil }, "another client"},
+		{name: "empty", err: "no stored sign-in"},
+		{name: "not JSON", data: "x", err: "no stored sign-in"},
+		{name: "cut", data: string(data[:len(data)-1]), err: "no stored sign-in"},
+		{name: "two", data: string(data) + string(data), err: "no stored sign-in"},
+		{name: "no state", data: strings.Replace(string(data), `"state":"`, `"x":"`, 1), err: "no stored sign-in"},
+		{
+			name: "no verifier",
+			data: strings.Replace(string(data), `"code_verifier":"`, `"x":"`, 1),
+			err:  "no stored sign-in",
+		},
+		{
+			name: "wrong type",
+			data: strings.Replace(string(data), `"began":"`, `"began":"x`, 1),
+			err:  "no stored sign-in",
+		},
+		{
+			name:   "another client",
+			data:   string(data),
+			client: func(c *ClientSecrets) *ClientSecrets { c.ClientID = "x"; return c },
+			err:    "another client",
+		},
+		{
+			name:   "another server",
+			data:   string(data),
+			client: func(c *ClientSecrets) *ClientSecrets { c.TokenURI = "https://evil.example/token"; return c },
+			err:    "another client",
+		},
+		{
+			name:   "no client",
+			data:   string(data),
+			client: func(*ClientSecrets) *ClientSecrets { return nil },
+			err:    "another client",
+		},
 	} {
 		c := fileClientOf(t, s, "web")
 		if tt.client != nil {

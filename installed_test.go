@@ -171,12 +171,18 @@ func checkPageHeader(t *testing.T, name string, h http.Header) {
 	}
 }
 
-// Whatever else reaches the port is answered with a constant, spends no code and ends nothing, five hundred times over.
-// {S} is the right state and {C} the right code: what is wrong is only what the row says. L8, L10, LB1, LB2, UP19; DESIGN
-// wins over L11: no number of requests ends the flow, and 256 bits of state are not guessed
-func TestLoopbackSurvives(t *testing.T) {
-	t.Parallel()
-	const own = "own" // net/http's own answer
+// A strayRequest is one that must not end a sign-in. {S} is the right state, {S1} is that without its last letter, and {C} is
+// the right code.
+type strayRequest struct {
+	name, request string
+	status        int // of the answer; 0: any that is no success
+	body          string
+}
+
+// own is an answer of net/http itself.
+const own = "own"
+
+func strayRequests() []strayRequest {
 	get := func(target string) string { return "GET " + target + " HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n" }
 	with := func(header string) string {
 		return "GET /cb?code={C}&state={S} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n" + header + "\r\n\r\n"
@@ -185,79 +191,127 @@ func TestLoopbackSurvives(t *testing.T) {
 	method := func(m string) string {
 		return m + " /cb?code={C}&state={S} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nContent-Length: 7\r\n\r\ncode={C}"
 	}
+	return []strayRequest{
+		{name: "no state", request: get("/cb?code={C}"), status: 400, body: strayPage},                       // F1
+		{name: "wrong state", request: get("/cb?code={C}&state=x"), status: 400, body: strayPage},            // F2
+		{name: "state cut", request: get("/cb?code={C}&state={S1}"), status: 400, body: strayPage},           // F2
+		{name: "no query", request: get("/cb"), status: 400, body: strayPage},                                // L8
+		{name: "error without state", request: get("/cb?error=access_denied"), status: 400, body: strayPage}, // F19
+		// F19
+		{name: "error with wrong state", request: get("/cb?error=access_denied&state=x"), status: 400, body: strayPage},
+		{name: "code twice", request: get("/cb?code={C}&code=b&state={S}"), status: 400, body: strayPage},      // F16
+		{name: "malformed query", request: get("/cb?code={C}&state={S}&a=%zz"), status: 400, body: strayPage},  // F17
+		{name: "semicolon", request: get("/cb?code={C};state={S}"), status: 400, body: strayPage},              // F17
+		{name: "code and error", request: get("/cb?code={C}&error=e&state={S}"), status: 400, body: strayPage}, // F18
+		{name: "bad code", request: get("/cb?code=%0d%0a&state={S}"), status: 400, body: strayPage},            // F21
+		{name: "implicit", request: get("/cb?access_token=evil&state={S}"), status: 400, body: strayPage},      // F22
+		{
+			name:    "another issuer", // F6
+			request: get("/cb?code={C}&state={S}&iss=https://evil.example"),
+			status:  400,
+			body:    strayPage,
+		},
+		{
+			name:    "script", // L16
+			request: get("/cb?error=x&error_description=<script>alert(1)</script>"),
+			status:  400,
+			body:    strayPage,
+		},
+		// L16
+		{name: "image", request: get(`/cb?error="><img/src=x/onerror=alert(1)>&state=x`), status: 400, body: strayPage},
+		{
+			name:    "open redirect", // F25
+			request: get("/cb?next=//evil.example&redirect_uri=https://evil.example"),
+			status:  400,
+			body:    strayPage,
+		},
+		{name: "favicon", request: get("/favicon.ico"), status: 404},                            // L8, PY2
+		{name: "robots", request: get("/robots.txt"), status: 404},                              // L8
+		{name: "root", request: get("/?code={C}&state={S}"), status: 404},                       // L8
+		{name: "two slashes", request: get("//cb?code={C}&state={S}"), status: 404},             // L7
+		{name: "dots", request: get("/./cb?code={C}&state={S}"), status: 404},                   // L7
+		{name: "more dots", request: get("/cb/../cb?code={C}&state={S}"), status: 404},          // L7
+		{name: "encoded path", request: get("/%63b?code={C}&state={S}"), status: 404},           // L7
+		{name: "slash after", request: get("/cb/?code={C}&state={S}"), status: 404},             // L7
+		{name: "encoded slash", request: get("/cb%2f?code={C}&state={S}"), status: 404},         // L7
+		{name: "upper case path", request: get("/CB?code={C}&state={S}"), status: 404},          // L7
+		{name: "path parameter", request: get("/cb;a?code={C}&state={S}"), status: 404},         // L7
+		{name: "evil host", request: host("evil.example:8000"), status: 421},                    // L5, LB1
+		{name: "evil host without port", request: host("evil.example"), status: 421},            // L5
+		{name: "localhost", request: host("localhost:8000"), status: 421},                       // L5
+		{name: "no port", request: host("127.0.0.1"), status: 421},                              // L5
+		{name: "port 80", request: host("127.0.0.1:80"), status: 421},                           // L5
+		{name: "host with suffix", request: host("127.0.0.1:8000.evil"), status: 421},           // L5
+		{name: "IPv6", request: host("[::1]:8000"), status: 421},                                // L5
+		{name: "empty host", request: host(""), status: 421},                                    // L5
+		{name: "HTTP/1.0", request: "GET /cb?code={C}&state={S} HTTP/1.0\r\n\r\n", status: 421}, // L5
+		{
+			name:    "absolute form", // L5
+			request: "GET http://evil.example/cb?code={C}&state={S} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n",
+			status:  421,
+		},
+		{name: "no host", request: "GET /cb?code={C}&state={S} HTTP/1.1\r\n\r\n", status: 400, body: own}, // L5
+		{name: "two hosts", request: with("Host: evil.example"), status: 400, body: own},                  // L5
+		{name: "HEAD", request: method("HEAD"), status: 405},                                              // L6
+		{name: "POST", request: method("POST"), status: 405},                                              // L6, LB2
+		{name: "PUT", request: method("PUT"), status: 405},                                                // L6
+		{name: "OPTIONS", request: method("OPTIONS"), status: 405},                                        // L6
+		{name: "lower case get", request: method("get"), status: 405},                                     // L6
+		// L6
+		{name: "OPTIONS *", request: "OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n", status: 200, body: own},
+		// L6
+		{name: "CONNECT", request: "CONNECT 127.0.0.1:8000 HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n", status: 404},
+		{name: "no-cors", request: with("Origin: https://evil.example\r\nSec-Fetch-Mode: no-cors"), status: 403}, // L18
+		{name: "cors", request: with("Origin: https://evil.example\r\nSec-Fetch-Mode: cors"), status: 403},       // L18
+		{
+			name:    "preflight", // L18
+			request: "OPTIONS /cb HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: GET\r\n\r\n",
+			status:  405,
+		},
+		{
+			name:    "websocket", // L18
+			request: with("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-Fetch-Mode: websocket"),
+			status:  403,
+		},
+		{name: "huge header", request: with("X: " + strings.Repeat("x", 24<<10)), status: 431, body: own}, // L13
+		{
+			name:    "huge query", // L13
+			request: get("/cb?code={C}&state={S}&x=" + strings.Repeat("x", 24<<10)),
+			status:  431,
+			body:    own,
+		},
+		{
+			name:    "many parameters", // L13
+			request: get("/cb?code={C}&state={S1}" + strings.Repeat("&a", 5000)),
+			status:  400,
+			body:    strayPage,
+		},
+		{name: "TLS", request: "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00\r\n\r\n", status: 400, body: own}, // L9
+		{name: "TLS without line end", request: "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", body: own}, // L9
+		{name: "SSH", request: "SSH-2.0-x\r\n", status: 400, body: own},                                    // L9
+		{name: "HTTP/2", request: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", body: own},                           // L9
+		{name: "NUL", request: "\x00\x00\x00\x00\r\n\r\n", status: 400, body: own},                         // L9
+		{name: "nothing", body: own}, // L9
+		{
+			name:    "header never ends", // L12
+			request: "GET /cb?code={C}&state={S} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n",
+			body:    own,
+		},
+	}
+}
+
+// Whatever else reaches the port is answered with a constant, spends no code and ends nothing, five hundred times over.
+// {S} is the right state and {C} the right code: what is wrong is only what the row says. L8, L10, LB1, LB2, UP19; DESIGN
+// wins over L11: no number of requests ends the flow, and 256 bits of state are not guessed
+func TestLoopbackSurvives(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := startLoopback(t.Context(), t, nil)
 		u, _ := url.Parse(r.redirected)
 		fill := strings.NewReplacer("{S}", r.state, "{C}", u.Query().Get("code"), "{S1}", r.state[:42])
-		rows := []struct {
-			name, request string
-			status        int // 0: any that is no success
-			body          string
-		}{
-			{"no state", get("/cb?code={C}"), 400, strayPage},                                                                    // F1
-			{"wrong state", get("/cb?code={C}&state=x"), 400, strayPage},                                                         // F2
-			{"state cut", get("/cb?code={C}&state={S1}"), 400, strayPage},                                                        // F2
-			{"no query", get("/cb"), 400, strayPage},                                                                             // L8
-			{"error without state", get("/cb?error=access_denied"), 400, strayPage},                                              // F19
-			{"error with wrong state", get("/cb?error=access_denied&state=x"), 400, strayPage},                                   // F19
-			{"code twice", get("/cb?code={C}&code=b&state={S}"), 400, strayPage},                                                 // F16
-			{"malformed query", get("/cb?code={C}&state={S}&a=%zz"), 400, strayPage},                                             // F17
-			{"semicolon", get("/cb?code={C};state={S}"), 400, strayPage},                                                         // F17
-			{"code and error", get("/cb?code={C}&error=e&state={S}"), 400, strayPage},                                            // F18
-			{"bad code", get("/cb?code=%0d%0a&state={S}"), 400, strayPage},                                                       // F21
-			{"implicit", get("/cb?access_token=evil&state={S}"), 400, strayPage},                                                 // F22
-			{"another issuer", get("/cb?code={C}&state={S}&iss=https://evil.example"), 400, strayPage},                           // F6
-			{"script", get("/cb?error=x&error_description=<script>alert(1)</script>"), 400, strayPage},                           // L16
-			{"image", get(`/cb?error="><img/src=x/onerror=alert(1)>&state=x`), 400, strayPage},                                   // L16
-			{"open redirect", get("/cb?next=//evil.example&redirect_uri=https://evil.example"), 400, strayPage},                  // F25
-			{"favicon", get("/favicon.ico"), 404, ""},                                                                            // L8, PY2
-			{"robots", get("/robots.txt"), 404, ""},                                                                              // L8
-			{"root", get("/?code={C}&state={S}"), 404, ""},                                                                       // L8
-			{"two slashes", get("//cb?code={C}&state={S}"), 404, ""},                                                             // L7
-			{"dots", get("/./cb?code={C}&state={S}"), 404, ""},                                                                   // L7
-			{"more dots", get("/cb/../cb?code={C}&state={S}"), 404, ""},                                                          // L7
-			{"encoded path", get("/%63b?code={C}&state={S}"), 404, ""},                                                           // L7
-			{"slash after", get("/cb/?code={C}&state={S}"), 404, ""},                                                             // L7
-			{"encoded slash", get("/cb%2f?code={C}&state={S}"), 404, ""},                                                         // L7
-			{"upper case path", get("/CB?code={C}&state={S}"), 404, ""},                                                          // L7
-			{"path parameter", get("/cb;a?code={C}&state={S}"), 404, ""},                                                         // L7
-			{"evil host", host("evil.example:8000"), 421, ""},                                                                    // L5, LB1
-			{"evil host without port", host("evil.example"), 421, ""},                                                            // L5
-			{"localhost", host("localhost:8000"), 421, ""},                                                                       // L5
-			{"no port", host("127.0.0.1"), 421, ""},                                                                              // L5
-			{"port 80", host("127.0.0.1:80"), 421, ""},                                                                           // L5
-			{"host with suffix", host("127.0.0.1:8000.evil"), 421, ""},                                                           // L5
-			{"IPv6", host("[::1]:8000"), 421, ""},                                                                                // L5
-			{"empty host", host(""), 421, ""},                                                                                    // L5
-			{"HTTP/1.0", "GET /cb?code={C}&state={S} HTTP/1.0\r\n\r\n", 421, ""},                                                 // L5
-			{"absolute form", "GET http://evil.example/cb?code={C}&state={S} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n", 421, ""}, // L5
-			{"no host", "GET /cb?code={C}&state={S} HTTP/1.1\r\n\r\n", 400, own},                                                 // L5
-			{"two hosts", with("Host: evil.example"), 400, own},                                                                  // L5
-			{"HEAD", method("HEAD"), 405, ""},                                                                                    // L6
-			{"POST", method("POST"), 405, ""},                                                                                    // L6, LB2
-			{"PUT", method("PUT"), 405, ""},                                                                                      // L6
-			{"OPTIONS", method("OPTIONS"), 405, ""},                                                                              // L6
-			{"lower case get", method("get"), 405, ""},                                                                           // L6
-			{"OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n", 200, own},                                        // L6
-			{"CONNECT", "CONNECT 127.0.0.1:8000 HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n", 404, ""},                              // L6
-			{"no-cors", with("Origin: https://evil.example\r\nSec-Fetch-Mode: no-cors"), 403, ""},                                // L18
-			{"cors", with("Origin: https://evil.example\r\nSec-Fetch-Mode: cors"), 403, ""},                                      // L18
-			{"preflight", "OPTIONS /cb HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: GET\r\n\r\n", 405, ""}, // L18
-			{"websocket", with("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-Fetch-Mode: websocket"), 403, ""},                                               // L18
-			{"huge header", with("X: " + strings.Repeat("x", 24<<10)), 431, own},                                                                                 // L13
-			{"huge query", get("/cb?code={C}&state={S}&x=" + strings.Repeat("x", 24<<10)), 431, own},                                                             // L13
-			{"many parameters", get("/cb?code={C}&state={S1}" + strings.Repeat("&a", 5000)), 400, strayPage},                                                     // L13
-			{"TLS", "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00\r\n\r\n", 400, own},                                                                                // L9
-			{"TLS without line end", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 0, own},                                                                     // L9
-			{"SSH", "SSH-2.0-x\r\n", 400, own},                     // L9
-			{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0, own}, // L9
-			{"NUL", "\x00\x00\x00\x00\r\n\r\n", 400, own},          // L9
-			{"nothing", "", 0, own},                                // L9
-			{"header never ends", "GET /cb?code={C}&state={S} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n", 0, own}, // L12
-		}
 		sent := 0
 		for round := range 9 {
-			for _, tt := range rows {
+			for _, tt := range strayRequests() {
 				raw := r.raw(fill.Replace(tt.request))
 				if sent++; round > 0 {
 					continue
@@ -374,22 +428,50 @@ func TestLoopbackPageTellsTheTruth(t *testing.T) {
 		took   time.Duration
 		code   string // of the *Error
 	}{
-		{"success", nil, successPage, 200, 0, ""},
-		{"slow success", func(s *TestServer, _ *InstalledAppFlow) { // longer than the timeouts of the server
-			s.Hook = func(_ http.ResponseWriter, r *http.Request) bool {
-				if r.URL.Path == "/token" {
-					time.Sleep(20 * time.Second)
+		{name: "success", page: successPage, status: 200},
+		{
+			name: "slow success",
+			set: func(s *TestServer, _ *InstalledAppFlow) { // longer than the timeouts of the server
+				s.Hook = func(_ http.ResponseWriter, r *http.Request) bool {
+					if r.URL.Path == "/token" {
+						time.Sleep(20 * time.Second)
+					}
+					return false
 				}
-				return false
-			}
-		}, successPage, 200, 20 * time.Second, ""},
-		{"custom success", func(_ *TestServer, f *InstalledAppFlow) { f.SuccessPage, f.FailurePage = custom, "no" }, custom, 200, 0, ""},
-		{"declined", func(s *TestServer, _ *InstalledAppFlow) { s.Deny = "access_denied" }, failurePage, 400, 0, "access_denied"}, // F19, UP7
-		{"exchange refused", failed, failurePage, 400, 0, "invalid_grant"},                                                        // L16
-		{"custom failure", func(s *TestServer, f *InstalledAppFlow) { failed(s, f); f.SuccessPage, f.FailurePage = "no", custom }, custom, 400, 0, "invalid_grant"},
-		{"ID token refused", func(s *TestServer, _ *InstalledAppFlow) {
-			s.IDTokenClaims = func(c map[string]any) { c["nonce"] = "x" }
-		}, failurePage, 400, 0, ""}, // F29
+			},
+			page:   successPage,
+			status: 200,
+			took:   20 * time.Second,
+		},
+		{
+			name:   "custom success",
+			set:    func(_ *TestServer, f *InstalledAppFlow) { f.SuccessPage, f.FailurePage = custom, "no" },
+			page:   custom,
+			status: 200,
+		},
+		{
+			name:   "declined", // F19, UP7
+			set:    func(s *TestServer, _ *InstalledAppFlow) { s.Deny = "access_denied" },
+			page:   failurePage,
+			status: 400,
+			code:   "access_denied",
+		},
+		{name: "exchange refused", set: failed, page: failurePage, status: 400, code: "invalid_grant"}, // L16
+		{
+			name:   "custom failure",
+			set:    func(s *TestServer, f *InstalledAppFlow) { failed(s, f); f.SuccessPage, f.FailurePage = "no", custom },
+			page:   custom,
+			status: 400,
+			code:   "invalid_grant",
+		},
+		{
+			name: "ID token refused", // F29
+			set: func(s *TestServer, _ *InstalledAppFlow) {
+				s.IDTokenClaims = func(c map[string]any) { c["nonce"] = "x" }
+			},
+			page:   failurePage,
+			status: 400,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -562,17 +644,80 @@ func TestRunLocalServer(t *testing.T) {
 		want       string // the redirect URI, where {P} is a port
 		listens    string // hosts
 	}{
-		{"nothing registered", "installed", nil, nil, "http://127.0.0.1:{P}/", "127.0.0.1"},                                                            // L1, L2, CA21, UP8
-		{"Google's file", "installed", []string{"http://localhost"}, nil, "http://127.0.0.1:{P}", "127.0.0.1"},                                         // L2, UP10, UP11
-		{"a path", "installed", []string{"urn:ietf:wg:oauth:2.0:oob", "http://localhost:1/a/b?c=d"}, nil, "http://127.0.0.1:{P}/a/b?c=d", "127.0.0.1"}, // UP11
-		{"escaped path", "installed", []string{"http://127.0.0.1/a%2Fb"}, nil, "http://127.0.0.1:{P}/a%2Fb", "127.0.0.1"},
-		{"web", "web", []string{"https://app.example/cb", "http://localhost:{F}/cb"}, nil, "http://localhost:{F}/cb", "127.0.0.1 [::1]"},                                       // L2, UP10, UP12
-		{"web, literal", "web", []string{"http://127.0.0.1:{F}"}, nil, "http://127.0.0.1:{F}", "127.0.0.1"},                                                                    // UP12
-		{"RedirectURI", "web", []string{"http://localhost:1/"}, func(f *InstalledAppFlow) { f.RedirectURI = "http://127.0.0.1:0/x" }, "http://127.0.0.1:{P}/x", "127.0.0.1"},   // UP13
-		{"RedirectURI localhost", "installed", nil, func(f *InstalledAppFlow) { f.RedirectURI = "http://localhost:0/" }, "http://localhost:{P}/", "127.0.0.1 [::1]"},           // UP10
-		{"RedirectURI IPv6", "installed", nil, func(f *InstalledAppFlow) { f.RedirectURI = "http://[::1]:0/" }, "http://[::1]:{P}/", "[::1]"},                                  // L2
-		{"ListenAddr", "installed", nil, func(f *InstalledAppFlow) { f.ListenAddr = "0.0.0.0" }, "http://127.0.0.1:{P}/", "127.0.0.1"},                                         // UP1
-		{"ListenAddr with port", "web", []string{"http://localhost:{F}/"}, func(f *InstalledAppFlow) { f.ListenAddr = "127.0.0.1:{F}" }, "http://localhost:{F}/", "127.0.0.1"}, // UP1, UP13
+		// L1, L2, CA21, UP8
+		{name: "nothing registered", kind: "installed", want: "http://127.0.0.1:{P}/", listens: "127.0.0.1"},
+		{
+			name:       "Google's file", // L2, UP10, UP11
+			kind:       "installed",
+			registered: []string{"http://localhost"},
+			want:       "http://127.0.0.1:{P}",
+			listens:    "127.0.0.1",
+		},
+		{
+			name:       "a path", // UP11
+			kind:       "installed",
+			registered: []string{"urn:ietf:wg:oauth:2.0:oob", "http://localhost:1/a/b?c=d"},
+			want:       "http://127.0.0.1:{P}/a/b?c=d",
+			listens:    "127.0.0.1",
+		},
+		{
+			name:       "escaped path",
+			kind:       "installed",
+			registered: []string{"http://127.0.0.1/a%2Fb"},
+			want:       "http://127.0.0.1:{P}/a%2Fb",
+			listens:    "127.0.0.1",
+		},
+		{
+			name:       "web", // L2, UP10, UP12
+			kind:       "web",
+			registered: []string{"https://app.example/cb", "http://localhost:{F}/cb"},
+			want:       "http://localhost:{F}/cb",
+			listens:    "127.0.0.1 [::1]",
+		},
+		{
+			name:       "web, literal", // UP12
+			kind:       "web",
+			registered: []string{"http://127.0.0.1:{F}"},
+			want:       "http://127.0.0.1:{F}",
+			listens:    "127.0.0.1",
+		},
+		{
+			name:       "RedirectURI", // UP13
+			kind:       "web",
+			registered: []string{"http://localhost:1/"},
+			set:        func(f *InstalledAppFlow) { f.RedirectURI = "http://127.0.0.1:0/x" },
+			want:       "http://127.0.0.1:{P}/x",
+			listens:    "127.0.0.1",
+		},
+		{
+			name:    "RedirectURI localhost", // UP10
+			kind:    "installed",
+			set:     func(f *InstalledAppFlow) { f.RedirectURI = "http://localhost:0/" },
+			want:    "http://localhost:{P}/",
+			listens: "127.0.0.1 [::1]",
+		},
+		{
+			name:    "RedirectURI IPv6", // L2
+			kind:    "installed",
+			set:     func(f *InstalledAppFlow) { f.RedirectURI = "http://[::1]:0/" },
+			want:    "http://[::1]:{P}/",
+			listens: "[::1]",
+		},
+		{
+			name:    "ListenAddr", // UP1
+			kind:    "installed",
+			set:     func(f *InstalledAppFlow) { f.ListenAddr = "0.0.0.0" },
+			want:    "http://127.0.0.1:{P}/",
+			listens: "127.0.0.1",
+		},
+		{
+			name:       "ListenAddr with port", // UP1, UP13
+			kind:       "web",
+			registered: []string{"http://localhost:{F}/"},
+			set:        func(f *InstalledAppFlow) { f.ListenAddr = "127.0.0.1:{F}" },
+			want:       "http://localhost:{F}/",
+			listens:    "127.0.0.1",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -608,29 +753,9 @@ func TestRunLocalServer(t *testing.T) {
 					t.Errorf("redirect URI %q, want %q", redirectURI, want)
 				}
 				r, _ := url.Parse(redirectURI)
-				for _, host := range []string{"127.0.0.1", "[::1]"} {
-					addr := host + ":" + r.Port()
-					if strings.Contains(tt.listens, host) {
-						if c, err := net.Dial("tcp", addr); err != nil {
-							t.Errorf("not listening on %s: %v", addr, err)
-						} else {
-							c.Close()
-						}
-						if l, err := net.Listen("tcp", addr); err == nil { // UP46: bound before the URL is known, and kept
-							l.Close()
-							t.Errorf("%s could be taken", addr)
-						}
-					}
-				}
-				if addrs, _ := net.InterfaceAddrs(); f.ListenAddr == "" { // L1
-					for _, a := range addrs {
-						if ip := a.(*net.IPNet).IP; !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
-							if c, err := net.DialTimeout("tcp", net.JoinHostPort(ip.String(), r.Port()), time.Second); err == nil {
-								c.Close()
-								t.Errorf("%v is listened on", ip)
-							}
-						}
-					}
+				checkListens(t, r.Port(), tt.listens)
+				if f.ListenAddr == "" { // L1
+					checkLoopbackOnly(t, r.Port())
 				}
 				s.mu.Lock()
 				s.RedirectURIs = []string{redirectURI}
@@ -659,6 +784,42 @@ func TestRunLocalServer(t *testing.T) {
 				t.Error(tok, err)
 			}
 		})
+	}
+}
+
+// checkListens checks that a port is listened on at these hosts, and can be taken by nobody else.
+func checkListens(t *testing.T, port, hosts string) {
+	t.Helper()
+	for _, host := range []string{"127.0.0.1", "[::1]"} {
+		if !strings.Contains(hosts, host) {
+			continue
+		}
+		addr := host + ":" + port
+		if c, err := net.Dial("tcp", addr); err != nil {
+			t.Errorf("not listening on %s: %v", addr, err)
+		} else {
+			c.Close()
+		}
+		if l, err := net.Listen("tcp", addr); err == nil { // UP46: bound before the URL is known, and kept
+			l.Close()
+			t.Errorf("%s could be taken", addr)
+		}
+	}
+}
+
+// checkLoopbackOnly checks that a port can't be reached at the addresses of the machine's other interfaces.
+func checkLoopbackOnly(t *testing.T, port string) {
+	t.Helper()
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		ip := a.(*net.IPNet).IP
+		if ip.IsLoopback() || ip.IsLinkLocalUnicast() {
+			continue
+		}
+		if c, err := net.DialTimeout("tcp", net.JoinHostPort(ip.String(), port), time.Second); err == nil {
+			c.Close()
+			t.Errorf("%v is listened on", ip)
+		}
 	}
 }
 
@@ -709,16 +870,64 @@ func TestRunLocalServerRefuses(t *testing.T) {
 		err        string
 		is         error
 	}{
-		{"port taken", "installed", func(f *InstalledAppFlow) { f.RedirectURI = "http://127.0.0.1:" + port + "/" }, "listening for the redirect", syscall.EADDRINUSE},   // L4, UP8
-		{"web client's port taken", "web", func(f *InstalledAppFlow) { f.client.RedirectURIs = []string{"http://localhost:" + port} }, "listening", syscall.EADDRINUSE}, // L4
-		{"ListenAddr taken", "installed", func(f *InstalledAppFlow) { f.ListenAddr = taken.Addr().String() }, "listening", syscall.EADDRINUSE},                          // L4
-		{"web without loopback", "web", func(f *InstalledAppFlow) { f.client.RedirectURIs = []string{"https://app.example/cb"} }, `["https://app.example/cb"]`, nil},    // UP12
-		{"web without any", "web", func(f *InstalledAppFlow) { f.client.RedirectURIs = nil }, "http://localhost:8080/", nil},                                            // UP12
-		{"not this machine", "web", func(f *InstalledAppFlow) { f.RedirectURI = "https://app.example/cb" }, "ListenAddr", nil},                                          // L1
-		{"http on another machine", "installed", func(f *InstalledAppFlow) { f.RedirectURI = "http://192.0.2.1:1/" }, "https", nil},                                     // L1
-		{"reserved parameter", "installed", func(f *InstalledAppFlow) { f.Params = url.Values{"state": {"x"}} }, `"state"`, nil},                                        // F23
-		{"auth_uri", "installed", func(f *InstalledAppFlow) { f.client.AuthURI = "file:///bin/sh" }, "AuthURI", nil},                                                    // B1
-		{"no client", "installed", func(f *InstalledAppFlow) { f.Flow.client = nil }, "client", nil},
+		{
+			name: "port taken", // L4, UP8
+			kind: "installed",
+			set:  func(f *InstalledAppFlow) { f.RedirectURI = "http://127.0.0.1:" + port + "/" },
+			err:  "listening for the redirect",
+			is:   syscall.EADDRINUSE,
+		},
+		{
+			name: "web client's port taken", // L4
+			kind: "web",
+			set:  func(f *InstalledAppFlow) { f.client.RedirectURIs = []string{"http://localhost:" + port} },
+			err:  "listening",
+			is:   syscall.EADDRINUSE,
+		},
+		{
+			name: "ListenAddr taken", // L4
+			kind: "installed",
+			set:  func(f *InstalledAppFlow) { f.ListenAddr = taken.Addr().String() },
+			err:  "listening",
+			is:   syscall.EADDRINUSE,
+		},
+		{
+			name: "web without loopback", // UP12
+			kind: "web",
+			set:  func(f *InstalledAppFlow) { f.client.RedirectURIs = []string{"https://app.example/cb"} },
+			err:  `["https://app.example/cb"]`,
+		},
+		{
+			name: "web without any", // UP12
+			kind: "web",
+			set:  func(f *InstalledAppFlow) { f.client.RedirectURIs = nil },
+			err:  "http://localhost:8080/",
+		},
+		{
+			name: "not this machine", // L1
+			kind: "web",
+			set:  func(f *InstalledAppFlow) { f.RedirectURI = "https://app.example/cb" },
+			err:  "ListenAddr",
+		},
+		{
+			name: "http on another machine", // L1
+			kind: "installed",
+			set:  func(f *InstalledAppFlow) { f.RedirectURI = "http://192.0.2.1:1/" },
+			err:  "https",
+		},
+		{
+			name: "reserved parameter", // F23
+			kind: "installed",
+			set:  func(f *InstalledAppFlow) { f.Params = url.Values{"state": {"x"}} },
+			err:  `"state"`,
+		},
+		{
+			name: "auth_uri", // B1
+			kind: "installed",
+			set:  func(f *InstalledAppFlow) { f.client.AuthURI = "file:///bin/sh" },
+			err:  "AuthURI",
+		},
+		{name: "no client", kind: "installed", set: func(f *InstalledAppFlow) { f.Flow.client = nil }, err: "client"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

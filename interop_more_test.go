@@ -211,12 +211,16 @@ func TestInteropPaste(t *testing.T) {
 		lines  []string // of which all but the last one are wrong
 		code   string
 	}{
-		{"address", true, []string{"URL"}, ""}, // UP2
-		{"code", true, []string{"CODE"}, ""},
-		{"wrong ones first", true, []string{"", "hello", "http://127.0.0.1:1/callback", "AUTH", "http://127.0.0.1:1/callback?code=CODE&state=other&iss=ISS",
-			"http://127.0.0.1:1/callback?code=CODE&state=STATE&iss=https%3A%2F%2Fissuer.example.com", "URL"}, ""},
-		{"declined", false, []string{"URL"}, "access_denied"},
-		{"code that is none", true, []string{"CODEx"}, "invalid_grant"},
+		{name: "address", accept: true, lines: []string{"URL"}}, // UP2
+		{name: "code", accept: true, lines: []string{"CODE"}},
+		{
+			name:   "wrong ones first",
+			accept: true,
+			lines: []string{"", "hello", "http://127.0.0.1:1/callback", "AUTH", "http://127.0.0.1:1/callback?code=CODE&state=other&iss=ISS",
+				"http://127.0.0.1:1/callback?code=CODE&state=STATE&iss=https%3A%2F%2Fissuer.example.com", "URL"},
+		},
+		{name: "declined", lines: []string{"URL"}, code: "access_denied"},
+		{name: "code that is none", accept: true, lines: []string{"CODEx"}, code: "invalid_grant"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -290,30 +290,65 @@ func TestInteropSignIn(t *testing.T) {
 		name     string
 		client   *ClientSecrets
 		redirect string // RedirectURI
-		scopes   string
+		scopes   string // "": all
 		auth     string // as the server saw it
-		at       string // the redirect URI that the browser came back to, a regular expression
-		renews   bool
+		at       string // the redirect URI that the browser came back to, a regular expression; "": on 127.0.0.1
+		final    bool   // there is no refresh token
 	}{
-		{"public", i.client(t, "native"), "", all, "none", `http://127\.0\.0\.1:\d+/callback`, true},
-		{"public on ::1", i.client(t, "native"), "http://[::1]:0/callback", all, "none", `http://\[::1\]:\d+/callback`, true},
-		{"public on localhost", i.client(t, "native"), "http://localhost:0/callback", all, "none", `http://localhost:\d+/callback`, true},
-		{"Basic, and a secret that must be encoded", i.client(t, "basic"), "", all, "client_secret_basic", `http://127\.0\.0\.1:\d+/callback`, true},
-		{"secret in the body", i.client(t, "post"), "", all, "client_secret_post", `http://127\.0\.0\.1:\d+/callback`, true},
-		{"key", i.client(t, "jwt"), "", all, "private_key_jwt", `http://127\.0\.0\.1:\d+/callback`, true},
-		{"file of a public client", i.file(t, "native"), "", all, "none", `http://127\.0\.0\.1:\d+/callback`, true},
-		{"file with http://localhost only", i.file(t, "bare"), "", all, "none", `http://127\.0\.0\.1:\d+/?`, true},
-		{"file with a secret", i.file(t, "post"), "", all, "client_secret_post", `http://127\.0\.0\.1:\d+/callback`, true},
-		{"file of a web client", i.file(t, "web"), "", all, "client_secret_post", regexp.QuoteMeta(i.Clients["web"].RedirectURIs[0]), true},
-		{"web client on localhost", i.client(t, "web"), i.Clients["web"].RedirectURIs[1], all, "client_secret_basic", regexp.QuoteMeta(i.Clients["web"].RedirectURIs[1]), true},
-		{"no refresh token", i.client(t, "norefresh"), "", "openid email profile", "none", `http://127\.0\.0\.1:\d+/callback`, false},
-		{"no OpenID", i.client(t, "native"), "", "api:read", "none", `http://127\.0\.0\.1:\d+/callback`, true},
+		{name: "public", client: i.client(t, "native"), auth: "none"},
+		{
+			name:     "public on ::1",
+			client:   i.client(t, "native"),
+			redirect: "http://[::1]:0/callback",
+			auth:     "none",
+			at:       `http://\[::1\]:\d+/callback`,
+		},
+		{
+			name:     "public on localhost",
+			client:   i.client(t, "native"),
+			redirect: "http://localhost:0/callback",
+			auth:     "none",
+			at:       `http://localhost:\d+/callback`,
+		},
+		{name: "Basic, and a secret that must be encoded", client: i.client(t, "basic"), auth: "client_secret_basic"},
+		{name: "secret in the body", client: i.client(t, "post"), auth: "client_secret_post"},
+		{name: "key", client: i.client(t, "jwt"), auth: "private_key_jwt"},
+		{name: "file of a public client", client: i.file(t, "native"), auth: "none"},
+		{
+			name:   "file with http://localhost only",
+			client: i.file(t, "bare"),
+			auth:   "none",
+			at:     `http://127\.0\.0\.1:\d+/?`,
+		},
+		{name: "file with a secret", client: i.file(t, "post"), auth: "client_secret_post"},
+		{
+			name:   "file of a web client",
+			client: i.file(t, "web"),
+			auth:   "client_secret_post",
+			at:     regexp.QuoteMeta(i.Clients["web"].RedirectURIs[0]),
+		},
+		{
+			name:     "web client on localhost",
+			client:   i.client(t, "web"),
+			redirect: i.Clients["web"].RedirectURIs[1],
+			auth:     "client_secret_basic",
+			at:       regexp.QuoteMeta(i.Clients["web"].RedirectURIs[1]),
+		},
+		{
+			name:   "no refresh token",
+			client: i.client(t, "norefresh"),
+			scopes: "openid email profile",
+			auth:   "none",
+			final:  true,
+		},
+		{name: "no OpenID", client: i.client(t, "native"), scopes: "api:read", auth: "none"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			p := newInteropPerson(i, true)
-			f := i.flow(tt.client, p, tt.scopes)
+			scopes := cmp.Or(tt.scopes, all)
+			f := i.flow(tt.client, p, scopes)
 			f.RedirectURI = tt.redirect
 			creds, err := f.RunLocalServer(t.Context())
 			if err != nil {
@@ -323,21 +358,22 @@ func TestInteropSignIn(t *testing.T) {
 			if p.status != http.StatusOK || !strings.Contains(p.page, "You are signed in") {
 				t.Errorf("the page has status %d: %s", p.status, p.page)
 			}
-			if at, _, _ := strings.Cut(p.redirect.String(), "?"); !regexp.MustCompile("^" + tt.at + "$").MatchString(at) {
-				t.Errorf("back at %s, want %s", at, tt.at)
+			want := "^" + cmp.Or(tt.at, `http://127\.0\.0\.1:\d+/callback`) + "$"
+			if at, _, _ := strings.Cut(p.redirect.String(), "?"); !regexp.MustCompile(want).MatchString(at) {
+				t.Errorf("back at %s, want %s", at, want)
 			}
 			tok, err := creds.Token(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			granted, want := slices.Sorted(slices.Values(tok.Scopes)), slices.Sorted(slices.Values(strings.Fields(tt.scopes)))
-			if !slices.Equal(granted, want) {
-				t.Errorf("granted %q, want %q", granted, want)
+			granted, asked := slices.Sorted(slices.Values(tok.Scopes)), slices.Sorted(slices.Values(strings.Fields(scopes)))
+			if !slices.Equal(granted, asked) {
+				t.Errorf("granted %q, want %q", granted, asked)
 			}
 			if left := time.Until(tok.Expiry); left <= 0 || left > time.Duration(i.AccessSeconds)*time.Second {
 				t.Errorf("the token lives for another %v", left)
 			}
-			openid := slices.Contains(want, "openid")
+			openid := slices.Contains(asked, "openid")
 			i.checkPerson(t, tt.client, creds, tok, openid)
 
 			exchange := i.requests(t, func(r interopRequest) bool { return r.CodeHash == i.hash(p.redirect.Query().Get("code")) })
@@ -346,7 +382,7 @@ func TestInteropSignIn(t *testing.T) {
 			}
 
 			next, err := creds.Refresh(t.Context())
-			if !tt.renews {
+			if tt.final {
 				if !errors.Is(err, ErrLoginRequired) || !tok.RefreshToken.empty() {
 					t.Errorf("Refresh without a refresh token: %v", err)
 				}
@@ -358,8 +394,8 @@ func TestInteropSignIn(t *testing.T) {
 			if next.AccessToken.Reveal() == tok.AccessToken.Reveal() || next.RefreshToken.Reveal() == tok.RefreshToken.Reveal() {
 				t.Error("the refresh brought no new tokens")
 			}
-			if again := slices.Sorted(slices.Values(next.Scopes)); !slices.Equal(again, want) {
-				t.Errorf("granted after the refresh: %q, want %q", again, want)
+			if again := slices.Sorted(slices.Values(next.Scopes)); !slices.Equal(again, asked) {
+				t.Errorf("granted after the refresh: %q, want %q", again, asked)
 			}
 			i.checkPerson(t, tt.client, creds, next, openid)
 			refresh := i.requests(t, func(r interopRequest) bool { return r.RefreshTokenHash == i.hash(tok.RefreshToken.Reveal()) })

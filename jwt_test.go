@@ -2,6 +2,7 @@ package oauth2
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -824,35 +825,155 @@ func TestVerifySignature(t *testing.T) {
 	}
 }
 
+// A keySetRow is a key set, and what becomes of a token that k1 has signed.
+type keySetRow struct {
+	name, set string
+	want      string // in the error; "": accepted
+	kid       string // in the token, as JSON; "": "k1"
+}
+
+// absent is the kid of a token that has none. It is not "", which stands for the usual one.
+const absent = "absent"
+
+const (
+	unusable = "no usable RS256 key"
+	noKey    = "no key"
+)
+
+// Keys of other kinds.
+const (
+	ellipticJWK = `{"kty":"EC","kid":"ec","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",` +
+		`"y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`
+	edwardsJWK   = `{"kty":"OKP","kid":"okp","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
+	symmetricJWK = `{"kty":"oct","kid":"k1",` +
+		`"k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}`
+)
+
 // TestKeySet: which keys of a set serve. The token is signed by the key k1 with each key that the set could mean, so
 // that a key which is used by mistake shows. // K8
 func TestKeySet(t *testing.T) {
 	t.Parallel()
+	for _, tt := range slices.Concat(keyRows(), keyIDRows(), setRows(), certificateRows(t)) {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			keys := &keyServer{body: tt.set}
+			kid := cmp.Or(tt.kid, `"k1"`)
+			if kid == absent {
+				kid = ""
+			}
+			raw := signJWT(serverKey(), headerJSON("kid", kid), claimsJSON())
+			checkVerify(t, verifierWith(keys), raw, "", tt.want)
+			if !slices.Equal(keys.urls, []string{"https://as.example/keys"}) {
+				t.Errorf("asked for %q", keys.urls)
+			}
+		})
+	}
+}
+
+// only is a set of one key, k1, with some of its members changed.
+func only(pairs ...string) string { return keySetJSON(jwkJSON("k1", &serverKey().PublicKey, pairs...)) }
+
+// J3 J13 J14 J16 K7
+func keyRows() []keySetRow {
 	pub := &serverKey().PublicKey
-	n := func(x *big.Int) string { return `"` + rawBase64.EncodeToString(x.Bytes()) + `"` }
-	b := func(b ...byte) string { return `"` + rawBase64.EncodeToString(b) + `"` }
-	odd := func(bits int) string { // of that many bits; what it is the product of does not matter
-		x := new(big.Int).SetBit(new(big.Int), bits-1, 1)
-		return n(x.Or(x, big.NewInt(12345)))
+	number := func(b []byte) string { return `"` + rawBase64.EncodeToString(b) + `"` }
+	e := func(b ...byte) string { return only("e", number(b)) }
+	bits := func(size int) string { // a modulus; what it is the product of does not matter
+		x := new(big.Int).SetBit(new(big.Int), size-1, 1)
+		return only("n", number(x.Or(x, big.NewInt(12345)).Bytes()))
 	}
-	cert := func(key any, signer any, from, to time.Duration) string {
-		template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(to)}
-		der, err := x509.CreateCertificate(rand.Reader, template, template, key, signer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, _ := json.Marshal(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
-		return string(text)
+	even := new(big.Int).Lsh(big.NewInt(3), 2047)
+	return []keySetRow{
+		{name: "plain", set: only()},
+		{name: "nothing optional", set: only("use", "", "alg", "")},
+		{name: "for verifying", set: only("key_ops", `["verify"]`, "use", "")},
+		{
+			name: "unknown members",
+			set:  only("x5c", `["MIIB"]`, "x5u", `"https://evil.example/"`, "later", `{"a":[1]}`),
+		},
+
+		// J3: what contradicts the use is passed over
+		{name: "alg PS512", set: only("alg", `"PS512"`), want: unusable},
+		{name: "alg RS384", set: only("alg", `"RS384"`), want: unusable},
+		{name: "alg is a list", set: only("alg", `["RS256"]`), want: unusable},
+		{name: "for encryption", set: only("use", `"enc"`), want: unusable},
+		{name: "for other operations", set: only("key_ops", `["sign","encrypt"]`), want: unusable},
+		{name: "for no operation", set: only("key_ops", `[]`), want: unusable},
+		{name: "operations are a string", set: only("key_ops", `"verify"`), want: unusable},
+		{name: "kty EC", set: only("kty", `"EC"`), want: unusable},
+		{name: "kty rsa", set: only("kty", `"rsa"`), want: unusable},
+		{name: "no kty", set: only("kty", ""), want: unusable},
+
+		// J13 J16
+		{name: "1024 bits", set: keySetJSON(jwkJSON("k1", &generateKey(1024).PublicKey)), want: unusable},
+		{name: "2047 bits", set: bits(2047), want: unusable},
+		{name: "2048 bits", set: bits(2048), want: unsigned},
+		{name: "8192 bits", set: bits(8192), want: unsigned},
+		{name: "8193 bits", set: bits(8193), want: unusable},
+		{name: "16384 bits", set: bits(16384), want: unusable},
+
+		// J14
+		{name: "e is 1", set: e(1), want: unusable},
+		{name: "e is 3", set: e(3), want: unusable},
+		{name: "e is even", set: e(1, 0, 0), want: unusable},
+		{name: "e is 2^32+1", set: only("e", `"AQAAAAE"`), want: unusable},
+		{name: "e is 2^32+65537", set: e(1, 0, 1, 0, 1), want: unusable},
+		{name: "e is 2^64+65537", set: e(1, 0, 0, 0, 0, 0, 1, 0, 1), want: unusable},
+		{name: "e with a zero before", set: e(0, 1, 0, 1), want: unusable},
+		{name: "e is empty", set: only("e", `""`), want: unusable},
+		{name: "e is missing", set: only("e", ""), want: unusable},
+		{name: "e is a number", set: only("e", "65537"), want: unusable},
+		{name: "n with a zero before", set: only("n", number(append([]byte{0}, pub.N.Bytes()...))), want: unusable},
+		{
+			name: "n is padded",
+			set:  only("n", `"`+base64.URLEncoding.EncodeToString(pub.N.Bytes())+`"`),
+			want: unusable,
+		},
+		{name: "n is empty", set: only("n", `""`), want: unusable},
+		{name: "n is missing", set: only("n", ""), want: unusable},
+		{name: "n is even", set: only("n", number(even.Bytes())), want: "k"},
+
+		// K7
+		{name: "a secret in the set", set: keySetJSON(symmetricJWK), want: unusable},
+		{name: "a secret beside", kid: `"k9"`, set: keySetJSON(symmetricJWK, jwkJSON("k9", pub))},
+		{name: "d is public", set: only("d", `"AQAB"`), want: unusable},
+		{name: "p is public", set: only("p", `"AQAB"`), want: unusable},
+		{name: "q is public", set: only("q", `"AQAB"`), want: unusable},
 	}
-	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	weak := generateKey(1024)
-	good := cert(pub, serverKey(), -time.Hour, time.Hour)
-	spki, _ := x509.MarshalPKIXPublicKey(pub)
-	bare, _ := json.Marshal(string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki})))
-	const ecKey = `{"kty":"EC","kid":"ec","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`
-	const okp = `{"kty":"OKP","kid":"okp","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
-	const oct = `{"kty":"oct","kid":"k1","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}`
-	const unusable, noKey, unsigned = "no usable RS256 key", "no key", "does not match"
+}
+
+// K5 K6
+func keyIDRows() []keySetRow {
+	key := func(kid string) string { return jwkJSON(kid, &serverKey().PublicKey) }
+	other := jwkJSON("k1", &otherKey().PublicKey)
+	forEncryption := jwkJSON("k2", &serverKey().PublicKey, "use", `"enc"`)
+	return []keySetRow{
+		{name: "another kid", kid: `"k2"`, set: only(), want: noKey},
+		{name: "kid in another case", kid: `"K1"`, set: only(), want: noKey},
+		{name: "kid twice", set: keySetJSON(key("k1"), other), want: unusable},
+		{name: "kid three times", set: keySetJSON(other, other, key("k1")), want: unusable},
+		{name: "the same key twice", set: keySetJSON(key("k1"), key("k1")), want: unusable},
+		{name: "another kid twice", set: keySetJSON(key("k2"), key("k1"), key("k2"))},
+		{name: "kid of 257 bytes", set: keySetJSON(key(strings.Repeat("k", 257))), want: unusable},
+
+		// K6
+		{name: "no kid, one key", kid: absent, set: only()},
+		{
+			name: "no kid, one usable key",
+			kid:  absent,
+			set:  keySetJSON(ellipticJWK, symmetricJWK, forEncryption, key("k3")),
+		},
+		{name: "no kid, one key without", kid: absent, set: keySetJSON(key(""))},
+		{name: "no kid, two keys", kid: absent, set: keySetJSON(key("k1"), key("k2")), want: noKey},
+		{name: "no kid, two keys, one without", kid: absent, set: keySetJSON(key(""), key("k2")), want: noKey},
+		{name: "kid, but the key has none", set: only("kid", ""), want: noKey},
+		{name: "empty kid, two keys", kid: `""`, set: keySetJSON(key("k1"), key("k2")), want: noKey},
+	}
+}
+
+// K8
+func setRows() []keySetRow {
+	pub := &serverKey().PublicKey
 	many := func(count int) string {
 		list := []string{jwkJSON("k1", pub)}
 		for i := len(list); i < count; i++ {
@@ -860,100 +981,71 @@ func TestKeySet(t *testing.T) {
 		}
 		return keySetJSON(list...)
 	}
-	for _, tt := range []struct{ name, kid, set, want string }{
-		{"plain", `"k1"`, keySetJSON(jwkJSON("k1", pub)), ""},
-		{"nothing optional", `"k1"`, keySetJSON(jwkJSON("k1", pub, "use", "", "alg", "")), ""},
-		{"for verifying", `"k1"`, keySetJSON(jwkJSON("k1", pub, "key_ops", `["verify"]`, "use", "")), ""},
-		{"unknown members", `"k1"`, keySetJSON(jwkJSON("k1", pub, "x5c", `["MIIB"]`, "x5u", `"https://evil.example/"`, "later", `{"a":[1]}`)), ""},
-		{"bad neighbours", `"k1"`, keySetJSON(ecKey, okp, `{}`, `[]`, `1`, `null`, `{"kty":1}`, jwkJSON("b", pub, "n", `"!"`), `{"kty":"RSA","kid":"c"}`, jwkJSON("k1", pub)), ""}, // K8
-		{"ambiguous neighbour", `"k1"`, keySetJSON(`{"kty":"RSA","kty":"RSA","kid":"d"}`, jwkJSON("k1", pub)), "twice"},                                                            // the one parser's rule goes before K8
-		{"another kid", `"k2"`, keySetJSON(jwkJSON("k1", pub)), noKey},
-		{"kid in another case", `"K1"`, keySetJSON(jwkJSON("k1", pub)), noKey},
-		// J3: what contradicts the use is passed over
-		{"alg PS512", `"k1"`, keySetJSON(jwkJSON("k1", pub, "alg", `"PS512"`)), unusable},
-		{"alg RS384", `"k1"`, keySetJSON(jwkJSON("k1", pub, "alg", `"RS384"`)), unusable},
-		{"alg is a list", `"k1"`, keySetJSON(jwkJSON("k1", pub, "alg", `["RS256"]`)), unusable},
-		{"for encryption", `"k1"`, keySetJSON(jwkJSON("k1", pub, "use", `"enc"`)), unusable},
-		{"for other operations", `"k1"`, keySetJSON(jwkJSON("k1", pub, "key_ops", `["sign","encrypt"]`)), unusable},
-		{"for no operation", `"k1"`, keySetJSON(jwkJSON("k1", pub, "key_ops", `[]`)), unusable},
-		{"operations are a string", `"k1"`, keySetJSON(jwkJSON("k1", pub, "key_ops", `"verify"`)), unusable},
-		{"kty EC", `"k1"`, keySetJSON(jwkJSON("k1", pub, "kty", `"EC"`)), unusable},
-		{"kty rsa", `"k1"`, keySetJSON(jwkJSON("k1", pub, "kty", `"rsa"`)), unusable},
-		{"no kty", `"k1"`, keySetJSON(jwkJSON("k1", pub, "kty", "")), unusable},
-		// J13 J16
-		{"1024 bits", `"k1"`, keySetJSON(jwkJSON("k1", &weak.PublicKey)), unusable},
-		{"2047 bits", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", odd(2047))), unusable},
-		{"2048 bits", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", odd(2048))), unsigned},
-		{"8192 bits", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", odd(8192))), unsigned},
-		{"8193 bits", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", odd(8193))), unusable},
-		{"16384 bits", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", odd(16384))), unusable},
-		// J14
-		{"e is 1", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", b(1))), unusable},
-		{"e is 3", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", b(3))), unusable},
-		{"e is even", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", b(1, 0, 0))), unusable},
-		{"e is 2^32+1", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", `"AQAAAAE"`)), unusable},
-		{"e is 2^32+65537", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", b(1, 0, 1, 0, 1))), unusable},
-		{"e is 2^64+65537", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", b(1, 0, 0, 0, 0, 0, 1, 0, 1))), unusable},
-		{"e with a zero before", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", b(0, 1, 0, 1))), unusable},
-		{"e is empty", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", `""`)), unusable},
-		{"e is missing", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", "")), unusable},
-		{"e is a number", `"k1"`, keySetJSON(jwkJSON("k1", pub, "e", "65537")), unusable},
-		{"n with a zero before", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", `"`+rawBase64.EncodeToString(append([]byte{0}, pub.N.Bytes()...))+`"`)), unusable},
-		{"n is padded", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", `"`+base64.URLEncoding.EncodeToString(pub.N.Bytes())+`"`)), unusable},
-		{"n is empty", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", `""`)), unusable},
-		{"n is missing", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", "")), unusable},
-		{"n is even", `"k1"`, keySetJSON(jwkJSON("k1", pub, "n", n(new(big.Int).Lsh(big.NewInt(3), 2047)))), "k"},
-		// K5
-		{"kid twice", `"k1"`, keySetJSON(jwkJSON("k1", pub), jwkJSON("k1", &otherKey().PublicKey)), unusable},
-		{"kid three times", `"k1"`, keySetJSON(jwkJSON("k1", &otherKey().PublicKey), jwkJSON("k1", &otherKey().PublicKey), jwkJSON("k1", pub)), unusable},
-		{"the same key twice", `"k1"`, keySetJSON(jwkJSON("k1", pub), jwkJSON("k1", pub)), unusable},
-		{"another kid twice", `"k1"`, keySetJSON(jwkJSON("k2", pub), jwkJSON("k1", pub), jwkJSON("k2", pub)), ""},
-		// K6
-		{"no kid, one key", "", keySetJSON(jwkJSON("k1", pub)), ""},
-		{"no kid, one usable key", "", keySetJSON(ecKey, oct, jwkJSON("k2", pub, "use", `"enc"`), jwkJSON("k3", pub)), ""},
-		{"no kid, one key without", "", keySetJSON(jwkJSON("", pub)), ""},
-		{"no kid, two keys", "", keySetJSON(jwkJSON("k1", pub), jwkJSON("k2", pub)), noKey},
-		{"no kid, two keys, one without", "", keySetJSON(jwkJSON("", pub), jwkJSON("k2", pub)), noKey},
-		{"kid, but the key has none", `"k1"`, keySetJSON(jwkJSON("k1", pub, "kid", "")), noKey},
-		{"empty kid, two keys", `""`, keySetJSON(jwkJSON("k1", pub), jwkJSON("k2", pub)), noKey},
-		// K7
-		{"a secret in the set", `"k1"`, keySetJSON(oct), unusable},
-		{"a secret beside", `"k9"`, keySetJSON(oct, jwkJSON("k9", pub)), ""},
-		{"d is public", `"k1"`, keySetJSON(jwkJSON("k1", pub, "d", `"AQAB"`)), unusable},
-		{"p is public", `"k1"`, keySetJSON(jwkJSON("k1", pub, "p", `"AQAB"`)), unusable},
-		{"q is public", `"k1"`, keySetJSON(jwkJSON("k1", pub, "q", `"AQAB"`)), unusable},
-		// the set itself
-		{"no keys", `"k1"`, `{"keys":[]}`, unusable},
-		{"keys are an object", `"k1"`, `{"keys":{}}`, unusable},
-		{"keys are null", `"k1"`, `{"keys":null}`, unusable},
-		{"empty object", `"k1"`, `{}`, unusable},
-		{"a list", `"k1"`, "[" + jwkJSON("k1", pub) + "]", unusable},
-		{"keys twice", `"k1"`, `{"keys":[],"keys":[` + jwkJSON("k1", pub) + `]}`, "twice"},
-		{"100 keys", `"k1"`, many(100), ""},
-		{"101 keys", `"k1"`, many(101), unusable},
-		{"kid of 257 bytes", `"k1"`, keySetJSON(jwkJSON(strings.Repeat("k", 257), pub)), unusable},
-		{"1 MiB", `"k1"`, strings.TrimSuffix(many(1), "]}") + strings.Repeat(" ", 1<<20) + "]}", "larger than 1 MiB"},
-		{"HTML", `"k1"`, "<html>", unusable},
-		{"empty", `"k1"`, "", unusable},
-		// K10
-		{"certificates", `"k1"`, `{"k1":` + good + `,"k2":` + cert(&otherKey().PublicKey, otherKey(), -time.Hour, time.Hour) + `}`, ""},
-		{"no kid, one certificate", "", `{"k1":` + good + `}`, ""},
-		{"expired certificate", `"k1"`, `{"k1":` + cert(pub, serverKey(), -2*time.Hour, -time.Hour) + `}`, unusable},
-		{"certificate of tomorrow", `"k1"`, `{"k1":` + cert(pub, serverKey(), time.Hour, 2*time.Hour) + `}`, unusable},
-		{"certificate of a weak key", `"k1"`, `{"k1":` + cert(&weak.PublicKey, serverKey(), -time.Hour, time.Hour) + `}`, unusable},
-		{"certificate of an EC key", `"k1"`, `{"k1":` + cert(&ec.PublicKey, serverKey(), -time.Hour, time.Hour) + `}`, unusable},
-		{"expired beside a good one", `"k1"`, `{"k0":` + cert(pub, serverKey(), -2*time.Hour, -time.Hour) + `,"k1":` + good + `,"k3":"junk","k4":7}`, ""},
-		{"bare public key", `"k1"`, `{"k1":` + string(bare) + `}`, unusable},
-		{"certificate of another", `"k1"`, `{"k1":` + cert(&otherKey().PublicKey, otherKey(), -time.Hour, time.Hour) + `}`, unsigned},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			keys := &keyServer{body: tt.set}
-			checkVerify(t, verifierWith(keys), signJWT(serverKey(), headerJSON("kid", tt.kid), claimsJSON()), "", tt.want)
-			if !slices.Equal(keys.urls, []string{"https://as.example/keys"}) {
-				t.Errorf("asked for %q", keys.urls)
-			}
-		})
+	return []keySetRow{
+		{
+			name: "bad neighbours",
+			set: keySetJSON(ellipticJWK, edwardsJWK, `{}`, `[]`, `1`, `null`, `{"kty":1}`,
+				jwkJSON("b", pub, "n", `"!"`), `{"kty":"RSA","kid":"c"}`, jwkJSON("k1", pub)),
+		},
+		{
+			name: "ambiguous neighbour", // the one parser's rule goes before K8
+			set:  keySetJSON(`{"kty":"RSA","kty":"RSA","kid":"d"}`, jwkJSON("k1", pub)),
+			want: "twice",
+		},
+		{name: "no keys", set: `{"keys":[]}`, want: unusable},
+		{name: "keys are an object", set: `{"keys":{}}`, want: unusable},
+		{name: "keys are null", set: `{"keys":null}`, want: unusable},
+		{name: "empty object", set: `{}`, want: unusable},
+		{name: "a list", set: "[" + jwkJSON("k1", pub) + "]", want: unusable},
+		{name: "keys twice", set: `{"keys":[],"keys":[` + jwkJSON("k1", pub) + `]}`, want: "twice"},
+		{name: "100 keys", set: many(100)},
+		{name: "101 keys", set: many(101), want: unusable},
+		{
+			name: "1 MiB",
+			set:  strings.TrimSuffix(only(), "]}") + strings.Repeat(" ", 1<<20) + "]}",
+			want: "larger than 1 MiB",
+		},
+		{name: "HTML", set: "<html>", want: unusable},
+		{name: "empty", want: unusable},
+	}
+}
+
+// K10
+func certificateRows(t *testing.T) []keySetRow {
+	asJSON := func(typ string, der []byte) string {
+		text, _ := json.Marshal(pemText(typ, der))
+		return string(text)
+	}
+	// valid is a certificate of a key, and good from and to these times from now.
+	valid := func(from, to time.Duration, key any, signer *rsa.PrivateKey) string {
+		template := &x509.Certificate{SerialNumber: big.NewInt(1),
+			NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(to)}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, key, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return asJSON("CERTIFICATE", der)
+	}
+	of := func(key any) string { return valid(-time.Hour, time.Hour, key, serverKey()) }
+	pub := &serverKey().PublicKey
+	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	spki, _ := x509.MarshalPKIXPublicKey(pub)
+	good, expired := of(pub), valid(-2*time.Hour, -time.Hour, pub, serverKey())
+	tomorrow := valid(time.Hour, 2*time.Hour, pub, serverKey())
+	other := valid(-time.Hour, time.Hour, &otherKey().PublicKey, otherKey())
+	return []keySetRow{
+		{name: "certificates", set: `{"k1":` + good + `,"k2":` + other + `}`},
+		{name: "no kid, one certificate", kid: absent, set: `{"k1":` + good + `}`},
+		{name: "expired certificate", set: `{"k1":` + expired + `}`, want: unusable},
+		{name: "certificate of tomorrow", set: `{"k1":` + tomorrow + `}`, want: unusable},
+		{name: "certificate of a weak key", set: `{"k1":` + of(&generateKey(1024).PublicKey) + `}`, want: unusable},
+		{name: "certificate of an EC key", set: `{"k1":` + of(&ec.PublicKey) + `}`, want: unusable},
+		{
+			name: "expired beside a good one",
+			set:  `{"k0":` + expired + `,"k1":` + good + `,"k3":"junk","k4":7}`,
+		},
+		{name: "bare public key", set: `{"k1":` + asJSON("PUBLIC KEY", spki) + `}`, want: unusable},
+		{name: "certificate of another", set: `{"k1":` + other + `}`, want: unsigned},
 	}
 }
 
@@ -1247,24 +1339,77 @@ func TestRFCVectors(t *testing.T) {
 	const rs256, other, shape, b64 = "issued by", "only RS256", "three parts", "base64url"
 	general := `{"payload":"` + rfc7515Payload + `","signatures":[{"protected":"` + rfc7515Header + `","header":{"kid":"2010-12-29"},"signature":"` + rfc7515Signature + `"}]}`
 	for _, tt := range []struct{ name, raw, want string }{
-		{"RFC 7515, A.1, HS256", "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9." + rfc7515Payload + ".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", other}, // also RFC 7519, 3.1
-		{"RFC 7515, A.2, RS256", rfc7515Header + "." + rfc7515Payload + "." + rfc7515Signature, rs256},
-		{"RFC 7515, A.3, ES256", "eyJhbGciOiJFUzI1NiJ9." + rfc7515Payload + ".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q", other},
-		{"RFC 7515, A.4, ES512", "eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA.AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn", other},
-		{"RFC 7515, A.5, none", "eyJhbGciOiJub25lIn0." + rfc7515Payload + ".", other}, // also RFC 7519, 6.1
-		{"RFC 7515, A.6, general JSON", general, shape},
-		{"RFC 7515, A.7, flattened JSON", `{"payload":"` + rfc7515Payload + `","protected":"` + rfc7515Header + `","header":{"kid":"2010-12-29"},"signature":"` + rfc7515Signature + `"}`, shape},
-		{"RFC 7515, E, crit", crit + ".RkFJTA.", other},
-		{"RFC 7515, E, crit with RS256", signJWT(serverKey(), `{"alg":"RS256","kid":"k1","crit":["http://example.com/UNDEFINED"],"http://example.com/UNDEFINED":true}`, claimsJSON()), "critical"},
-		{"RFC 7515, F, detached", rfc7515Header + ".." + rfc7515Signature, b64},
-		{"RFC 7520, 4.1, RS256", rfc7520Header + "." + rfc7520Payload + "." + rfc7520Signature, "not valid JSON"},
-		{"RFC 7520, 4.2, PS384", "eyJhbGciOiJQUzM4NCIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9." + rfc7520Payload + ".cu22eBqkYDKgIlTpzDXGvaFfz6WGoz7fUDcfT0kkOy42miAh2qyBzk1xEsnk2IpN6-tPid6VrklHkqsGqDqHCdP6O8TTB5dDDItllVo6_1OLPpcbUrhiUSMxbbXUvdvWXzg-UD8biiReQFlfz28zGWVsdiNAUf8ZnyPEgVFn442ZdNqiVJRmBqrYRXe8P_ijQ7p8Vdz0TTrxUeT3lm8d9shnr2lfJT8ImUjvAA2Xez2Mlp8cBE5awDzT0qI0n6uiP1aCN_2_jLAeQTlqRHtfa64QQSUmFAAjVKPbByi7xho0uTOcbH510a6GYmJUAfmWjwZ6oD4ifKo8DYM-X72Eaw", other},
-		{"RFC 7520, 4.3, ES512", "eyJhbGciOiJFUzUxMiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9." + rfc7520Payload + ".AE_R_YZCChjn4791jSQCrdPZCNYqHXCTZH0-JZGYNlaAjP2kqaluUIIUnC9qvbu9Plon7KRTzoNEuT4Va2cmL1eJAQy3mtPBu_u_sDDyYjnAMDxXPn7XrT0lw-kvAD890jl8e2puQens_IEKBpHABlsbEPX6sFY8OcGDqoRuBomu9xQ2", other},
-		{"RFC 7520, 4.4, HS256", "eyJhbGciOiJIUzI1NiIsImtpZCI6IjAxOGMwYWU1LTRkOWItNDcxYi1iZmQ2LWVlZjMxNGJjNzAzNyJ9." + rfc7520Payload + ".s0h6KThzkfBBBkLspW1h84VsJZFTsPPqMDA7g1Md7p0", other},
-		{"RFC 7520, 4.5, detached", "eyJhbGciOiJIUzI1NiIsImtpZCI6IjAxOGMwYWU1LTRkOWItNDcxYi1iZmQ2LWVlZjMxNGJjNzAzNyJ9..s0h6KThzkfBBBkLspW1h84VsJZFTsPPqMDA7g1Md7p0", other},
-		{"RFC 7520, 4.6, unprotected header", `{"payload":"` + rfc7520Payload + `","protected":"eyJhbGciOiJIUzI1NiJ9","header":{"kid":"018c0ae5-4d9b-471b-bfd6-eef314bc7037"},"signature":"bWUSVaxorn7bEF1djytBd0kHv70Ly5pvbomzMWSOr20"}`, shape},
-		{"RFC 7520, 4.7, nothing protected", `{"payload":"` + rfc7520Payload + `","header":{"alg":"HS256","kid":"018c0ae5-4d9b-471b-bfd6-eef314bc7037"},"signature":"xuLifqLGiblpv9zBpuZczWhNj1gARaLV3UxvxhJxZuk"}`, shape},
-		{"RFC 7520, 4.8, many signatures", `{"payload":"` + rfc7520Payload + `","signatures":[{"protected":"eyJhbGciOiJSUzI1NiJ9","header":{"kid":"bilbo.baggins@hobbiton.example"},"signature":"` + rfc7520Signature48 + `"}]}`, b64},
+		{
+			name: "RFC 7515, A.1, HS256", // also RFC 7519, 3.1
+			raw:  "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9." + rfc7515Payload + ".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+			want: other,
+		},
+		{name: "RFC 7515, A.2, RS256", raw: rfc7515Header + "." + rfc7515Payload + "." + rfc7515Signature, want: rs256},
+		{
+			name: "RFC 7515, A.3, ES256",
+			raw:  "eyJhbGciOiJFUzI1NiJ9." + rfc7515Payload + ".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+			want: other,
+		},
+		{
+			name: "RFC 7515, A.4, ES512",
+			raw:  "eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA.AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn",
+			want: other,
+		},
+		// also RFC 7519, 6.1
+		{name: "RFC 7515, A.5, none", raw: "eyJhbGciOiJub25lIn0." + rfc7515Payload + ".", want: other},
+		{name: "RFC 7515, A.6, general JSON", raw: general, want: shape},
+		{
+			name: "RFC 7515, A.7, flattened JSON",
+			raw:  `{"payload":"` + rfc7515Payload + `","protected":"` + rfc7515Header + `","header":{"kid":"2010-12-29"},"signature":"` + rfc7515Signature + `"}`,
+			want: shape,
+		},
+		{name: "RFC 7515, E, crit", raw: crit + ".RkFJTA.", want: other},
+		{
+			name: "RFC 7515, E, crit with RS256",
+			raw:  signJWT(serverKey(), `{"alg":"RS256","kid":"k1","crit":["http://example.com/UNDEFINED"],"http://example.com/UNDEFINED":true}`, claimsJSON()),
+			want: "critical",
+		},
+		{name: "RFC 7515, F, detached", raw: rfc7515Header + ".." + rfc7515Signature, want: b64},
+		{
+			name: "RFC 7520, 4.1, RS256",
+			raw:  rfc7520Header + "." + rfc7520Payload + "." + rfc7520Signature,
+			want: "not valid JSON",
+		},
+		{
+			name: "RFC 7520, 4.2, PS384",
+			raw:  "eyJhbGciOiJQUzM4NCIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9." + rfc7520Payload + ".cu22eBqkYDKgIlTpzDXGvaFfz6WGoz7fUDcfT0kkOy42miAh2qyBzk1xEsnk2IpN6-tPid6VrklHkqsGqDqHCdP6O8TTB5dDDItllVo6_1OLPpcbUrhiUSMxbbXUvdvWXzg-UD8biiReQFlfz28zGWVsdiNAUf8ZnyPEgVFn442ZdNqiVJRmBqrYRXe8P_ijQ7p8Vdz0TTrxUeT3lm8d9shnr2lfJT8ImUjvAA2Xez2Mlp8cBE5awDzT0qI0n6uiP1aCN_2_jLAeQTlqRHtfa64QQSUmFAAjVKPbByi7xho0uTOcbH510a6GYmJUAfmWjwZ6oD4ifKo8DYM-X72Eaw",
+			want: other,
+		},
+		{
+			name: "RFC 7520, 4.3, ES512",
+			raw:  "eyJhbGciOiJFUzUxMiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9." + rfc7520Payload + ".AE_R_YZCChjn4791jSQCrdPZCNYqHXCTZH0-JZGYNlaAjP2kqaluUIIUnC9qvbu9Plon7KRTzoNEuT4Va2cmL1eJAQy3mtPBu_u_sDDyYjnAMDxXPn7XrT0lw-kvAD890jl8e2puQens_IEKBpHABlsbEPX6sFY8OcGDqoRuBomu9xQ2",
+			want: other,
+		},
+		{
+			name: "RFC 7520, 4.4, HS256",
+			raw:  "eyJhbGciOiJIUzI1NiIsImtpZCI6IjAxOGMwYWU1LTRkOWItNDcxYi1iZmQ2LWVlZjMxNGJjNzAzNyJ9." + rfc7520Payload + ".s0h6KThzkfBBBkLspW1h84VsJZFTsPPqMDA7g1Md7p0",
+			want: other,
+		},
+		{
+			name: "RFC 7520, 4.5, detached",
+			raw:  "eyJhbGciOiJIUzI1NiIsImtpZCI6IjAxOGMwYWU1LTRkOWItNDcxYi1iZmQ2LWVlZjMxNGJjNzAzNyJ9..s0h6KThzkfBBBkLspW1h84VsJZFTsPPqMDA7g1Md7p0",
+			want: other,
+		},
+		{
+			name: "RFC 7520, 4.6, unprotected header",
+			raw:  `{"payload":"` + rfc7520Payload + `","protected":"eyJhbGciOiJIUzI1NiJ9","header":{"kid":"018c0ae5-4d9b-471b-bfd6-eef314bc7037"},"signature":"bWUSVaxorn7bEF1djytBd0kHv70Ly5pvbomzMWSOr20"}`,
+			want: shape,
+		},
+		{
+			name: "RFC 7520, 4.7, nothing protected",
+			raw:  `{"payload":"` + rfc7520Payload + `","header":{"alg":"HS256","kid":"018c0ae5-4d9b-471b-bfd6-eef314bc7037"},"signature":"xuLifqLGiblpv9zBpuZczWhNj1gARaLV3UxvxhJxZuk"}`,
+			want: shape,
+		},
+		{
+			name: "RFC 7520, 4.8, many signatures",
+			raw:  `{"payload":"` + rfc7520Payload + `","signatures":[{"protected":"eyJhbGciOiJSUzI1NiJ9","header":{"kid":"bilbo.baggins@hobbiton.example"},"signature":"` + rfc7520Signature48 + `"}]}`,
+			want: b64,
+		},
 	} {
 		server := &keyServer{body: set}
 		if checkVerify(t, verifierWith(server), tt.raw, "", tt.want); server.count() != 0 || t.Failed() {

@@ -2,6 +2,7 @@ package oauth2
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/base64"
@@ -61,101 +62,157 @@ type failureProbe struct {
 
 func (p *failureProbe) Errorf(string, ...any) { p.failed = true }
 
+// A tokenResponse is an answer of a token endpoint, with status 200, and what becomes of it.
+type tokenResponse struct {
+	name, body string
+	access     string // token; "": "a"
+	refresh    string // token that is kept; "": the one that there was
+	expires    int    // in so many seconds; 0: never
+	err        string // if it is refused
+}
+
+func goodTokenResponses() []tokenResponse {
+	const most = 315360000 // ten years
+	return []tokenResponse{
+		{name: "R2 upper case", body: `{"access_token":"a","token_type":"BEARER"}`},
+		{name: "R2 lower case", body: `{"access_token":"a","token_type":"bearer"}`},
+		{name: "R2 absent", body: `{"access_token":"a"}`},
+		{name: "R5 other case", body: `{"access_token":"a","ACCESS_TOKEN":"c","Expires_In":5}`},
+		{
+			name: "R8 just not too deep",
+			body: `{"access_token":"a","x":` + strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1) + `}`,
+		},
+		{name: "R9 number", body: `{"access_token":"a","expires_in":3600}`, expires: 3600},
+		{name: "R9 string", body: `{"access_token":"a","expires_in":"3600"}`, expires: 3600},
+		{name: "R9 point", body: `{"access_token":"a","expires_in":3600.0}`, expires: 3600},
+		{name: "R9 exponent", body: `{"access_token":"a","expires_in":3.6e3}`, expires: 3600},
+		{name: "R9 fraction", body: `{"access_token":"a","expires_in":3599.5}`, expires: 3599},
+		{name: "R9 fraction in a string", body: `{"access_token":"a","expires_in":"3600.5"}`, expires: 3600},
+		{name: "R9 empty", body: `{"access_token":"a","expires_in":""}`},
+		{name: "R9 null", body: `{"access_token":"a","expires_in":null}`},
+		{name: "R10 zero", body: `{"access_token":"a","expires_in":0}`},
+		{name: "R10 ten years", body: `{"access_token":"a","expires_in":315360000}`, expires: most},
+		{name: "R10 more", body: `{"access_token":"a","expires_in":315360001}`, expires: most},
+		{name: "R10 largest duration", body: `{"access_token":"a","expires_in":9223372036}`, expires: most},
+		{name: "R10 beyond a duration X3", body: `{"access_token":"a","expires_in":9223372037}`, expires: most},
+		{name: "R10 large in a string", body: `{"access_token":"a","expires_in":"9999999999999"}`, expires: most},
+		{name: "R10 beyond int64", body: `{"access_token":"a","expires_in":99999999999999999999}`, expires: most},
+		{name: "R10 1e30", body: `{"access_token":"a","expires_in":1e30}`, expires: most},
+		{name: "R10 beyond float64", body: `{"access_token":"a","expires_in":1e400}`, expires: most},
+		{name: "R11 no lifetime", body: `{"access_token":"a"}`},
+		{name: "R17 empty refresh token", body: `{"access_token":"a","refresh_token":""}`},
+		{name: "R19 unknown members", body: `{"access_token":"a","x":[1,2],"y":{"access_token":"b"},"z":null}`},
+		{name: "M50 new refresh token", body: `{"access_token":"a","refresh_token":"rt-2"}`, refresh: "rt-2"},
+		{
+			name:   "limit access",
+			body:   `{"access_token":"` + strings.Repeat("a", maxToken) + `"}`,
+			access: strings.Repeat("a", maxToken),
+		},
+		{
+			name:    "limit refresh",
+			body:    `{"access_token":"a","refresh_token":"` + strings.Repeat("a", maxToken) + `"}`,
+			refresh: strings.Repeat("a", maxToken),
+		},
+		{name: "limit body", body: strings.Repeat(" ", maxBody-len(`{"access_token":"a"}`)) + `{"access_token":"a"}`},
+	}
+}
+
+func badTokenResponses() []tokenResponse {
+	return []tokenResponse{
+		{name: "R1 no access token", body: `{"refresh_token":"rt-2"}`, err: "no access_token"},
+		{name: "R1 empty object", body: `{}`, err: "no access_token"},
+		{name: "R1 empty", body: `{"access_token":"","refresh_token":"rt-2"}`, err: "no access_token"},
+		{name: "R1 null", body: `{"access_token":null,"refresh_token":"rt-2"}`, err: "no access_token"},
+		{
+			name: "R1 number",
+			body: `{"access_token":123,"refresh_token":"rt-2"}`,
+			err:  "access_token that is not a string",
+		},
+		{name: "R1 document is null", body: `null`, err: "not a JSON object"},
+		{name: "R1 document is a list", body: `["x"]`, err: "not a JSON object"},
+		{name: "R1 document is a string", body: `"x"`, err: "not a JSON object"},
+		{name: "R2 mac", body: `{"access_token":"a","token_type":"mac"}`, err: "other than Bearer"},
+		{name: "R2 DPoP", body: `{"access_token":"a","token_type":"DPoP"}`, err: "other than Bearer"},
+		{name: "R2 N_A", body: `{"access_token":"a","token_type":"N_A"}`, err: "other than Bearer"},
+		{name: "R2 number", body: `{"access_token":"a","token_type":5}`, err: "token_type"},
+		{name: "R3 header injection", body: `{"access_token":"a\r\nX: y"}`, err: "access_token that is longer"},
+		{name: "R3 NUL", body: `{"access_token":"a\u0000b"}`, err: "access_token"},
+		{name: "R3 tab", body: `{"access_token":"a\tb"}`, err: "access_token"},
+		{name: "R3 letter", body: `{"access_token":"é"}`, err: "access_token"},
+		{name: "R3 space", body: `{"access_token":"a b"}`, err: "access_token"},
+		{name: "R3 space first", body: `{"access_token":" a"}`, err: "access_token"},
+		{name: "R3 space last", body: `{"access_token":"a "}`, err: "access_token"},
+		{name: "R3 DEL", body: `{"access_token":"a\u007f"}`, err: "access_token"},
+		{name: "R3 refresh token", body: `{"access_token":"a","refresh_token":"b\n"}`, err: "refresh_token"},
+		{name: "R4 twice", body: `{"access_token":"a","access_token":"b"}`, err: "twice"},
+		{name: "R4 twice, escaped", body: `{"access_token":"a","access\u005ftoken":"b"}`, err: "twice"},
+		{name: "R4 twice, inside", body: `{"access_token":"a","x":[{"y":1,"y":2}]}`, err: "twice"},
+		{name: "R5 only in other case", body: `{"Access_Token":"a"}`, err: "no access_token"},
+		{name: "R6 two documents", body: `{"access_token":"a"}{}`, err: "not valid JSON"},
+		{name: "R6 trailing text", body: `{"access_token":"a"} x`, err: "not valid JSON"},
+		{name: "R6 byte order mark", body: "\ufeff" + `{"access_token":"a"}`, err: "not a JSON object"},
+		{name: "R7 invalid UTF-8", body: `{"access_token":"a","x":"` + "\xff" + `"}`, err: "not valid UTF-8"},
+		{name: "R7 lone surrogate", body: `{"access_token":"a\ud800"}`, err: "access_token"},
+		{
+			name: "R8 deep",
+			body: `{"access_token":"a","x":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`,
+			err:  "nested too deeply",
+		},
+		{name: "R9 word", body: `{"access_token":"a","expires_in":"abc"}`, err: "expires_in"},
+		{name: "R9 true", body: `{"access_token":"a","expires_in":true}`, err: "expires_in"},
+		{name: "R9 list", body: `{"access_token":"a","expires_in":[]}`, err: "expires_in"},
+		{name: "R9 object", body: `{"access_token":"a","expires_in":{}}`, err: "expires_in"},
+		{name: "R9 NaN", body: `{"access_token":"a","expires_in":"NaN"}`, err: "expires_in"},
+		{name: "R9 infinity", body: `{"access_token":"a","expires_in":"inf"}`, err: "expires_in"},
+		{name: "R9 hexadecimal", body: `{"access_token":"a","expires_in":"0x1p4"}`, err: "expires_in"},
+		{name: "R9 spaces", body: `{"access_token":"a","expires_in":" 60"}`, err: "expires_in"},
+		{name: "R10 negative", body: `{"access_token":"a","expires_in":-1}`, err: "expires_in"},
+		{name: "R10 very negative", body: `{"access_token":"a","expires_in":-99999999999}`, err: "expires_in"},
+		{
+			name:    "R10 new refresh token with a bad lifetime",
+			body:    `{"access_token":"a","refresh_token":"rt-2","expires_in":-1}`,
+			refresh: "rt-2",
+			err:     "expires_in",
+		},
+		{
+			name: "R17 refresh token is an object",
+			body: `{"access_token":"a","refresh_token":{}}`,
+			err:  "refresh_token that is not a string",
+		},
+		{name: "R17 id token is a number", body: `{"access_token":"a","id_token":5}`, err: "id_token"},
+		{name: "R17 scope is a list", body: `{"access_token":"a","scope":["x"]}`, err: "scope"},
+		{
+			name: "limit access + 1",
+			body: `{"access_token":"` + strings.Repeat("a", maxToken+1) + `"}`,
+			err:  "longer than 16 KiB",
+		},
+		{
+			name: "limit refresh + 1",
+			body: `{"access_token":"a","refresh_token":"` + strings.Repeat("a", maxToken+1) + `"}`,
+			err:  "longer than 16 KiB",
+		},
+		{
+			name: "limit id token + 1",
+			body: `{"access_token":"a","id_token":"` + strings.Repeat("a", maxToken+1) + `"}`,
+			err:  "longer than 16 KiB",
+		},
+		{
+			name: "limit body + 1",
+			body: strings.Repeat(" ", maxBody-len(`{"access_token":"a"}`)+1) + `{"access_token":"a"}`,
+			err:  "larger than 1 MiB",
+		},
+	}
+}
+
 // Answers of a token endpoint: what is kept of them. // XO19 XO20 XO27 XO28 CA9 CA10 LB3 PY6 PY12
 func TestTokenResponse(t *testing.T) {
 	t.Parallel()
-	const unset, bad = -1, -2 // of expires
-	rows := []struct {
-		name, body      string
-		access, refresh string
-		expires         int // seconds
-		err             string
-	}{
-		{"R1 no access token", `{"refresh_token":"rt-2"}`, "", canaryRefreshToken, bad, "no access_token"},
-		{"R1 empty object", `{}`, "", canaryRefreshToken, bad, "no access_token"},
-		{"R1 empty", `{"access_token":"","refresh_token":"rt-2"}`, "", canaryRefreshToken, bad, "no access_token"},
-		{"R1 null", `{"access_token":null,"refresh_token":"rt-2"}`, "", canaryRefreshToken, bad, "no access_token"},
-		{"R1 number", `{"access_token":123,"refresh_token":"rt-2"}`, "", canaryRefreshToken, bad, "access_token that is not a string"},
-		{"R1 document is null", `null`, "", canaryRefreshToken, bad, "not a JSON object"},
-		{"R1 document is a list", `["x"]`, "", canaryRefreshToken, bad, "not a JSON object"},
-		{"R1 document is a string", `"x"`, "", canaryRefreshToken, bad, "not a JSON object"},
-		{"R2 upper case", `{"access_token":"a","token_type":"BEARER"}`, "a", canaryRefreshToken, unset, ""},
-		{"R2 lower case", `{"access_token":"a","token_type":"bearer"}`, "a", canaryRefreshToken, unset, ""},
-		{"R2 absent", `{"access_token":"a"}`, "a", canaryRefreshToken, unset, ""},
-		{"R2 mac", `{"access_token":"a","token_type":"mac"}`, "", canaryRefreshToken, bad, "other than Bearer"},
-		{"R2 DPoP", `{"access_token":"a","token_type":"DPoP"}`, "", canaryRefreshToken, bad, "other than Bearer"},
-		{"R2 N_A", `{"access_token":"a","token_type":"N_A"}`, "", canaryRefreshToken, bad, "other than Bearer"},
-		{"R2 number", `{"access_token":"a","token_type":5}`, "", canaryRefreshToken, bad, "token_type"},
-		{"R3 header injection", `{"access_token":"a\r\nX: y"}`, "", canaryRefreshToken, bad, "access_token that is longer"},
-		{"R3 NUL", `{"access_token":"a\u0000b"}`, "", canaryRefreshToken, bad, "access_token"},
-		{"R3 tab", `{"access_token":"a\tb"}`, "", canaryRefreshToken, bad, "access_token"},
-		{"R3 letter", `{"access_token":"é"}`, "", canaryRefreshToken, bad, "access_token"},
-		{"R3 space", `{"access_token":"a b"}`, "", canaryRefreshToken, bad, "access_token"},
-		{"R3 space first", `{"access_token":" a"}`, "", canaryRefreshToken, bad, "access_token"},
-		{"R3 space last", `{"access_token":"a "}`, "", canaryRefreshToken, bad, "access_token"},
-		{"R3 DEL", `{"access_token":"a\u007f"}`, "", canaryRefreshToken, bad, "access_token"},
-		{"R3 refresh token", `{"access_token":"a","refresh_token":"b\n"}`, "", canaryRefreshToken, bad, "refresh_token"},
-		{"R4 twice", `{"access_token":"a","access_token":"b"}`, "", canaryRefreshToken, bad, "twice"},
-		{"R4 twice, escaped", `{"access_token":"a","access\u005ftoken":"b"}`, "", canaryRefreshToken, bad, "twice"},
-		{"R4 twice, inside", `{"access_token":"a","x":[{"y":1,"y":2}]}`, "", canaryRefreshToken, bad, "twice"},
-		{"R5 other case", `{"access_token":"a","ACCESS_TOKEN":"c","Expires_In":5}`, "a", canaryRefreshToken, unset, ""},
-		{"R5 only in other case", `{"Access_Token":"a"}`, "", canaryRefreshToken, bad, "no access_token"},
-		{"R6 two documents", `{"access_token":"a"}{}`, "", canaryRefreshToken, bad, "not valid JSON"},
-		{"R6 trailing text", `{"access_token":"a"} x`, "", canaryRefreshToken, bad, "not valid JSON"},
-		{"R6 byte order mark", "\ufeff" + `{"access_token":"a"}`, "", canaryRefreshToken, bad, "not a JSON object"},
-		{"R7 invalid UTF-8", `{"access_token":"a","x":"` + "\xff" + `"}`, "", canaryRefreshToken, bad, "not valid UTF-8"},
-		{"R7 lone surrogate", `{"access_token":"a\ud800"}`, "", canaryRefreshToken, bad, "access_token"},
-		{"R8 deep", `{"access_token":"a","x":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`, "", canaryRefreshToken, bad, "nested too deeply"},
-		{"R8 just not too deep", `{"access_token":"a","x":` + strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1) + `}`, "a", canaryRefreshToken, unset, ""},
-		{"R9 number", `{"access_token":"a","expires_in":3600}`, "a", canaryRefreshToken, 3600, ""},
-		{"R9 string", `{"access_token":"a","expires_in":"3600"}`, "a", canaryRefreshToken, 3600, ""},
-		{"R9 point", `{"access_token":"a","expires_in":3600.0}`, "a", canaryRefreshToken, 3600, ""},
-		{"R9 exponent", `{"access_token":"a","expires_in":3.6e3}`, "a", canaryRefreshToken, 3600, ""},
-		{"R9 fraction", `{"access_token":"a","expires_in":3599.5}`, "a", canaryRefreshToken, 3599, ""},
-		{"R9 fraction in a string", `{"access_token":"a","expires_in":"3600.5"}`, "a", canaryRefreshToken, 3600, ""},
-		{"R9 empty", `{"access_token":"a","expires_in":""}`, "a", canaryRefreshToken, unset, ""},
-		{"R9 null", `{"access_token":"a","expires_in":null}`, "a", canaryRefreshToken, unset, ""},
-		{"R9 word", `{"access_token":"a","expires_in":"abc"}`, "", canaryRefreshToken, bad, "expires_in"},
-		{"R9 true", `{"access_token":"a","expires_in":true}`, "", canaryRefreshToken, bad, "expires_in"},
-		{"R9 list", `{"access_token":"a","expires_in":[]}`, "", canaryRefreshToken, bad, "expires_in"},
-		{"R9 object", `{"access_token":"a","expires_in":{}}`, "", canaryRefreshToken, bad, "expires_in"},
-		{"R9 NaN", `{"access_token":"a","expires_in":"NaN"}`, "", canaryRefreshToken, bad, "expires_in"},
-		{"R9 infinity", `{"access_token":"a","expires_in":"inf"}`, "", canaryRefreshToken, bad, "expires_in"},
-		{"R9 hexadecimal", `{"access_token":"a","expires_in":"0x1p4"}`, "", canaryRefreshToken, bad, "expires_in"},
-		{"R9 spaces", `{"access_token":"a","expires_in":" 60"}`, "", canaryRefreshToken, bad, "expires_in"},
-		{"R10 negative", `{"access_token":"a","expires_in":-1}`, "", canaryRefreshToken, bad, "expires_in"},
-		{"R10 very negative", `{"access_token":"a","expires_in":-99999999999}`, "", canaryRefreshToken, bad, "expires_in"},
-		{"R10 zero", `{"access_token":"a","expires_in":0}`, "a", canaryRefreshToken, unset, ""},
-		{"R10 ten years", `{"access_token":"a","expires_in":315360000}`, "a", canaryRefreshToken, 315360000, ""},
-		{"R10 more", `{"access_token":"a","expires_in":315360001}`, "a", canaryRefreshToken, 315360000, ""},
-		{"R10 largest duration", `{"access_token":"a","expires_in":9223372036}`, "a", canaryRefreshToken, 315360000, ""},
-		{"R10 beyond a duration X3", `{"access_token":"a","expires_in":9223372037}`, "a", canaryRefreshToken, 315360000, ""},
-		{"R10 large in a string", `{"access_token":"a","expires_in":"9999999999999"}`, "a", canaryRefreshToken, 315360000, ""},
-		{"R10 beyond int64", `{"access_token":"a","expires_in":99999999999999999999}`, "a", canaryRefreshToken, 315360000, ""},
-		{"R10 1e30", `{"access_token":"a","expires_in":1e30}`, "a", canaryRefreshToken, 315360000, ""},
-		{"R10 beyond float64", `{"access_token":"a","expires_in":1e400}`, "a", canaryRefreshToken, 315360000, ""},
-		{"R10 new refresh token with a bad lifetime", `{"access_token":"a","refresh_token":"rt-2","expires_in":-1}`, "", "rt-2", bad, "expires_in"},
-		{"R11 no lifetime", `{"access_token":"a"}`, "a", canaryRefreshToken, unset, ""},
-		{"R17 refresh token is an object", `{"access_token":"a","refresh_token":{}}`, "", canaryRefreshToken, bad, "refresh_token that is not a string"},
-		{"R17 id token is a number", `{"access_token":"a","id_token":5}`, "", canaryRefreshToken, bad, "id_token"},
-		{"R17 scope is a list", `{"access_token":"a","scope":["x"]}`, "", canaryRefreshToken, bad, "scope"},
-		{"R17 empty refresh token", `{"access_token":"a","refresh_token":""}`, "a", canaryRefreshToken, unset, ""},
-		{"R19 unknown members", `{"access_token":"a","x":[1,2],"y":{"access_token":"b"},"z":null}`, "a", canaryRefreshToken, unset, ""},
-		{"M50 new refresh token", `{"access_token":"a","refresh_token":"rt-2"}`, "a", "rt-2", unset, ""},
-		{"limit access", `{"access_token":"` + strings.Repeat("a", maxToken) + `"}`, strings.Repeat("a", maxToken), canaryRefreshToken, unset, ""},
-		{"limit access + 1", `{"access_token":"` + strings.Repeat("a", maxToken+1) + `"}`, "", canaryRefreshToken, bad, "longer than 16 KiB"},
-		{"limit refresh", `{"access_token":"a","refresh_token":"` + strings.Repeat("a", maxToken) + `"}`, "a", strings.Repeat("a", maxToken), unset, ""},
-		{"limit refresh + 1", `{"access_token":"a","refresh_token":"` + strings.Repeat("a", maxToken+1) + `"}`, "", canaryRefreshToken, bad, "longer than 16 KiB"},
-		{"limit id token + 1", `{"access_token":"a","id_token":"` + strings.Repeat("a", maxToken+1) + `"}`, "", canaryRefreshToken, bad, "longer than 16 KiB"},
-		{"limit body", strings.Repeat(" ", maxBody-len(`{"access_token":"a"}`)) + `{"access_token":"a"}`, "a", canaryRefreshToken, unset, ""},
-		{"limit body + 1", strings.Repeat(" ", maxBody-len(`{"access_token":"a"}`)+1) + `{"access_token":"a"}`, "", canaryRefreshToken, bad, "larger than 1 MiB"},
-	}
 	synctest.Test(t, func(t *testing.T) {
-		for _, row := range rows {
+		for _, row := range slices.Concat(goodTokenResponses(), badTokenResponses()) {
 			creds := NewCredentials(clientOver(answering(200, "Content-Type: text/plain", row.body)), NewSecret(canaryRefreshToken)) // R13: any type will do for JSON
 			tok, err := creds.Refresh(t.Context())
 			kept := creds.cache.current.Load()
-			if got := kept.RefreshToken.Reveal(); got != row.refresh {
+			if got := kept.RefreshToken.Reveal(); got != cmp.Or(row.refresh, canaryRefreshToken) {
 				t.Errorf("%s: refresh token %.40q, want %.40q", row.name, got, row.refresh)
 			}
 			if row.err != "" {
@@ -173,7 +230,7 @@ func TestTokenResponse(t *testing.T) {
 			if row.expires > 0 {
 				want = time.Now().Add(time.Duration(row.expires) * time.Second).Round(0)
 			}
-			if tok.AccessToken.Reveal() != row.access || tok.Type != "Bearer" || !tok.Expiry.Equal(want) || !tok.Valid() {
+			if tok.AccessToken.Reveal() != cmp.Or(row.access, "a") || tok.Type != "Bearer" || !tok.Expiry.Equal(want) || !tok.Valid() {
 				t.Errorf("%s: got %+v, want %q until %v", row.name, tok, row.access, want)
 			}
 			file, err := creds.MarshalAuthorizedUser() // R12: whatever the lifetime, and without a made-up date
@@ -190,51 +247,163 @@ func TestTokenResponse(t *testing.T) {
 	}
 }
 
+// A tokenRefusal is an answer that is none, and what the error says.
+type tokenRefusal struct {
+	name         string
+	status       int // 0: 400
+	header, body string
+	code, desc   string // of the Error
+	text         string
+}
+
+func refusals() []tokenRefusal {
+	hostile := "a\x1b[31m\n\x00\u202e\u009b\x7fé"
+	quoted, _ := json.Marshal(hostile)
+	longCode, longText := strings.Repeat("c", maxErrorCode), strings.Repeat("c", maxErrorText)
+	return []tokenRefusal{
+		{
+			name:   "R13 portal",
+			status: 200,
+			header: "Content-Type: text/html",
+			body:   "<html>" + canaryRefreshToken,
+			text:   "captive portal",
+		},
+		{
+			name:   "R13 form",
+			status: 200,
+			header: "Content-Type: application/x-www-form-urlencoded",
+			body:   "access_token=" + canaryRefreshToken,
+			text:   "not a JSON object",
+		},
+		{
+			name:   "R13 type is not JSON's",
+			status: 200,
+			header: "Content-Type: text/html",
+			body:   `{"error":"x"}`,
+			code:   "x",
+			text:   "x",
+		},
+		{
+			name:   "R14 error wins",
+			status: 200,
+			body:   `{"error":"invalid_scope","access_token":"` + "x" + `"}`,
+			code:   "invalid_scope",
+			text:   "invalid_scope",
+		},
+		{
+			name:   "R15 no JSON",
+			status: 500,
+			header: "Content-Type: text/plain",
+			body:   "no: " + canaryRefreshToken,
+			text:   "no OAuth error",
+		},
+		{
+			name:   "R15 HTML",
+			status: 403,
+			header: "Content-Type: Text/HTML",
+			body:   "<b>" + canaryClientSecret,
+			text:   "HTML page",
+		},
+		{
+			name: "R16 echo",
+			body: `{"error":"x","error_description":"bad token SENTINEL-RT/+%&<\"\\ of SENTINEL-SECRET/+%&<\"\\."}`,
+			code: "x",
+			desc: "bad token [redacted] of [redacted].",
+			text: "x",
+		},
+		{
+			name: "R16 echo, encoded",
+			body: `{"error":"x","error_description":"bad token SENTINEL-RT%2F%2B%25%26%3C%22%5C"}`,
+			code: "x",
+			desc: "bad token [redacted]",
+			text: "x",
+		},
+		{
+			name: "R16 echo as the code",
+			body: `{"error":"SENTINEL-RT/+%&<\"\\"}`,
+			code: "[redacted]",
+			text: "[redacted]",
+		},
+		{
+			name: "R16 echo as the URI",
+			body: `{"error":"x","error_uri":"https://as.example/SENTINEL-RT/+%&<\"\\"}`,
+			code: "x",
+			text: "x",
+		},
+		{
+			name: "R16 echo beyond the cut",
+			body: `{"error":"x","error_description":"` + strings.Repeat("y", maxErrorText-9) + `SENTINEL-RT/+%&<\"\\"}`,
+			code: "x",
+			desc: strings.Repeat("y", maxErrorText-9) + "[redacted",
+			text: "x",
+		},
+		{name: "R18 no content", status: 204, text: "empty"},
+		{name: "R18 empty", status: 200, text: "empty"},
+		{
+			name:   "S5 literal in a string",
+			status: 200,
+			body:   `{"access_token":"a","expires_in":"SENTINEL-RT/"}`,
+			text:   "expires_in",
+		},
+		{
+			name:   "S5 literal number",
+			status: 200,
+			body:   `{"access_token":"a","refresh_token":12345678901234567890123}`,
+			text:   "refresh_token",
+		},
+		{
+			name: "S9 hostile text",
+			body: `{"error":` + string(quoted) + `,"error_description":` + string(quoted) + `}`,
+			code: "a?[31m??????",
+			desc: "a?[31m??????",
+			text: "a?[31m",
+		},
+		{
+			name:   "S9 hostile type",
+			status: 200,
+			body:   `{"access_token":"a","token_type":` + string(quoted) + `}`,
+			text:   "other than Bearer",
+		},
+		{name: "S9 hostile header", status: 200, header: "Content-Type: text/html;\x1b[31m", text: "HTML"},
+		{
+			name: "XO26 error is an object",
+			body: `{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"no"}}`,
+			code: "INVALID_ARGUMENT",
+			desc: "no",
+			text: "INVALID_ARGUMENT",
+		},
+		{name: "XO26 error is a list", body: `{"error":["x"]}`, text: "no OAuth error"},
+		{name: "XO26 error is a number", status: 200, body: `{"error":5,"access_token":"a"}`, text: "no OAuth error"},
+		{name: "limit code", body: `{"error":"` + longCode + `"}`, code: longCode, text: "ccc"},
+		{name: "limit code + 1", body: `{"error":"` + longCode + `d"}`, code: longCode, text: "ccc"},
+		{
+			name: "limit description",
+			body: `{"error":"x","error_description":"` + longText + `"}`,
+			code: "x",
+			desc: longText,
+			text: "ccc",
+		},
+		{
+			name: "limit description + 1",
+			body: `{"error":"x","error_description":"` + longText + `d"}`,
+			code: "x",
+			desc: longText,
+			text: "ccc",
+		},
+		{name: "limit body + 1", body: `{"error":"x"}` + strings.Repeat(" ", maxBody), text: "larger than 1 MiB"},
+	}
+}
+
 // Answers that are refusals. // R13 R14 R15 R16 R18 S5 S9 XO25 XO26 XO27 LB3
 func TestTokenRefusal(t *testing.T) {
 	t.Parallel()
-	hostile := "a\x1b[31m\n\x00\u202e\u009b\x7fé"
-	quoted, _ := json.Marshal(hostile)
-	rows := []struct {
-		name         string
-		status       int
-		header, body string
-		code, desc   string
-		text         string
-	}{
-		{"R13 portal", 200, "Content-Type: text/html", "<html>" + canaryRefreshToken, "", "", "captive portal"},
-		{"R13 form", 200, "Content-Type: application/x-www-form-urlencoded", "access_token=" + canaryRefreshToken, "", "", "not a JSON object"},
-		{"R13 type is not JSON's", 200, "Content-Type: text/html", `{"error":"x"}`, "x", "", "x"},
-		{"R14 error wins", 200, "", `{"error":"invalid_scope","access_token":"` + "x" + `"}`, "invalid_scope", "", "invalid_scope"},
-		{"R15 no JSON", 500, "Content-Type: text/plain", "no: " + canaryRefreshToken, "", "", "no OAuth error"},
-		{"R15 HTML", 403, "Content-Type: Text/HTML", "<b>" + canaryClientSecret, "", "", "HTML page"},
-		{"R16 echo", 400, "", `{"error":"x","error_description":"bad token SENTINEL-RT/+%&<\"\\ of SENTINEL-SECRET/+%&<\"\\."}`, "x", "bad token [redacted] of [redacted].", "x"},
-		{"R16 echo, encoded", 400, "", `{"error":"x","error_description":"bad token SENTINEL-RT%2F%2B%25%26%3C%22%5C"}`, "x", "bad token [redacted]", "x"},
-		{"R16 echo as the code", 400, "", `{"error":"SENTINEL-RT/+%&<\"\\"}`, "[redacted]", "", "[redacted]"},
-		{"R16 echo as the URI", 400, "", `{"error":"x","error_uri":"https://as.example/SENTINEL-RT/+%&<\"\\"}`, "x", "", "x"},
-		{"R16 echo beyond the cut", 400, "", `{"error":"x","error_description":"` + strings.Repeat("y", maxErrorText-9) + `SENTINEL-RT/+%&<\"\\"}`, "x", strings.Repeat("y", maxErrorText-9) + "[redacted", "x"},
-		{"R18 no content", 204, "", "", "", "", "empty"},
-		{"R18 empty", 200, "", "", "", "", "empty"},
-		{"S5 literal in a string", 200, "", `{"access_token":"a","expires_in":"SENTINEL-RT/"}`, "", "", "expires_in"},
-		{"S5 literal number", 200, "", `{"access_token":"a","refresh_token":12345678901234567890123}`, "", "", "refresh_token"},
-		{"S9 hostile text", 400, "", `{"error":` + string(quoted) + `,"error_description":` + string(quoted) + `}`, "a?[31m??????", "a?[31m??????", "a?[31m"},
-		{"S9 hostile type", 200, "", `{"access_token":"a","token_type":` + string(quoted) + `}`, "", "", "other than Bearer"},
-		{"S9 hostile header", 200, "Content-Type: text/html;\x1b[31m", "", "", "", "HTML"},
-		{"XO26 error is an object", 400, "", `{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"no"}}`, "INVALID_ARGUMENT", "no", "INVALID_ARGUMENT"},
-		{"XO26 error is a list", 400, "", `{"error":["x"]}`, "", "", "no OAuth error"},
-		{"XO26 error is a number", 200, "", `{"error":5,"access_token":"a"}`, "", "", "no OAuth error"},
-		{"limit code", 400, "", `{"error":"` + strings.Repeat("c", maxErrorCode) + `"}`, strings.Repeat("c", maxErrorCode), "", "ccc"},
-		{"limit code + 1", 400, "", `{"error":"` + strings.Repeat("c", maxErrorCode) + `d"}`, strings.Repeat("c", maxErrorCode), "", "ccc"},
-		{"limit description", 400, "", `{"error":"x","error_description":"` + strings.Repeat("c", maxErrorText) + `"}`, "x", strings.Repeat("c", maxErrorText), "ccc"},
-		{"limit description + 1", 400, "", `{"error":"x","error_description":"` + strings.Repeat("c", maxErrorText) + `d"}`, "x", strings.Repeat("c", maxErrorText), "ccc"},
-		{"limit body + 1", 400, "", `{"error":"x"}` + strings.Repeat(" ", maxBody), "", "", "larger than 1 MiB"},
-	}
 	synctest.Test(t, func(t *testing.T) {
-		for _, row := range rows {
-			creds := NewCredentials(clientOver(answering(row.status, row.header, row.body)), NewSecret(canaryRefreshToken))
+		for _, row := range refusals() {
+			status := cmp.Or(row.status, 400)
+			creds := NewCredentials(clientOver(answering(status, row.header, row.body)), NewSecret(canaryRefreshToken))
 			_, err := creds.Refresh(t.Context())
 			var e *Error
-			if !errors.As(err, &e) || e.StatusCode != row.status || e.Code != row.code || e.Description != row.desc || !strings.Contains(err.Error(), row.text) {
+			if !errors.As(err, &e) || e.StatusCode != status || e.Code != row.code || e.Description != row.desc || !strings.Contains(err.Error(), row.text) {
 				t.Errorf("%s: got %#v: %v", row.name, e, err)
 				continue
 			}
@@ -370,22 +539,85 @@ func TestTokenRequest(t *testing.T) {
 		call                     func(c *ClientSecrets) error
 		auth, body               string
 	}{
-		{"RFC 6749, 4.1.3", "", "s6BhdRkqt3", "gX1fBat3bV", exchange("https://client.example.com/cb", "SplxlOBeZQQYbYS6WxSbIA", nil),
-			"Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW", "code=SplxlOBeZQQYbYS6WxSbIA" + verifier + "&grant_type=authorization_code&redirect_uri=https%3A%2F%2Fclient.example.com%2Fcb"},
-		{"RFC 6749, 6", "", "s6BhdRkqt3", "gX1fBat3bV", refresh("tGzv3JOkF0XG5Qx2TlKWIA"),
-			"Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW", "grant_type=refresh_token&refresh_token=tGzv3JOkF0XG5Qx2TlKWIA"},
-		{"RFC 6749, 4.4.2", "client_secret_basic", "s6BhdRkqt3", "gX1fBat3bV", func(c *ClientSecrets) error { return errorOf(c.TokenSource().Token(t.Context())) },
-			"Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW", "grant_type=client_credentials"},
-		{"Google, code", "client_secret_post", "cid", "s3:cr/et", exchange("http://localhost:8080/", "4/abc", url.Values{"audience": {"aud1"}}), "",
-			"audience=aud1&client_id=cid&client_secret=s3%3Acr%2Fet&code=4%2Fabc" + verifier + "&grant_type=authorization_code&redirect_uri=http%3A%2F%2Flocalhost%3A8080%2F"},
-		{"Google, refresh", "client_secret_post", "cid", "s3:cr/et", refresh("1//rt", "a", "b"), "",
-			"client_id=cid&client_secret=s3%3Acr%2Fet&grant_type=refresh_token&refresh_token=1%2F%2Frt&scope=a+b"},
-		{"public, code", "", "cid", "", exchange("http://127.0.0.1/", "c", nil), "",
-			"client_id=cid&code=c" + verifier + "&grant_type=authorization_code&redirect_uri=http%3A%2F%2F127.0.0.1%2F"},
-		{"public, refresh", "none", "cid", "", refresh("rt"), "", "client_id=cid&grant_type=refresh_token&refresh_token=rt"},
-		{"basic is encoded first", "client_secret_basic", "a:b", "p%+ ü", refresh("rt"), "Basic YSUzQWI6cCUyNSUyQislQzMlQkM=", "grant_type=refresh_token&refresh_token=rt"},
-		{"basic is encoded first, as Google does not", "", "cid", "s3:cr/et", refresh("rt"), "Basic Y2lkOnMzJTNBY3IlMkZldA==", "grant_type=refresh_token&refresh_token=rt"},
-		{"not after all", "none", "cid", "secret", refresh("rt"), "", "client_id=cid&grant_type=refresh_token&refresh_token=rt"},
+		{
+			name:   "RFC 6749, 4.1.3",
+			id:     "s6BhdRkqt3",
+			secret: "gX1fBat3bV",
+			call:   exchange("https://client.example.com/cb", "SplxlOBeZQQYbYS6WxSbIA", nil),
+			auth:   "Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW",
+			body:   "code=SplxlOBeZQQYbYS6WxSbIA" + verifier + "&grant_type=authorization_code&redirect_uri=https%3A%2F%2Fclient.example.com%2Fcb",
+		},
+		{
+			name:   "RFC 6749, 6",
+			id:     "s6BhdRkqt3",
+			secret: "gX1fBat3bV",
+			call:   refresh("tGzv3JOkF0XG5Qx2TlKWIA"),
+			auth:   "Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW",
+			body:   "grant_type=refresh_token&refresh_token=tGzv3JOkF0XG5Qx2TlKWIA",
+		},
+		{
+			name:   "RFC 6749, 4.4.2",
+			method: "client_secret_basic",
+			id:     "s6BhdRkqt3",
+			secret: "gX1fBat3bV",
+			call:   func(c *ClientSecrets) error { return errorOf(c.TokenSource().Token(t.Context())) },
+			auth:   "Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW",
+			body:   "grant_type=client_credentials",
+		},
+		{
+			name:   "Google, code",
+			method: "client_secret_post",
+			id:     "cid",
+			secret: "s3:cr/et",
+			call:   exchange("http://localhost:8080/", "4/abc", url.Values{"audience": {"aud1"}}),
+			body:   "audience=aud1&client_id=cid&client_secret=s3%3Acr%2Fet&code=4%2Fabc" + verifier + "&grant_type=authorization_code&redirect_uri=http%3A%2F%2Flocalhost%3A8080%2F",
+		},
+		{
+			name:   "Google, refresh",
+			method: "client_secret_post",
+			id:     "cid",
+			secret: "s3:cr/et",
+			call:   refresh("1//rt", "a", "b"),
+			body:   "client_id=cid&client_secret=s3%3Acr%2Fet&grant_type=refresh_token&refresh_token=1%2F%2Frt&scope=a+b",
+		},
+		{
+			name: "public, code",
+			id:   "cid",
+			call: exchange("http://127.0.0.1/", "c", nil),
+			body: "client_id=cid&code=c" + verifier + "&grant_type=authorization_code&redirect_uri=http%3A%2F%2F127.0.0.1%2F",
+		},
+		{
+			name:   "public, refresh",
+			method: "none",
+			id:     "cid",
+			call:   refresh("rt"),
+			body:   "client_id=cid&grant_type=refresh_token&refresh_token=rt",
+		},
+		{
+			name:   "basic is encoded first",
+			method: "client_secret_basic",
+			id:     "a:b",
+			secret: "p%+ ü",
+			call:   refresh("rt"),
+			auth:   "Basic YSUzQWI6cCUyNSUyQislQzMlQkM=",
+			body:   "grant_type=refresh_token&refresh_token=rt",
+		},
+		{
+			name:   "basic is encoded first, as Google does not",
+			id:     "cid",
+			secret: "s3:cr/et",
+			call:   refresh("rt"),
+			auth:   "Basic Y2lkOnMzJTNBY3IlMkZldA==",
+			body:   "grant_type=refresh_token&refresh_token=rt",
+		},
+		{
+			name:   "not after all",
+			method: "none",
+			id:     "cid",
+			secret: "secret",
+			call:   refresh("rt"),
+			body:   "client_id=cid&grant_type=refresh_token&refresh_token=rt",
+		},
 	} {
 		rec := &requestRecorder{answer: answering(200, "", tokenAnswer)}
 		c := clientOver(rec)

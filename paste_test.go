@@ -246,13 +246,45 @@ func TestPasteEnds(t *testing.T) {
 		name, line, code, says string
 		set                    func(*TestServer)
 	}{
-		{"declined", "URL", "access_denied", "declined", func(s *TestServer) { s.Deny = "access_denied" }}, // UP2
-		{"refused by the server", "URL", "invalid_scope", "invalid_scope", func(s *TestServer) { s.Deny = "invalid_scope" }},
-		{"wrong code", "code-0123456789abcdef", "invalid_grant", "sign in again", nil},
-		{"ID token without the nonce", "URL", "", "nonce", func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { delete(c, "nonce") } }},                          // F29
-		{"ID token with another nonce", "URL", "", "nonce", func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { c["nonce"] = strings.Repeat("n", 43) } }},       // F29
-		{"a code alone, with another nonce", "CODE", "", "nonce", func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { c["nonce"] = strings.Repeat("n", 43) } }}, // F29
-		{"ID token for another client", "URL", "", "audience", func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { c["aud"] = "client-2" } }},                   // F28
+		{
+			name: "declined", // UP2
+			line: "URL",
+			code: "access_denied",
+			says: "declined",
+			set:  func(s *TestServer) { s.Deny = "access_denied" },
+		},
+		{
+			name: "refused by the server",
+			line: "URL",
+			code: "invalid_scope",
+			says: "invalid_scope",
+			set:  func(s *TestServer) { s.Deny = "invalid_scope" },
+		},
+		{name: "wrong code", line: "code-0123456789abcdef", code: "invalid_grant", says: "sign in again"},
+		{
+			name: "ID token without the nonce", // F29
+			line: "URL",
+			says: "nonce",
+			set:  func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { delete(c, "nonce") } },
+		},
+		{
+			name: "ID token with another nonce", // F29
+			line: "URL",
+			says: "nonce",
+			set:  func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { c["nonce"] = strings.Repeat("n", 43) } },
+		},
+		{
+			name: "a code alone, with another nonce", // F29
+			line: "CODE",
+			says: "nonce",
+			set:  func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { c["nonce"] = strings.Repeat("n", 43) } },
+		},
+		{
+			name: "ID token for another client", // F28
+			line: "URL",
+			says: "audience",
+			set:  func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { c["aud"] = "client-2" } },
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -339,13 +371,27 @@ func TestPasteInputEnds(t *testing.T) {
 		input   func(redirected string) io.Reader
 		browser bool // else the input completes the sign-in
 	}{
-		{"empty", func(string) io.Reader { return strings.NewReader("") }, true},
-		{"a wrong line", func(string) io.Reader { return strings.NewReader("yes\nno") }, true},
-		{"a fault", func(string) io.Reader { return iotest.ErrReader(errors.New("hung up")) }, true},
-		{"a fault in a line", func(at string) io.Reader { return iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(at))) }, true},
-		{"no line end", func(at string) io.Reader { return strings.NewReader("yes\n" + at) }, false},
-		{"last byte with the end", func(at string) io.Reader { return iotest.DataErrReader(strings.NewReader(at)) }, false},
-		{"last line with the end", func(at string) io.Reader { return iotest.DataErrReader(strings.NewReader(at + "\n")) }, false},
+		{name: "empty", input: func(string) io.Reader { return strings.NewReader("") }, browser: true},
+		{name: "a wrong line", input: func(string) io.Reader { return strings.NewReader("yes\nno") }, browser: true},
+		{
+			name:    "a fault",
+			input:   func(string) io.Reader { return iotest.ErrReader(errors.New("hung up")) },
+			browser: true,
+		},
+		{
+			name:    "a fault in a line",
+			input:   func(at string) io.Reader { return iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(at))) },
+			browser: true,
+		},
+		{name: "no line end", input: func(at string) io.Reader { return strings.NewReader("yes\n" + at) }},
+		{
+			name:  "last byte with the end",
+			input: func(at string) io.Reader { return iotest.DataErrReader(strings.NewReader(at)) },
+		},
+		{
+			name:  "last line with the end",
+			input: func(at string) io.Reader { return iotest.DataErrReader(strings.NewReader(at + "\n")) },
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -509,20 +555,87 @@ func TestPasteHeadless(t *testing.T) {
 		redirect, listen                  string
 		want                              string // the command; none: there is a browser
 	}{
-		{"display", ":0", "", "", "alice", "http://127.0.0.1:8000/", "", none},
-		{"Wayland", "", "wayland-0", "", "alice", "http://127.0.0.1:8000/", "", none},
-		{"SSH with a display", "localhost:10.0", "", session, "alice", "http://127.0.0.1:8000/", "", none},
-		{"SSH", "", "", session, "alice", "http://127.0.0.1:41234/", "", "ssh -L 41234:127.0.0.1:41234 alice@198.51.100.7"}, // UP2
-		{"SSH, ::1", "", "", session, "alice", "http://[::1]:41234/cb", "", "ssh -L 41234:[::1]:41234 alice@198.51.100.7"},
-		{"SSH, localhost", "", "", session, "alice", "http://localhost:8080/cb", "", "ssh -L 8080:localhost:8080 alice@198.51.100.7"},
-		{"SSH, no port", "", "", session, "alice", "http://localhost/cb", "", "ssh -L 80:localhost:80 alice@198.51.100.7"},
-		{"SSH at another port", "", "", "203.0.113.9 50000 198.51.100.7 2222", "alice", "http://127.0.0.1:8000/", "", "ssh -L 8000:127.0.0.1:8000 -p 2222 alice@198.51.100.7"},
-		{"SSH over IPv6", "", "", "2001:db8::1 50000 2001:db8::2 22", "alice", "http://127.0.0.1:8000/", "", "ssh -L 8000:127.0.0.1:8000 alice@2001:db8::2"},
-		{"SSH without a user name", "", "", session, "", "http://127.0.0.1:8000/", "", "ssh -L 8000:127.0.0.1:8000 USER@198.51.100.7"},
-		{"no SSH", "", "", "", "alice", "http://127.0.0.1:8000/", "", "ssh -L 8000:127.0.0.1:8000 USER@THIS-MACHINE"},
-		{"malformed SSH_CONNECTION", "", "", "what", "alice", "http://127.0.0.1:8000/", "", "ssh -L 8000:127.0.0.1:8000 USER@THIS-MACHINE"},
-		{"published port", "", "", "", "alice", "http://localhost:8000/", "0.0.0.0:8000", " "},   // UP13
-		{"tunnel", "", "", session, "alice", "https://tunnel.example/cb", "127.0.0.1:8000", " "}, // UP13
+		{name: "display", display: ":0", user: "alice", redirect: "http://127.0.0.1:8000/", want: none},
+		{name: "Wayland", wayland: "wayland-0", user: "alice", redirect: "http://127.0.0.1:8000/", want: none},
+		{
+			name:     "SSH with a display",
+			display:  "localhost:10.0",
+			ssh:      session,
+			user:     "alice",
+			redirect: "http://127.0.0.1:8000/",
+			want:     none,
+		},
+		{
+			name:     "SSH", // UP2
+			ssh:      session,
+			user:     "alice",
+			redirect: "http://127.0.0.1:41234/",
+			want:     "ssh -L 41234:127.0.0.1:41234 alice@198.51.100.7",
+		},
+		{
+			name:     "SSH, ::1",
+			ssh:      session,
+			user:     "alice",
+			redirect: "http://[::1]:41234/cb",
+			want:     "ssh -L 41234:[::1]:41234 alice@198.51.100.7",
+		},
+		{
+			name:     "SSH, localhost",
+			ssh:      session,
+			user:     "alice",
+			redirect: "http://localhost:8080/cb",
+			want:     "ssh -L 8080:localhost:8080 alice@198.51.100.7",
+		},
+		{
+			name:     "SSH, no port",
+			ssh:      session,
+			user:     "alice",
+			redirect: "http://localhost/cb",
+			want:     "ssh -L 80:localhost:80 alice@198.51.100.7",
+		},
+		{
+			name:     "SSH at another port",
+			ssh:      "203.0.113.9 50000 198.51.100.7 2222",
+			user:     "alice",
+			redirect: "http://127.0.0.1:8000/",
+			want:     "ssh -L 8000:127.0.0.1:8000 -p 2222 alice@198.51.100.7",
+		},
+		{
+			name:     "SSH over IPv6",
+			ssh:      "2001:db8::1 50000 2001:db8::2 22",
+			user:     "alice",
+			redirect: "http://127.0.0.1:8000/",
+			want:     "ssh -L 8000:127.0.0.1:8000 alice@2001:db8::2",
+		},
+		{
+			name:     "SSH without a user name",
+			ssh:      session,
+			redirect: "http://127.0.0.1:8000/",
+			want:     "ssh -L 8000:127.0.0.1:8000 USER@198.51.100.7",
+		},
+		{
+			name:     "no SSH",
+			user:     "alice",
+			redirect: "http://127.0.0.1:8000/",
+			want:     "ssh -L 8000:127.0.0.1:8000 USER@THIS-MACHINE",
+		},
+		{
+			name:     "malformed SSH_CONNECTION",
+			ssh:      "what",
+			user:     "alice",
+			redirect: "http://127.0.0.1:8000/",
+			want:     "ssh -L 8000:127.0.0.1:8000 USER@THIS-MACHINE",
+		},
+		// UP13
+		{name: "published port", user: "alice", redirect: "http://localhost:8000/", listen: "0.0.0.0:8000", want: " "},
+		{
+			name:     "tunnel", // UP13
+			ssh:      session,
+			user:     "alice",
+			redirect: "https://tunnel.example/cb",
+			listen:   "127.0.0.1:8000",
+			want:     " ",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -591,59 +704,76 @@ func TestPasteWeb(t *testing.T) {
 		try  func(t *testing.T, s *TestServer, begin func(params url.Values) (cookie []byte, redirected string), resume func(cookie []byte, redirected string) (*Credentials, error)) error
 		says string
 	}{
-		{"verifier kept between requests", func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error { // UP18
-			_, err := resume(begin(nil))
-			return err
-		}, ""},
-		{"second tab", func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error { // UP19
-			_, first := begin(nil)
-			cookie, second := begin(nil)
-			if _, err := resume(cookie, first); err == nil || !strings.Contains(err.Error(), "does not belong") || s.TokenRequests("") > 0 {
-				t.Errorf("the first tab: %v", err)
-			}
-			_, err := resume(cookie, second)
-			return err
-		}, ""},
-		{"declined", func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error {
-			s.Deny = "access_denied"
-			_, err := resume(begin(nil))
-			if e := new(Error); !errors.As(err, &e) || e.Code != "access_denied" {
-				t.Errorf("%v is not access_denied", err)
-			}
-			return err
-		}, "declined"},
-		{"after an hour", func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error {
-			cookie, redirected := begin(nil)
-			time.Sleep(time.Hour + time.Second)
-			_, err := resume(cookie, redirected)
-			return err
-		}, "begin it anew"},
-		{"no refresh token the second time", func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error { // UP14
-			s.Answer = func(_ string, answer map[string]any) { // as Google does
-				for _, r := range s.Requests() {
-					if r.Path == "/authorize" && r.Query.Get("prompt") == "consent" {
-						return
-					}
+		{
+			name: "verifier kept between requests",
+			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error { // UP18
+				_, err := resume(begin(nil))
+				return err
+			},
+		},
+		{
+			name: "second tab",
+			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error { // UP19
+				_, first := begin(nil)
+				cookie, second := begin(nil)
+				if _, err := resume(cookie, first); err == nil || !strings.Contains(err.Error(), "does not belong") || s.TokenRequests("") > 0 {
+					t.Errorf("the first tab: %v", err)
 				}
-				delete(answer, "refresh_token")
-			}
-			creds, err := resume(begin(nil))
-			if err != nil {
+				_, err := resume(cookie, second)
 				return err
-			}
-			tok, err := creds.Token(t.Context())
-			if _, again := creds.Refresh(t.Context()); err != nil || tok.RefreshToken.Reveal() != "" || !errors.Is(again, ErrLoginRequired) {
-				t.Errorf("without a refresh token: %v, %v", err, again)
-			}
-			if creds, err = resume(begin(url.Values{"prompt": {"consent"}})); err != nil {
+			},
+		},
+		{
+			name: "declined",
+			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error {
+				s.Deny = "access_denied"
+				_, err := resume(begin(nil))
+				if e := new(Error); !errors.As(err, &e) || e.Code != "access_denied" {
+					t.Errorf("%v is not access_denied", err)
+				}
 				return err
-			}
-			tok, err = creds.Refresh(t.Context())
-			if err == nil && tok.RefreshToken.Reveal() == "" {
-				t.Error("no refresh token with prompt=consent")
-			}
-			return err
-		}, ""},
+			},
+			says: "declined",
+		},
+		{
+			name: "after an hour",
+			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error {
+				cookie, redirected := begin(nil)
+				time.Sleep(time.Hour + time.Second)
+				_, err := resume(cookie, redirected)
+				return err
+			},
+			says: "begin it anew",
+		},
+		{
+			name: "no refresh token the second time",
+			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error { // UP14
+				s.Answer = func(_ string, answer map[string]any) { // as Google does
+					for _, r := range s.Requests() {
+						if r.Path == "/authorize" && r.Query.Get("prompt") == "consent" {
+							return
+						}
+					}
+					delete(answer, "refresh_token")
+				}
+				creds, err := resume(begin(nil))
+				if err != nil {
+					return err
+				}
+				tok, err := creds.Token(t.Context())
+				if _, again := creds.Refresh(t.Context()); err != nil || tok.RefreshToken.Reveal() != "" || !errors.Is(again, ErrLoginRequired) {
+					t.Errorf("without a refresh token: %v, %v", err, again)
+				}
+				if creds, err = resume(begin(url.Values{"prompt": {"consent"}})); err != nil {
+					return err
+				}
+				tok, err = creds.Refresh(t.Context())
+				if err == nil && tok.RefreshToken.Reveal() == "" {
+					t.Error("no refresh token with prompt=consent")
+				}
+				return err
+			},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -32,68 +32,63 @@ func TestParseClientSecrets(t *testing.T) {
 		change(&c)
 		return c
 	}
+	web, installed := secretsFile("web"), secretsFile("installed")
+	public := but(func(c *ClientSecrets) { c.ClientSecret, c.AuthMethod = Secret{}, "none" })
 	for _, row := range []struct {
 		name, file string
 		want       ClientSecrets
-		err        string
 	}{
-		{"installed", secretsFile("installed"), plain, ""},
-		{"web", secretsFile("web"), but(func(c *ClientSecrets) { c.Type = "web" }), ""},
-		{"no secret: a public client", secretsFile("installed", "client_secret", ""), but(func(c *ClientSecrets) { c.ClientSecret, c.AuthMethod = Secret{}, "none" }), ""},
-		{"null secret", secretsFile("installed", "client_secret", "null"), but(func(c *ClientSecrets) { c.ClientSecret, c.AuthMethod = Secret{}, "none" }), ""},
-		{"empty secret", secretsFile("installed", "client_secret", `""`), but(func(c *ClientSecrets) { c.ClientSecret, c.AuthMethod = Secret{}, "none" }), ""},
-		{"redirect URIs in order", secretsFile("web", "redirect_uris", `["https://a/","http://localhost:8080/x"]`), but(func(c *ClientSecrets) {
-			c.Type, c.RedirectURIs = "web", []string{"https://a/", "http://localhost:8080/x"}
-		}), ""},
-		{"no redirect URIs", secretsFile("installed", "redirect_uris", "[]"), but(func(c *ClientSecrets) { c.RedirectURIs = []string{} }), ""},
-		{"Google's", secretsFile("installed", google...), but(func(c *ClientSecrets) {
-			c.AuthURI, c.TokenURI = "https://accounts.google.com/o/oauth2/auth", "https://oauth2.googleapis.com/token"
-			c.Issuer, c.KeysURI = "https://accounts.google.com", "https://www.googleapis.com/oauth2/v3/certs"
-			c.DeviceAuthURI, c.RevocationURI = "https://oauth2.googleapis.com/device/code", "https://oauth2.googleapis.com/revoke"
-		}), ""},
-		{"half Google's", secretsFile("installed", google[0], google[1]), but(func(c *ClientSecrets) { c.AuthURI = "https://accounts.google.com/o/oauth2/auth" }), ""},
-		{"Google's name in another host", secretsFile("installed", google[0], google[1], "token_uri", `"https://oauth2.googleapis.com.evil.example/token"`), but(func(c *ClientSecrets) {
-			c.AuthURI, c.TokenURI = "https://accounts.google.com/o/oauth2/auth", "https://oauth2.googleapis.com.evil.example/token"
-		}), ""},
-		{"http on this machine", secretsFile("installed", "token_uri", `"http://localhost:8080/token"`), but(func(c *ClientSecrets) { c.TokenURI = "http://localhost:8080/token" }), ""},
-		{"members of others", `{"x":1,` + secretsFile("installed", "project_id", "5")[1:], plain, ""},
-		{"other case", secretsFile("installed", "CLIENT_ID", `"evil"`, "Token_URI", `"https://evil.example/"`), plain, ""},
-
-		{"both kinds", secretsFile("web")[:len(secretsFile("web"))-1] + "," + secretsFile("installed")[1:], plain, "both"},
-		{"neither kind", `{"other":{}}`, plain, "neither"},
-		{"empty object", `{}`, plain, "neither"},
-		{"a kind that is null", `{"installed":null}`, plain, "neither"},
-		{"a service account", `{"type":"service_account","client_id":"x"}`, plain, `type "service_account"`},
-		{"a person's credentials", `{"type":"authorized_user","installed":{}}`, plain, `type "authorized_user"`},
-		{"a program to run", `{"type":"external_account","credential_source":{"executable":{"command":"x"}}}`, plain, `type "external_account"`},
-		{"a list", `[]`, plain, "not a JSON object"},
-		{"nothing", ``, plain, "not valid JSON"},
-		{"cut", secretsFile("web")[:40], plain, "not valid JSON"},
-		{"a kind that is a string", `{"installed":"x"}`, plain, "not a JSON object"},
-		{"a kind twice", secretsFile("web")[:len(secretsFile("web"))-1] + "," + secretsFile("web")[1:], plain, "twice"},
-		{"client_id twice", secretsFile("web", "project_id", `1,"client_id":"evil"`), plain, "twice"},
-		{"no client_id", secretsFile("web", "client_id", ""), plain, "client_id"},
-		{"empty client_id", secretsFile("web", "client_id", `""`), plain, "client_id"},
-		{"client_id is a number", secretsFile("web", "client_id", "5"), plain, "client_id"},
-		{"client_secret is a list", secretsFile("web", "client_secret", `["x"]`), plain, "client_secret"},
-		{"redirect_uris is a string", secretsFile("web", "redirect_uris", `"http://localhost/"`), plain, "redirect_uris"},
-		{"a redirect URI is a number", secretsFile("web", "redirect_uris", `[5]`), plain, "redirect_uris"},
-		{"no auth_uri", secretsFile("web", "auth_uri", ""), plain, "auth_uri that is missing"},
-		{"no token_uri", secretsFile("web", "token_uri", ""), plain, "token_uri that is missing"},
-		{"auth_uri over http", secretsFile("web", "auth_uri", `"http://as.example/auth"`), plain, "auth_uri"},
-		{"token_uri over http", secretsFile("web", "token_uri", `"http://as.example/token"`), plain, "token_uri"},
-		{"auth_uri runs a program", secretsFile("web", "auth_uri", `"file:///bin/sh"`), plain, "auth_uri"},
-		{"auth_uri is an option", secretsFile("web", "auth_uri", `"--help"`), plain, "auth_uri"},
-		{"auth_uri is a script", secretsFile("web", "auth_uri", `"javascript:alert(1)"`), plain, "auth_uri"},
-		{"limit + 1", secretsFile("web") + strings.Repeat(" ", maxBody+1-len(secretsFile("web"))), plain, "larger than 1 MiB"},
+		{name: "installed", file: installed, want: plain},
+		{name: "web", file: web, want: but(func(c *ClientSecrets) { c.Type = "web" })},
+		{name: "no secret: a public client", file: secretsFile("installed", "client_secret", ""), want: public},
+		{name: "null secret", file: secretsFile("installed", "client_secret", "null"), want: public},
+		{name: "empty secret", file: secretsFile("installed", "client_secret", `""`), want: public},
+		{
+			name: "redirect URIs in order",
+			file: secretsFile("web", "redirect_uris", `["https://a/","http://localhost:8080/x"]`),
+			want: but(func(c *ClientSecrets) {
+				c.Type, c.RedirectURIs = "web", []string{"https://a/", "http://localhost:8080/x"}
+			}),
+		},
+		{
+			name: "no redirect URIs",
+			file: secretsFile("installed", "redirect_uris", "[]"),
+			want: but(func(c *ClientSecrets) { c.RedirectURIs = []string{} }),
+		},
+		{
+			name: "Google's",
+			file: secretsFile("installed", google...),
+			want: but(func(c *ClientSecrets) {
+				c.AuthURI, c.TokenURI = "https://accounts.google.com/o/oauth2/auth", "https://oauth2.googleapis.com/token"
+				c.Issuer, c.KeysURI = "https://accounts.google.com", "https://www.googleapis.com/oauth2/v3/certs"
+				c.DeviceAuthURI, c.RevocationURI = "https://oauth2.googleapis.com/device/code", "https://oauth2.googleapis.com/revoke"
+			}),
+		},
+		{
+			name: "half Google's",
+			file: secretsFile("installed", google[0], google[1]),
+			want: but(func(c *ClientSecrets) { c.AuthURI = "https://accounts.google.com/o/oauth2/auth" }),
+		},
+		{
+			name: "Google's name in another host",
+			file: secretsFile("installed", google[0], google[1], "token_uri", `"https://oauth2.googleapis.com.evil.example/token"`),
+			want: but(func(c *ClientSecrets) {
+				c.AuthURI, c.TokenURI = "https://accounts.google.com/o/oauth2/auth", "https://oauth2.googleapis.com.evil.example/token"
+			}),
+		},
+		{
+			name: "http on this machine",
+			file: secretsFile("installed", "token_uri", `"http://localhost:8080/token"`),
+			want: but(func(c *ClientSecrets) { c.TokenURI = "http://localhost:8080/token" }),
+		},
+		{name: "members of others", file: `{"x":1,` + secretsFile("installed", "project_id", "5")[1:], want: plain},
+		{
+			name: "other case",
+			file: secretsFile("installed", "CLIENT_ID", `"evil"`, "Token_URI", `"https://evil.example/"`),
+			want: plain,
+		},
 	} {
 		got, err := ParseClientSecrets([]byte(row.file))
-		if row.err != "" {
-			if err == nil || got != nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), row.err) {
-				t.Errorf("%s: got %v, %v", row.name, got, err)
-			}
-			continue
-		}
 		if err != nil {
 			t.Errorf("%s: %v", row.name, err)
 			continue
@@ -104,6 +99,40 @@ func TestParseClientSecrets(t *testing.T) {
 		got.ClientSecret, row.want.ClientSecret = Secret{}, Secret{} // functions are not comparable
 		if !reflect.DeepEqual(*got, row.want) {
 			t.Errorf("%s: got %+v, want %+v", row.name, *got, row.want)
+		}
+	}
+	for _, row := range []struct{ name, file, err string }{
+		{"both kinds", web[:len(web)-1] + "," + installed[1:], "both"},
+		{"neither kind", `{"other":{}}`, "neither"},
+		{"empty object", `{}`, "neither"},
+		{"a kind that is null", `{"installed":null}`, "neither"},
+		{"a service account", `{"type":"service_account","client_id":"x"}`, `type "service_account"`},
+		{"a person's credentials", `{"type":"authorized_user","installed":{}}`, `type "authorized_user"`},
+		{"a program to run", `{"type":"external_account","credential_source":{"executable":{"command":"x"}}}`, `type "external_account"`},
+		{"a list", `[]`, "not a JSON object"},
+		{"nothing", ``, "not valid JSON"},
+		{"cut", web[:40], "not valid JSON"},
+		{"a kind that is a string", `{"installed":"x"}`, "not a JSON object"},
+		{"a kind twice", web[:len(web)-1] + "," + web[1:], "twice"},
+		{"client_id twice", secretsFile("web", "project_id", `1,"client_id":"evil"`), "twice"},
+		{"no client_id", secretsFile("web", "client_id", ""), "client_id"},
+		{"empty client_id", secretsFile("web", "client_id", `""`), "client_id"},
+		{"client_id is a number", secretsFile("web", "client_id", "5"), "client_id"},
+		{"client_secret is a list", secretsFile("web", "client_secret", `["x"]`), "client_secret"},
+		{"redirect_uris is a string", secretsFile("web", "redirect_uris", `"http://localhost/"`), "redirect_uris"},
+		{"a redirect URI is a number", secretsFile("web", "redirect_uris", `[5]`), "redirect_uris"},
+		{"no auth_uri", secretsFile("web", "auth_uri", ""), "auth_uri that is missing"},
+		{"no token_uri", secretsFile("web", "token_uri", ""), "token_uri that is missing"},
+		{"auth_uri over http", secretsFile("web", "auth_uri", `"http://as.example/auth"`), "auth_uri"},
+		{"token_uri over http", secretsFile("web", "token_uri", `"http://as.example/token"`), "token_uri"},
+		{"auth_uri runs a program", secretsFile("web", "auth_uri", `"file:///bin/sh"`), "auth_uri"},
+		{"auth_uri is an option", secretsFile("web", "auth_uri", `"--help"`), "auth_uri"},
+		{"auth_uri is a script", secretsFile("web", "auth_uri", `"javascript:alert(1)"`), "auth_uri"},
+		{"limit + 1", web + strings.Repeat(" ", maxBody+1-len(web)), "larger than 1 MiB"},
+	} {
+		got, err := ParseClientSecrets([]byte(row.file))
+		if err == nil || got != nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), row.err) {
+			t.Errorf("%s: got %v, %v", row.name, got, err)
 		}
 	}
 }

@@ -920,13 +920,32 @@ func authorizeQuery() url.Values {
 
 // TestServerIsStrict shows that the server, on which all other tests rely, refuses what it should, and no more.
 func TestServerIsStrict(t *testing.T) {
+	for _, tt := range slices.Concat(strictCodes(), strictClients()) {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := &plainClient{NewMemoryServer(), t, clientInForm}
+				c.ClientKey, c.AssertionKey = &serverKey().PublicKey, &serverKey().PublicKey
+				if got := tt.try(c); got != tt.want {
+					t.Errorf("got %v, want %v", got, tt.want)
+				}
+			})
+		})
+	}
+	checkAuthorizeIsStrict(t)
+}
+
+// A strictness is something that a client does, and what comes of it: mostly an error code, or nil.
+type strictness struct {
+	name string
+	want any
+	try  func(c *plainClient) any
+}
+
+// Codes and the tokens that come of them.
+func strictCodes() []strictness {
 	const redirect = "http://127.0.0.1:8000/"
 	verifier, wrong := strings.Repeat("v", 43), strings.Repeat("w", 43)
-	for _, tt := range []struct {
-		name string
-		want any
-		try  func(c *plainClient) any
-	}{
+	return []strictness{
 		{"right code", nil, func(c *plainClient) any { return c.exchange(verifier, redirect) }},
 		{"wrong verifier", "invalid_grant", func(c *plainClient) any { return c.exchange(wrong, redirect) }},
 		{"short verifier", "invalid_request", func(c *plainClient) any { return c.exchange("v", redirect) }},
@@ -967,59 +986,112 @@ func TestServerIsStrict(t *testing.T) {
 			time.Sleep(time.Nanosecond)
 			return fmt.Sprint(before, c.userinfo(answer))
 		}},
-		{"two authentications", "invalid_request", func(c *plainClient) any {
-			c.auth = slices.Concat(clientInForm, clientInHeader)
-			return c.exchange(verifier, redirect)
-		}},
-		{"another authentication", "invalid_client", func(c *plainClient) any { c.auth = clientInHeader; return c.exchange(verifier, redirect) }},
-		{"no authentication", "invalid_client", func(c *plainClient) any { c.auth = clientInForm[:2]; return c.exchange(verifier, redirect) }},
-		{"right basic", nil, func(c *plainClient) any {
-			c.AuthMethod, c.auth = "client_secret_basic", clientInHeader
-			return c.exchange(verifier, redirect)
-		}},
-		{"basic, not form-encoded", "invalid_client", func(c *plainClient) any {
-			c.AuthMethod, c.ClientSecret = "client_secret_basic", "p/w"
-			c.auth = []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("client-1.example:p/w"))}
-			return c.exchange(verifier, redirect)
-		}},
-		{"reused client assertion", "<nil> invalid_client", func(c *plainClient) any {
-			c.AuthMethod, c.auth = "private_key_jwt", []string{"client_assertion_type", jwtBearerAssertion, "client_assertion", c.assertion("x", 1)}
-			first := c.post("/token", "grant_type", "client_credentials")["error"]
-			return fmt.Sprint(first, " ", c.post("/token", "grant_type", "client_credentials")["error"])
-		}},
-		{"public client alone", "unauthorized_client", func(c *plainClient) any {
-			c.AuthMethod, c.auth = "none", clientInForm[:2]
-			return c.post("/token", "grant_type", "client_credentials")["error"]
-		}},
-		{"duplicate", "invalid_request", func(c *plainClient) any { return c.post("/token", clientInForm...)["error"] }},
-		{"query", "invalid_request", func(c *plainClient) any { return c.post("/token?a=b")["error"] }},
-		{"right bearer", nil, func(c *plainClient) any { return c.bearer("x", 1) }},
-		{"bearer for another", "invalid_grant", func(c *plainClient) any { return c.bearer("aud", "https://evil.example/token") }},
-		{"bearer for too long", "invalid_grant", func(c *plainClient) any { return c.bearer("exp", time.Now().Unix()+3601) }},
-		{"bearer with another key", "invalid_grant", func(c *plainClient) any { c.AssertionKey = nil; return c.bearer("x", 1) }},
-		{"device", "authorization_pending slow_down authorization_pending <nil> ", func(c *plainClient) any {
-			c.DeviceScript = []string{"authorization_pending", "authorization_pending", "ok"}
-			form, words := []string{"grant_type", deviceCodeGrant, "device_code", fmt.Sprint(c.post("/device")["device_code"])}, ""
-			for _, wait := range []time.Duration{0, 5*time.Second - 1, 10 * time.Second, 10 * time.Second} {
-				time.Sleep(wait)
-				words += fmt.Sprint(c.post("/token", form...)["error"], " ")
-			}
-			return words
-		}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := &plainClient{NewMemoryServer(), t, clientInForm}
-				c.ClientKey, c.AssertionKey = &serverKey().PublicKey, &serverKey().PublicKey
-				if got := tt.try(c); got != tt.want {
-					t.Errorf("got %v, want %v", got, tt.want)
-				}
-			})
-		})
 	}
+}
 
+// Ways to authenticate, and grants without a user or on another device.
+func strictClients() []strictness {
+	const redirect = "http://127.0.0.1:8000/"
+	verifier := strings.Repeat("v", 43)
+	return []strictness{
+		{
+			name: "two authentications",
+			want: "invalid_request",
+			try: func(c *plainClient) any {
+				c.auth = slices.Concat(clientInForm, clientInHeader)
+				return c.exchange(verifier, redirect)
+			},
+		},
+		{
+			name: "another authentication",
+			want: "invalid_client",
+			try:  func(c *plainClient) any { c.auth = clientInHeader; return c.exchange(verifier, redirect) },
+		},
+		{
+			name: "no authentication",
+			want: "invalid_client",
+			try:  func(c *plainClient) any { c.auth = clientInForm[:2]; return c.exchange(verifier, redirect) },
+		},
+		{
+			name: "right basic",
+			try: func(c *plainClient) any {
+				c.AuthMethod, c.auth = "client_secret_basic", clientInHeader
+				return c.exchange(verifier, redirect)
+			},
+		},
+		{
+			name: "basic, not form-encoded",
+			want: "invalid_client",
+			try: func(c *plainClient) any {
+				c.AuthMethod, c.ClientSecret = "client_secret_basic", "p/w"
+				c.auth = []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("client-1.example:p/w"))}
+				return c.exchange(verifier, redirect)
+			},
+		},
+		{
+			name: "reused client assertion",
+			want: "<nil> invalid_client",
+			try: func(c *plainClient) any {
+				c.AuthMethod, c.auth = "private_key_jwt", []string{"client_assertion_type", jwtBearerAssertion, "client_assertion", c.assertion("x", 1)}
+				first := c.post("/token", "grant_type", "client_credentials")["error"]
+				return fmt.Sprint(first, " ", c.post("/token", "grant_type", "client_credentials")["error"])
+			},
+		},
+		{
+			name: "public client alone",
+			want: "unauthorized_client",
+			try: func(c *plainClient) any {
+				c.AuthMethod, c.auth = "none", clientInForm[:2]
+				return c.post("/token", "grant_type", "client_credentials")["error"]
+			},
+		},
+		{
+			name: "duplicate",
+			want: "invalid_request",
+			try:  func(c *plainClient) any { return c.post("/token", clientInForm...)["error"] },
+		},
+		{
+			name: "query",
+			want: "invalid_request",
+			try:  func(c *plainClient) any { return c.post("/token?a=b")["error"] },
+		},
+		{name: "right bearer", try: func(c *plainClient) any { return c.bearer("x", 1) }},
+		{
+			name: "bearer for another",
+			want: "invalid_grant",
+			try:  func(c *plainClient) any { return c.bearer("aud", "https://evil.example/token") },
+		},
+		{
+			name: "bearer for too long",
+			want: "invalid_grant",
+			try:  func(c *plainClient) any { return c.bearer("exp", time.Now().Unix()+3601) },
+		},
+		{
+			name: "bearer with another key",
+			want: "invalid_grant",
+			try:  func(c *plainClient) any { c.AssertionKey = nil; return c.bearer("x", 1) },
+		},
+		{
+			name: "device",
+			want: "authorization_pending slow_down authorization_pending <nil> ",
+			try: func(c *plainClient) any {
+				c.DeviceScript = []string{"authorization_pending", "authorization_pending", "ok"}
+				form, words := []string{"grant_type", deviceCodeGrant, "device_code", fmt.Sprint(c.post("/device")["device_code"])}, ""
+				for _, wait := range []time.Duration{0, 5*time.Second - 1, 10 * time.Second, 10 * time.Second} {
+					time.Sleep(wait)
+					words += fmt.Sprint(c.post("/token", form...)["error"], " ")
+				}
+				return words
+			},
+		},
+	}
+}
+
+// checkAuthorizeIsStrict asks the authorization endpoint, over a socket, for what it must not do.
+func checkAuthorizeIsStrict(t *testing.T) {
+	t.Helper()
 	const page = "the authorization endpoint answered 400 Bad Request"
-	s := NewTestServer(t) // the authorization endpoint, over a socket
+	s := NewTestServer(t)
 	for change, want := range map[string]string{"nonce=m": "", "state=": "invalid_request", "code_challenge=": "invalid_request",
 		"code_challenge_method=plain": "invalid_request", "response_type=token": "unsupported_response_type", "scope=a  b": "invalid_scope",
 		"client_id=other": page, "redirect_uri=http://localhost:8000/": page, "redirect_uri=http://127.0.0.1:8000/x": page,

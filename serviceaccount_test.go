@@ -43,26 +43,69 @@ func TestServiceAccountAssertion(t *testing.T) {
 		want map[string]any
 		self bool
 	}{
-		{"scopes", func(sa *ServiceAccountCredentials) TokenSource { return sa }, map[string]any{"aud": aud, "scope": "a b"}, false},
-		{"other scopes", func(sa *ServiceAccountCredentials) TokenSource { return sa.WithScopes("c d", "e") }, map[string]any{"aud": aud, "scope": "c d e"}, false},
-		{"for a person", func(sa *ServiceAccountCredentials) TokenSource { return sa.WithSubject("p@example.com") }, map[string]any{"aud": aud, "scope": "a b", "sub": "p@example.com"}, false},
-		{"ID token", func(sa *ServiceAccountCredentials) TokenSource { return sa.IDTokenSource("https://run.example") }, map[string]any{"aud": aud, "target_audience": "https://run.example"}, false},
-		{"ID token for a person", func(sa *ServiceAccountCredentials) TokenSource {
-			return sa.WithSubject("p").IDTokenSource("https://run.example")
-		}, map[string]any{"aud": aud, "target_audience": "https://run.example", "sub": "p"}, false},
-		{"ID token from one that signs itself", func(sa *ServiceAccountCredentials) TokenSource {
-			return sa.WithAudience("x").IDTokenSource("https://run.example")
-		}, map[string]any{"aud": aud, "target_audience": "https://run.example"}, false},
-		{"self-signed for an API", func(sa *ServiceAccountCredentials) TokenSource { return sa.WithAudience("https://api.example/") }, map[string]any{"aud": "https://api.example/", "sub": serviceAccountEmail}, true},
-		{"self-signed for scopes", func(sa *ServiceAccountCredentials) TokenSource { return sa.WithAudience("") }, map[string]any{"scope": "a b", "sub": serviceAccountEmail}, true},
-		{"more claims", func(sa *ServiceAccountCredentials) TokenSource {
-			sa.Claims = map[string]any{"x": []int{1}, "y": "</script>\u2028"}
-			return sa
-		}, map[string]any{"aud": aud, "scope": "a b", "x": []any{1.0}, "y": "</script>\u2028"}, false},
-		{"more claims, self-signed", func(sa *ServiceAccountCredentials) TokenSource {
-			sa.Claims = map[string]any{"x": 1}
-			return sa.WithAudience("https://api.example/")
-		}, map[string]any{"aud": "https://api.example/", "sub": serviceAccountEmail, "x": 1.0}, true},
+		{
+			name: "scopes",
+			make: func(sa *ServiceAccountCredentials) TokenSource { return sa },
+			want: map[string]any{"aud": aud, "scope": "a b"},
+		},
+		{
+			name: "other scopes",
+			make: func(sa *ServiceAccountCredentials) TokenSource { return sa.WithScopes("c d", "e") },
+			want: map[string]any{"aud": aud, "scope": "c d e"},
+		},
+		{
+			name: "for a person",
+			make: func(sa *ServiceAccountCredentials) TokenSource { return sa.WithSubject("p@example.com") },
+			want: map[string]any{"aud": aud, "scope": "a b", "sub": "p@example.com"},
+		},
+		{
+			name: "ID token",
+			make: func(sa *ServiceAccountCredentials) TokenSource { return sa.IDTokenSource("https://run.example") },
+			want: map[string]any{"aud": aud, "target_audience": "https://run.example"},
+		},
+		{
+			name: "ID token for a person",
+			make: func(sa *ServiceAccountCredentials) TokenSource {
+				return sa.WithSubject("p").IDTokenSource("https://run.example")
+			},
+			want: map[string]any{"aud": aud, "target_audience": "https://run.example", "sub": "p"},
+		},
+		{
+			name: "ID token from one that signs itself",
+			make: func(sa *ServiceAccountCredentials) TokenSource {
+				return sa.WithAudience("x").IDTokenSource("https://run.example")
+			},
+			want: map[string]any{"aud": aud, "target_audience": "https://run.example"},
+		},
+		{
+			name: "self-signed for an API",
+			make: func(sa *ServiceAccountCredentials) TokenSource { return sa.WithAudience("https://api.example/") },
+			want: map[string]any{"aud": "https://api.example/", "sub": serviceAccountEmail},
+			self: true,
+		},
+		{
+			name: "self-signed for scopes",
+			make: func(sa *ServiceAccountCredentials) TokenSource { return sa.WithAudience("") },
+			want: map[string]any{"scope": "a b", "sub": serviceAccountEmail},
+			self: true,
+		},
+		{
+			name: "more claims",
+			make: func(sa *ServiceAccountCredentials) TokenSource {
+				sa.Claims = map[string]any{"x": []int{1}, "y": "</script>\u2028"}
+				return sa
+			},
+			want: map[string]any{"aud": aud, "scope": "a b", "x": []any{1.0}, "y": "</script>\u2028"},
+		},
+		{
+			name: "more claims, self-signed",
+			make: func(sa *ServiceAccountCredentials) TokenSource {
+				sa.Claims = map[string]any{"x": 1}
+				return sa.WithAudience("https://api.example/")
+			},
+			want: map[string]any{"aud": "https://api.example/", "sub": serviceAccountEmail, "x": 1.0},
+			self: true,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -211,29 +254,113 @@ func TestServiceAccountAnswers(t *testing.T) {
 		check      func(tok *Token, err error) bool
 		requests   int
 	}{
-		{"invalid_grant", `{"error":"invalid_grant","error_description":"account not found"}`, 400, time.Time{}, func(_ *Token, err error) bool {
-			e := (*Error)(nil)
-			return errors.As(err, &e) && e.Code == "invalid_grant" && e.Description == "account not found" && e.StatusCode == 400 && !e.Temporary() && !strings.Contains(err.Error(), "clock")
-		}, 1}, // XO22 CA11
-		{"clock", `{"error":"invalid_grant","error_description":"Token must be a short-lived token"}`, 400, skewed, func(_ *Token, err error) bool {
-			return err != nil && strings.Contains(err.Error(), "clock is 7m0s off")
-		}, 1}, // M49
-		{"clock nearly right", `{"error":"invalid_grant"}`, 400, skewed.Add(-3 * time.Minute), func(_ *Token, err error) bool {
-			return err != nil && !strings.Contains(err.Error(), "clock")
-		}, 1}, // M49
-		{"nothing", `{}`, 200, time.Time{}, func(_ *Token, err error) bool { return err != nil && strings.Contains(err.Error(), "access_token") }, 1},                                // XO22 CA11
-		{"error with 200", `{"error":"invalid_scope"}`, 200, time.Time{}, func(_ *Token, err error) bool { return err != nil && strings.Contains(err.Error(), "invalid_scope") }, 1}, // XO22 CA11 XO40
-		{"error and token", `{"error":"invalid_scope","access_token":"t"}`, 200, time.Time{}, func(_ *Token, err error) bool { return err != nil }, 1},
-		{"lifetime in quotes", `{"access_token":"t","expires_in":"1800"}`, 200, time.Time{}, func(tok *Token, err error) bool { return err == nil && time.Until(tok.Expiry) == 30*time.Minute }, 1}, // XO22
-		{"ID token of 1970", `{"access_token":"t","expires_in":1800,"id_token":"e30.eyJleHAiOjF9.e30"}`, 200, time.Time{}, func(tok *Token, err error) bool {
-			return err == nil && tok.Valid() && time.Until(tok.Expiry) == 30*time.Minute
-		}, 1}, // XO22
-		{"negative lifetime", `{"access_token":"t","expires_in":-1}`, 200, time.Time{}, func(_ *Token, err error) bool { return err != nil }, 1}, // G18
-		{"echoes the assertion", `{"error":"invalid_grant","error_description":"ASSERTION"}`, 400, time.Time{}, func(_ *Token, err error) bool {
-			return err != nil && strings.Contains(err.Error(), "[redacted]")
-		}, 1}, // J32
-		{"overloaded", `{}`, 503, time.Time{}, func(_ *Token, err error) bool { e := (*Error)(nil); return errors.As(err, &e) && e.Temporary() }, 3},
-		{"redirect", ``, 307, time.Time{}, func(_ *Token, err error) bool { return err != nil && strings.Contains(err.Error(), "redirect") }, 1},
+		{
+			name:   "invalid_grant", // XO22 CA11
+			body:   `{"error":"invalid_grant","error_description":"account not found"}`,
+			status: 400,
+			date:   time.Time{},
+			check: func(_ *Token, err error) bool {
+				e := (*Error)(nil)
+				return errors.As(err, &e) && e.Code == "invalid_grant" && e.Description == "account not found" && e.StatusCode == 400 && !e.Temporary() && !strings.Contains(err.Error(), "clock")
+			},
+			requests: 1,
+		},
+		{
+			name:   "clock", // M49
+			body:   `{"error":"invalid_grant","error_description":"Token must be a short-lived token"}`,
+			status: 400,
+			date:   skewed,
+			check: func(_ *Token, err error) bool {
+				return err != nil && strings.Contains(err.Error(), "clock is 7m0s off")
+			},
+			requests: 1,
+		},
+		{
+			name:   "clock nearly right", // M49
+			body:   `{"error":"invalid_grant"}`,
+			status: 400,
+			date:   skewed.Add(-3 * time.Minute),
+			check: func(_ *Token, err error) bool {
+				return err != nil && !strings.Contains(err.Error(), "clock")
+			},
+			requests: 1,
+		},
+		{
+			name:     "nothing", // XO22 CA11
+			body:     `{}`,
+			status:   200,
+			date:     time.Time{},
+			check:    func(_ *Token, err error) bool { return err != nil && strings.Contains(err.Error(), "access_token") },
+			requests: 1,
+		},
+		{
+			name:     "error with 200", // XO22 CA11 XO40
+			body:     `{"error":"invalid_scope"}`,
+			status:   200,
+			date:     time.Time{},
+			check:    func(_ *Token, err error) bool { return err != nil && strings.Contains(err.Error(), "invalid_scope") },
+			requests: 1,
+		},
+		{
+			name:     "error and token",
+			body:     `{"error":"invalid_scope","access_token":"t"}`,
+			status:   200,
+			date:     time.Time{},
+			check:    func(_ *Token, err error) bool { return err != nil },
+			requests: 1,
+		},
+		{
+			name:     "lifetime in quotes", // XO22
+			body:     `{"access_token":"t","expires_in":"1800"}`,
+			status:   200,
+			date:     time.Time{},
+			check:    func(tok *Token, err error) bool { return err == nil && time.Until(tok.Expiry) == 30*time.Minute },
+			requests: 1,
+		},
+		{
+			name:   "ID token of 1970", // XO22
+			body:   `{"access_token":"t","expires_in":1800,"id_token":"e30.eyJleHAiOjF9.e30"}`,
+			status: 200,
+			date:   time.Time{},
+			check: func(tok *Token, err error) bool {
+				return err == nil && tok.Valid() && time.Until(tok.Expiry) == 30*time.Minute
+			},
+			requests: 1,
+		},
+		{
+			name:     "negative lifetime", // G18
+			body:     `{"access_token":"t","expires_in":-1}`,
+			status:   200,
+			date:     time.Time{},
+			check:    func(_ *Token, err error) bool { return err != nil },
+			requests: 1,
+		},
+		{
+			name:   "echoes the assertion", // J32
+			body:   `{"error":"invalid_grant","error_description":"ASSERTION"}`,
+			status: 400,
+			date:   time.Time{},
+			check: func(_ *Token, err error) bool {
+				return err != nil && strings.Contains(err.Error(), "[redacted]")
+			},
+			requests: 1,
+		},
+		{
+			name:     "overloaded",
+			body:     `{}`,
+			status:   503,
+			date:     time.Time{},
+			check:    func(_ *Token, err error) bool { e := (*Error)(nil); return errors.As(err, &e) && e.Temporary() },
+			requests: 3,
+		},
+		{
+			name:     "redirect",
+			body:     ``,
+			status:   307,
+			date:     time.Time{},
+			check:    func(_ *Token, err error) bool { return err != nil && strings.Contains(err.Error(), "redirect") },
+			requests: 1,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

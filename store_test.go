@@ -600,14 +600,39 @@ func TestFileStoreFails(t *testing.T) {
 		want string // part of the error; "": there is none
 		file string // afterwards; "": none
 	}{
-		{"saved", func(*testing.T, string) ([]byte, error) { return []byte("new"), nil }, nil, "", "new"},
-		{"the same", func(*testing.T, string) ([]byte, error) { return []byte(storeFile), nil }, nil, "", storeFile},
-		{"erased", func(*testing.T, string) ([]byte, error) { return nil, nil }, nil, "", ""},
-		{"emptied", func(*testing.T, string) ([]byte, error) { return []byte{}, nil }, nil, "", "empty"},
-		{"the function fails", func(*testing.T, string) ([]byte, error) { return []byte("new"), own }, own, "own", storeFile},
-		{"rename fails", func(t *testing.T, name string) ([]byte, error) { return []byte("new"), replaceByFolder(name) }, nil, "saving", "folder"},
-		{"erasing fails", func(t *testing.T, name string) ([]byte, error) { return nil, replaceByFolder(name) }, nil, "saving", "folder"},
-		{"lock taken over", func(t *testing.T, name string) ([]byte, error) { return []byte("new"), os.RemoveAll(name + ".lock") }, nil, "saving", storeFile},
+		{name: "saved", fn: func(*testing.T, string) ([]byte, error) { return []byte("new"), nil }, file: "new"},
+		{
+			name: "the same",
+			fn:   func(*testing.T, string) ([]byte, error) { return []byte(storeFile), nil },
+			file: storeFile,
+		},
+		{name: "erased", fn: func(*testing.T, string) ([]byte, error) { return nil, nil }},
+		{name: "emptied", fn: func(*testing.T, string) ([]byte, error) { return []byte{}, nil }, file: "empty"},
+		{
+			name: "the function fails",
+			fn:   func(*testing.T, string) ([]byte, error) { return []byte("new"), own },
+			is:   own,
+			want: "own",
+			file: storeFile,
+		},
+		{
+			name: "rename fails",
+			fn:   func(t *testing.T, name string) ([]byte, error) { return []byte("new"), replaceByFolder(name) },
+			want: "saving",
+			file: "folder",
+		},
+		{
+			name: "erasing fails",
+			fn:   func(t *testing.T, name string) ([]byte, error) { return nil, replaceByFolder(name) },
+			want: "saving",
+			file: "folder",
+		},
+		{
+			name: "lock taken over",
+			fn:   func(t *testing.T, name string) ([]byte, error) { return []byte("new"), os.RemoveAll(name + ".lock") },
+			want: "saving",
+			file: storeFile,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -841,12 +866,39 @@ func TestStoreAdoptsFromOthers(t *testing.T) {
 		want          string // access token, refresh token, ID token and scopes afterwards
 		requests      int
 	}{
-		{"all of it", `"refresh_token":"rt-2","token":"at-2","expiry":"2000-01-01T03:00:00Z","id_token":"i-2","granted_scopes":["b"]`, "at-2 rt-2 i-2 [b]", 0},
-		{"as Python writes it", `"refresh_token":"rt-2","token":"at-2","expiry":"2000-01-01T03:00:00.123456Z","rapt_token":null`, "at-2 rt-2 i-1 [a]", 0},
-		{"without a refresh token", `"token":"at-2","expiry":"2000-01-01T03:00:00Z"`, "at-2 rt-1 i-1 [a]", 0},
-		{"older than its own", `"refresh_token":"rt-2","token":"at-0","expiry":"2000-01-01T00:30:00Z"`, "at-3 rt-2 i-1 [a]", 1},
-		{"of unknown age", `"refresh_token":"rt-2","token":"at-0"`, "at-3 rt-2 i-1 [a]", 1},
-		{"fresh, but older than its own", `"refresh_token":"rt-2","token":"at-0","expiry":"2000-01-01T00:59:00Z"`, "at-3 rt-2 i-1 [a]", 1},
+		{
+			name:    "all of it",
+			members: `"refresh_token":"rt-2","token":"at-2","expiry":"2000-01-01T03:00:00Z","id_token":"i-2","granted_scopes":["b"]`,
+			want:    "at-2 rt-2 i-2 [b]",
+		},
+		{
+			name:    "as Python writes it",
+			members: `"refresh_token":"rt-2","token":"at-2","expiry":"2000-01-01T03:00:00.123456Z","rapt_token":null`,
+			want:    "at-2 rt-2 i-1 [a]",
+		},
+		{
+			name:    "without a refresh token",
+			members: `"token":"at-2","expiry":"2000-01-01T03:00:00Z"`,
+			want:    "at-2 rt-1 i-1 [a]",
+		},
+		{
+			name:     "older than its own",
+			members:  `"refresh_token":"rt-2","token":"at-0","expiry":"2000-01-01T00:30:00Z"`,
+			want:     "at-3 rt-2 i-1 [a]",
+			requests: 1,
+		},
+		{
+			name:     "of unknown age",
+			members:  `"refresh_token":"rt-2","token":"at-0"`,
+			want:     "at-3 rt-2 i-1 [a]",
+			requests: 1,
+		},
+		{
+			name:     "fresh, but older than its own",
+			members:  `"refresh_token":"rt-2","token":"at-0","expiry":"2000-01-01T00:59:00Z"`,
+			want:     "at-3 rt-2 i-1 [a]",
+			requests: 1,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -1110,13 +1162,37 @@ func TestStoreInvalidGrant(t *testing.T) {
 		want     string                                  // part of the error; "": there is none
 		requests int
 	}{
-		{"nothing else is stored", func(*TestServer, *memoryStore) {}, "invalid_grant", 1},
-		{"replaced", func(s *TestServer, store *memoryStore) {
-			store.set("refresh_token", s.IssueRefreshToken("a"))
-		}, "", 2},
-		{"replaced by another bad one", func(_ *TestServer, store *memoryStore) { store.set("refresh_token", "bad") }, "invalid_grant", 2},
-		{"erased", func(_ *TestServer, store *memoryStore) { store.data = nil }, "invalid_grant", 1},
-		{"destroyed", func(_ *TestServer, store *memoryStore) { store.data = []byte("{") }, "invalid_grant", 1},
+		{
+			name:     "nothing else is stored",
+			replaced: func(*TestServer, *memoryStore) {},
+			want:     "invalid_grant",
+			requests: 1,
+		},
+		{
+			name: "replaced",
+			replaced: func(s *TestServer, store *memoryStore) {
+				store.set("refresh_token", s.IssueRefreshToken("a"))
+			},
+			requests: 2,
+		},
+		{
+			name:     "replaced by another bad one",
+			replaced: func(_ *TestServer, store *memoryStore) { store.set("refresh_token", "bad") },
+			want:     "invalid_grant",
+			requests: 2,
+		},
+		{
+			name:     "erased",
+			replaced: func(_ *TestServer, store *memoryStore) { store.data = nil },
+			want:     "invalid_grant",
+			requests: 1,
+		},
+		{
+			name:     "destroyed",
+			replaced: func(_ *TestServer, store *memoryStore) { store.data = []byte("{") },
+			want:     "invalid_grant",
+			requests: 1,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

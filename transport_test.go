@@ -248,37 +248,83 @@ func TestTransportUnauthorized(t *testing.T) {
 		sent   string // token and length of the body of each request
 		calls  int64
 	}{
-		{"no body", nil, "401 200", nil, 200, "1:0 2:0", 2},
-		{"empty body", func(r *http.Request) { r.Body = http.NoBody }, "401 200", nil, 200, "1:0 2:0", 2},
-		{"body with GetBody", bytesBody, "401 200", nil, 200, "1:14 2:14", 2},
-		{"body without", streamBody, "401 200", nil, 401, "1:14", 2},
-		{"GetBody fails", func(r *http.Request) {
-			streamBody(r)
-			r.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("gone") }
-		}, "401 200", nil, 401, "1:14", 2},
-		{"always 401", bytesBody, "401", nil, 401, "1:14 2:14", 2},
-		{"then 500", nil, "401 500", nil, 500, "1:0 2:0", 2},
-		{"200", bytesBody, "200", nil, 200, "1:14", 1},
-		{"403", bytesBody, "403", nil, 403, "1:14", 1},
-		{"429", bytesBody, "429", nil, 429, "1:14", 1},
-		{"500", bytesBody, "500", nil, 500, "1:14", 1},
-		{"503", bytesBody, "503", nil, 503, "1:14", 1},
-		{"renewal fails", bytesBody, "401 200", func(_ context.Context, n int64) (*Token, error) {
-			if n > 1 {
-				return nil, errors.New("down")
-			}
-			return numberedToken(n, time.Hour), nil
-		}, 401, "1:14", 2},
-		{"renewal brings garbage", bytesBody, "401 200", func(_ context.Context, n int64) (*Token, error) {
-			return &Token{AccessToken: NewSecret(map[bool]string{true: "1", false: "a b"}[n == 1])}, nil
-		}, 401, "1:14", 2},
-		{"the same token again", bytesBody, "401 200", func(context.Context, int64) (*Token, error) { return numberedToken(1, time.Hour), nil }, 401, "1:14", 2},
-		{"caller leaves during the renewal", bytesBody, "401 200", func(ctx context.Context, n int64) (*Token, error) {
-			if n > 1 {
-				time.Sleep(time.Hour)
-			}
-			return numberedToken(n, 0), nil
-		}, 401, "1:14", 2},
+		{name: "no body", answer: "401 200", want: 200, sent: "1:0 2:0", calls: 2},
+		{
+			name:   "empty body",
+			body:   func(r *http.Request) { r.Body = http.NoBody },
+			answer: "401 200",
+			want:   200,
+			sent:   "1:0 2:0",
+			calls:  2,
+		},
+		{name: "body with GetBody", body: bytesBody, answer: "401 200", want: 200, sent: "1:14 2:14", calls: 2},
+		{name: "body without", body: streamBody, answer: "401 200", want: 401, sent: "1:14", calls: 2},
+		{
+			name: "GetBody fails",
+			body: func(r *http.Request) {
+				streamBody(r)
+				r.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("gone") }
+			},
+			answer: "401 200",
+			want:   401,
+			sent:   "1:14",
+			calls:  2,
+		},
+		{name: "always 401", body: bytesBody, answer: "401", want: 401, sent: "1:14 2:14", calls: 2},
+		{name: "then 500", answer: "401 500", want: 500, sent: "1:0 2:0", calls: 2},
+		{name: "200", body: bytesBody, answer: "200", want: 200, sent: "1:14", calls: 1},
+		{name: "403", body: bytesBody, answer: "403", want: 403, sent: "1:14", calls: 1},
+		{name: "429", body: bytesBody, answer: "429", want: 429, sent: "1:14", calls: 1},
+		{name: "500", body: bytesBody, answer: "500", want: 500, sent: "1:14", calls: 1},
+		{name: "503", body: bytesBody, answer: "503", want: 503, sent: "1:14", calls: 1},
+		{
+			name:   "renewal fails",
+			body:   bytesBody,
+			answer: "401 200",
+			fetch: func(_ context.Context, n int64) (*Token, error) {
+				if n > 1 {
+					return nil, errors.New("down")
+				}
+				return numberedToken(n, time.Hour), nil
+			},
+			want:  401,
+			sent:  "1:14",
+			calls: 2,
+		},
+		{
+			name:   "renewal brings garbage",
+			body:   bytesBody,
+			answer: "401 200",
+			fetch: func(_ context.Context, n int64) (*Token, error) {
+				return &Token{AccessToken: NewSecret(map[bool]string{true: "1", false: "a b"}[n == 1])}, nil
+			},
+			want:  401,
+			sent:  "1:14",
+			calls: 2,
+		},
+		{
+			name:   "the same token again",
+			body:   bytesBody,
+			answer: "401 200",
+			fetch:  func(context.Context, int64) (*Token, error) { return numberedToken(1, time.Hour), nil },
+			want:   401,
+			sent:   "1:14",
+			calls:  2,
+		},
+		{
+			name:   "caller leaves during the renewal",
+			body:   bytesBody,
+			answer: "401 200",
+			fetch: func(ctx context.Context, n int64) (*Token, error) {
+				if n > 1 {
+					time.Sleep(time.Hour)
+				}
+				return numberedToken(n, 0), nil
+			},
+			want:  401,
+			sent:  "1:14",
+			calls: 2,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
