@@ -86,8 +86,16 @@ func startMetadata(t *testing.T) *metadataServer {
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(func() { s.Close(); metadataClient.CloseIdleConnections() })
 	home := t.TempDir()
-	for name, value := range map[string]string{"HOME": home, "APPDATA": home, "CLOUDSDK_CONFIG": "", "GOOGLE_APPLICATION_CREDENTIALS": "", "GOOGLE_CLOUD_PROJECT": "",
-		"GOOGLE_CLOUD_QUOTA_PROJECT": "", "NO_GCE_CHECK": "", "GCE_METADATA_HOST": s.Listener.Addr().String()} {
+	for name, value := range map[string]string{
+		"HOME":                           home,
+		"APPDATA":                        home,
+		"CLOUDSDK_CONFIG":                "",
+		"GOOGLE_APPLICATION_CREDENTIALS": "",
+		"GOOGLE_CLOUD_PROJECT":           "",
+		"GOOGLE_CLOUD_QUOTA_PROJECT":     "",
+		"NO_GCE_CHECK":                   "",
+		"GCE_METADATA_HOST":              s.Listener.Addr().String(),
+	} {
 		t.Setenv(name, value)
 	}
 	return s
@@ -144,7 +152,8 @@ func TestMetadata(t *testing.T) {
 		{
 			name: "ID token",
 			get:  tokenText((&ComputeCredentials{Scopes: []string{"a"}}).IDTokenSource("https://run.example/a?b=c&d")),
-			uri:  "instance/service-accounts/default/identity?format=full&audience=https%3A%2F%2Frun.example%2Fa%3Fb%3Dc%26d",
+			uri: "instance/service-accounts/default/identity?format=full&" +
+				"audience=https%3A%2F%2Frun.example%2Fa%3Fb%3Dc%26d",
 			want: "JWT",
 		},
 		{
@@ -156,7 +165,8 @@ func TestMetadata(t *testing.T) {
 		{
 			name: "ID token of an account",
 			get:  tokenText((&ComputeCredentials{Account: serviceAccountEmail}).IDTokenSource("x")),
-			uri:  "instance/service-accounts/" + url.PathEscape(serviceAccountEmail) + "/identity?format=full&audience=x",
+			uri: "instance/service-accounts/" + url.PathEscape(serviceAccountEmail) +
+				"/identity?format=full&audience=x",
 			want: "JWT",
 		},
 		{name: "project", get: (&ComputeCredentials{}).ProjectID, uri: "project/project-id", want: "project-1"},
@@ -182,13 +192,15 @@ func TestMetadata(t *testing.T) {
 	} {
 		got, err := tt.get(t.Context())
 		if tt.want == "JWT" {
-			if _, claims, err := verifiedParts(got, &serverKey().PublicKey); err != nil || claims["aud"] != "https://run.example" {
+			_, claims, err := verifiedParts(got, &serverKey().PublicKey)
+			if err != nil || claims["aud"] != "https://run.example" {
 				t.Error(tt.name, claims, err)
 			}
 		} else if got != tt.want {
 			t.Errorf("%s: %q, %v", tt.name, got, err)
 		}
-		if (err == nil) != (tt.want != "") || err != nil && (!strings.HasPrefix(err.Error(), "oauth2: ") || strings.ContainsAny(err.Error(), "\r\n")) {
+		if (err == nil) != (tt.want != "") ||
+			err != nil && (!strings.HasPrefix(err.Error(), "oauth2: ") || strings.ContainsAny(err.Error(), "\r\n")) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 		if e := (*Error)(nil); errors.As(err, &e) && (e.StatusCode != 404 || e.Temporary()) { // M61
@@ -225,11 +237,17 @@ func TestMetadataIDToken(t *testing.T) {
 	if got, err := tokenText((&ComputeCredentials{}).IDTokenSource(""))(t.Context()); err == nil || len(s.uris()) != 0 {
 		t.Errorf("no audience: %q, %v", got, err)
 	}
-	for _, answer := range []string{"", "x", "a.b.c", `{"access_token":"SENTINEL"}`, "<html>", metadataIDToken() + "\nx", strings.Repeat("a", maxJWT) + ".b.c", signJWT(serverKey(), "{}", "{}"), "a\r\nX: y." + rawBase64.EncodeToString([]byte(claimsJSON())) + ".c"} { // G19
+	// G19
+	for _, answer := range []string{
+		"", "x", "a.b.c", `{"access_token":"SENTINEL"}`, "<html>", metadataIDToken() + "\nx",
+		strings.Repeat("a", maxJWT) + ".b.c", signJWT(serverKey(), "{}", "{}"),
+		"a\r\nX: y." + rawBase64.EncodeToString([]byte(claimsJSON())) + ".c",
+	} {
 		s.mu.Lock()
 		s.answer = func(w http.ResponseWriter, _ *http.Request) bool { io.WriteString(w, answer); return true }
 		s.mu.Unlock()
-		if got, err := tokenText((&ComputeCredentials{}).IDTokenSource("x"))(t.Context()); err == nil || strings.Contains(err.Error(), "SENTINEL") {
+		got, err := tokenText((&ComputeCredentials{}).IDTokenSource("x"))(t.Context())
+		if err == nil || strings.Contains(err.Error(), "SENTINEL") {
 			t.Errorf("%.40q: accepted %q, %v", answer, got, err)
 		}
 	}
@@ -298,7 +316,9 @@ func TestMetadataAnswers(t *testing.T) {
 			status: 200,
 		},
 	} {
-		evil := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error(tt.name, "was followed") }))
+		evil := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			t.Error(tt.name, "was followed")
+		}))
 		s.mu.Lock()
 		s.answer = func(w http.ResponseWriter, _ *http.Request) bool {
 			w.Header().Set("Metadata-Flavor", tt.flavor)
@@ -309,7 +329,8 @@ func TestMetadataAnswers(t *testing.T) {
 		}
 		s.mu.Unlock()
 		got, err := tokenText(&ComputeCredentials{})(t.Context())
-		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "SENTINEL") || strings.Contains(err.Error(), evil.URL) {
+		if !errorSays(err, tt.want) || strings.Contains(err.Error(), "SENTINEL") ||
+			strings.Contains(err.Error(), evil.URL) {
 			t.Errorf("%s: %q, %v", tt.name, got, err)
 		}
 		if uris := s.uris(); len(uris) != 1 {
@@ -346,7 +367,9 @@ func (m *metadataInMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// TestMetadataRetries: a server that is still booting is asked again, within the caller's time; each attempt has 3 s. // M62 UP37
+// TestMetadataRetries: a server that is still booting is asked again, within the caller's time; each attempt has 3 s.
+//
+// M62 UP37
 func TestMetadataRetries(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -411,12 +434,18 @@ func TestMetadataRetries(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			m := &metadataInMemory{statuses: tt.statuses, header: tt.header}
-			r := &request{op: "asking", url: "http://metadata.example/token", client: &http.Client{Transport: m}, metadata: true}
+			r := &request{
+				op:       "asking",
+				url:      "http://metadata.example/token",
+				client:   &http.Client{Transport: m},
+				metadata: true,
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), tt.timeout)
 			defer cancel()
 			began := time.Now()
 			err := r.do(ctx).err
-			if d := time.Since(began); (err == nil) != tt.ok || len(m.times) != tt.attempts || d < tt.least || d > tt.most {
+			d := time.Since(began)
+			if (err == nil) != tt.ok || len(m.times) != tt.attempts || d < tt.least || d > tt.most {
 				t.Errorf("%s: %v, %d attempts, %v", tt.name, err, len(m.times), d)
 			}
 		})
@@ -427,11 +456,16 @@ func TestMetadataRetries(t *testing.T) {
 func TestMetadataHost(t *testing.T) {
 	s := startMetadata(t)
 	addr := s.Listener.Addr().String()
-	for _, host := range []string{"evil.example/x?", "a@b", "http://" + addr, "//" + addr, addr + "/", addr + "/x", addr + "?x", addr + "#x", "a@" + addr, " " + addr, addr + " ",
-		addr + "\r\nX: y", ":80", "a:b", "[::1", "%31%32%37.0.0.1", "a\\b", "é.example", "a_b"} {
+	for _, host := range []string{
+		"evil.example/x?", "a@b", "http://" + addr, "//" + addr, addr + "/", addr + "/x", addr + "?x", addr + "#x",
+		"a@" + addr, " " + addr, addr + " ", addr + "\r\nX: y", ":80", "a:b", "[::1", "%31%32%37.0.0.1", "a\\b",
+		"é.example", "a_b",
+	} {
 		t.Setenv("GCE_METADATA_HOST", host)
 		_, err := (&ComputeCredentials{}).ProjectID(t.Context())
-		if _, err2 := tokenText(&ComputeCredentials{})(t.Context()); err == nil || err2 == nil || !strings.Contains(err.Error(), "GCE_METADATA_HOST") || strings.ContainsAny(err.Error(), "\r\n") {
+		_, err2 := tokenText(&ComputeCredentials{})(t.Context())
+		if err == nil || err2 == nil || !strings.Contains(err.Error(), "GCE_METADATA_HOST") ||
+			strings.ContainsAny(err.Error(), "\r\n") {
 			t.Errorf("%q: %v, %v", host, err, err2)
 		}
 		if src, _, err := DefaultCredentials(t.Context()); err == nil || src != nil {
@@ -448,8 +482,10 @@ func TestMetadataHost(t *testing.T) {
 	}
 }
 
-// TestMetadataAddress: without GCE_METADATA_HOST the address is a literal, which no DNS server can forge. Nothing is sent: the
-// caller's context ends when a connection is about to be made. // G8
+// TestMetadataAddress: without GCE_METADATA_HOST the address is a literal, which no DNS server can forge. Nothing is
+// sent: the caller's context ends when a connection is about to be made.
+//
+// G8
 func TestMetadataAddress(t *testing.T) {
 	startMetadata(t)
 	t.Setenv("GCE_METADATA_HOST", "")
@@ -465,8 +501,10 @@ func TestMetadataAddress(t *testing.T) {
 	}
 }
 
-// TestMetadataProxy: no proxy sees the machine's tokens, and the package prints nothing. net/http reads the environment once a
-// process, so that this takes another one. 0.0.0.0 is this machine too, but no exception of HTTP_PROXY's. // G3 UP39
+// TestMetadataProxy: no proxy sees the machine's tokens, and the package prints nothing. net/http reads the environment
+// once a process, so that this takes another one. 0.0.0.0 is this machine too, but no exception of HTTP_PROXY's.
+//
+// G3 UP39
 func TestMetadataProxy(t *testing.T) {
 	if os.Getenv("ADC_CHILD") != "" {
 		src, project, err := DefaultCredentials(context.Background())
@@ -484,7 +522,9 @@ func TestMetadataProxy(t *testing.T) {
 		t.Skip("0.0.0.0 can't be dialed, or no process can be started")
 	}
 	s := startMetadata(t)
-	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Error("the proxy was asked for", r.URL) }))
+	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Error("the proxy was asked for", r.URL)
+	}))
 	defer proxy.Close()
 	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"} {
@@ -495,7 +535,8 @@ func TestMetadataProxy(t *testing.T) {
 	t.Setenv("GCE_METADATA_HOST", "0.0.0.0:"+port)
 	t.Setenv("ADC_CHILD", "1")
 	out, err := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMetadataProxy$").CombinedOutput()
-	if text := strings.TrimSpace(string(out)); err != nil || text != "PASS" && !strings.HasPrefix(text, "PASS\ncoverage: ") {
+	text := strings.TrimSpace(string(out))
+	if err != nil || text != "PASS" && !strings.HasPrefix(text, "PASS\ncoverage: ") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if uris := s.uris(); len(uris) != 2 {
@@ -503,7 +544,9 @@ func TestMetadataProxy(t *testing.T) {
 	}
 }
 
-// TestDefaultContext: looking for credentials ends with the context, and what was passing is forgotten. // G7 XO34 CA22 UP37
+// TestDefaultContext: looking for credentials ends with the context, and what was passing is forgotten.
+//
+// G7 XO34 CA22 UP37
 func TestDefaultContext(t *testing.T) {
 	s := startMetadata(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
@@ -516,7 +559,8 @@ func TestDefaultContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if src, _, err := DefaultCredentials(ctx); src != nil || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) >= metadataTimeout {
+	if src, _, err := DefaultCredentials(ctx); src != nil || !errors.Is(err, context.DeadlineExceeded) ||
+		time.Since(began) >= metadataTimeout {
 		t.Error(src, err, time.Since(began))
 	}
 	dead, stop := context.WithCancel(t.Context())
@@ -529,7 +573,8 @@ func TestDefaultContext(t *testing.T) {
 		s.mu.Lock()
 		s.answer = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(failure); return true }
 		s.mu.Unlock()
-		if src, _, err := DefaultCredentials(t.Context()); src != nil || err == nil || !strings.Contains(err.Error(), "gcloud auth application-default login") {
+		src, _, err := DefaultCredentials(t.Context())
+		if src != nil || !errorSays(err, "gcloud auth application-default login") {
 			t.Error(src, err)
 		}
 	}
@@ -542,14 +587,16 @@ func TestDefaultContext(t *testing.T) {
 	}
 	s.uris()
 	t.Setenv("GOOGLE_CLOUD_PROJECT", "project-env") // and GCE_METADATA_HOST: nothing is left to ask // UP37
-	if src, project, err = DefaultCredentials(t.Context(), "a b"); err != nil || project != "project-env" || len(s.uris()) != 0 {
+	src, project, err = DefaultCredentials(t.Context(), "a b")
+	if err != nil || project != "project-env" || len(s.uris()) != 0 {
 		t.Error(src, project, err)
 	}
 	if c, ok := src.(*ComputeCredentials); !ok || !slices.Equal(c.Scopes, []string{"a", "b"}) {
 		t.Error(src)
 	}
 	t.Setenv("NO_GCE_CHECK", "true")
-	if src, _, err := DefaultCredentials(t.Context()); src != nil || err == nil || !strings.Contains(err.Error(), "NO_GCE_CHECK") || len(s.uris()) != 0 {
+	if src, _, err := DefaultCredentials(t.Context()); src != nil || !errorSays(err, "NO_GCE_CHECK") ||
+		len(s.uris()) != 0 {
 		t.Error(src, err)
 	}
 }
@@ -583,13 +630,16 @@ func TestNilContext(t *testing.T) {
 	}
 }
 
-// TestDefaultFiles: the file that is named decides. It is used, or an error says why it can't be, and nothing else is tried:
-// no metadata server, no program. // G14 G9 G11
+// TestDefaultFiles: the file that is named decides. It is used, or an error says why it can't be, and nothing else is
+// tried: no metadata server, no program.
+//
+// G14 G9 G11
 func TestDefaultFiles(t *testing.T) {
 	s := startMetadata(t)
 	trap := t.TempDir() // XO36 UP38 PY15: every program is a trap
 	for _, name := range []string{"gcloud", "gcloud.cmd", "evil", "sh"} {
-		if err := os.WriteFile(filepath.Join(trap, name), []byte("#!/bin/sh\n: > "+filepath.Join(trap, "sprung")+"\n"), 0o700); err != nil {
+		script := "#!/bin/sh\n: > " + filepath.Join(trap, "sprung") + "\n"
+		if err := os.WriteFile(filepath.Join(trap, name), []byte(script), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -597,12 +647,24 @@ func TestDefaultFiles(t *testing.T) {
 	t.Setenv("PATH", trap)
 	t.Setenv("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES", "1")
 	type m = map[string]any
-	user := m{"type": "authorized_user", "client_id": "client-1.example", "client_secret": "cs", "refresh_token": "rt", "token_uri": "https://as.example/token"}
+	user := m{
+		"type":          "authorized_user",
+		"client_id":     "client-1.example",
+		"client_secret": "cs",
+		"refresh_token": "rt",
+		"token_uri":     "https://as.example/token",
+	}
 	with := func(base m, change m) m { base = maps.Clone(base); maps.Copy(base, change); return base }
 	impersonated := m{"type": "impersonated_service_account", "source_credentials": user,
-		"service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/x@y:generateAccessToken"}
-	executable := m{"type": "external_account", "audience": "x", "subject_token_type": "y", "token_url": "https://sts.googleapis.com/v1/token",
-		"credential_source": m{"executable": m{"command": filepath.Join(trap, "evil"), "timeout_millis": 5000}}}
+		"service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/projects/-/" +
+			"serviceAccounts/x@y:generateAccessToken"}
+	executable := m{
+		"type":               "external_account",
+		"audience":           "x",
+		"subject_token_type": "y",
+		"token_url":          "https://sts.googleapis.com/v1/token",
+		"credential_source":  m{"executable": m{"command": filepath.Join(trap, "evil"), "timeout_millis": 5000}},
+	}
 	for _, tt := range []struct {
 		name    string
 		members any
@@ -659,14 +721,16 @@ func TestDefaultFiles(t *testing.T) {
 			want:    "source_credentials",
 		},
 		{
-			name:    "impersonation over http",
-			members: with(impersonated, m{"service_account_impersonation_url": "http://evil.example/x:generateAccessToken"}),
-			want:    "service_account_impersonation_url",
+			name: "impersonation over http",
+			members: with(impersonated,
+				m{"service_account_impersonation_url": "http://evil.example/x:generateAccessToken"}),
+			want: "service_account_impersonation_url",
 		},
 		{
-			name:    "impersonation for signatures",
-			members: with(impersonated, m{"service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/x:signBlob"}),
-			want:    "service_account_impersonation_url",
+			name: "impersonation for signatures",
+			members: with(impersonated,
+				m{"service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/x:signBlob"}),
+			want: "service_account_impersonation_url",
 		},
 		{name: "delegates are a string", members: with(impersonated, m{"delegates": "x"}), want: "delegates"},
 		{name: "empty", members: []byte{}, want: "JSON"},
@@ -680,12 +744,19 @@ func TestDefaultFiles(t *testing.T) {
 	} {
 		setCredentialsFile(t, tt.members)
 		src, _, err := DefaultCredentials(t.Context(), "a")
-		if (err == nil) != (tt.want == "") || (src == nil) != (err != nil) || err != nil && (!strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "oauth2: ") || strings.ContainsAny(err.Error(), "\r\n\x1b") || strings.Contains(err.Error(), "SENTINEL")) {
+		if (err == nil) != (tt.want == "") || (src == nil) != (err != nil) ||
+			err != nil && (!strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "oauth2: ") ||
+				strings.ContainsAny(err.Error(), "\r\n\x1b") || strings.Contains(err.Error(), "SENTINEL")) {
 			t.Errorf("%s: %T, %v, want %q", tt.name, src, err, tt.want)
 		}
 	}
 	dir := t.TempDir() // G14
-	places := map[string]string{"missing": filepath.Join(dir, "missing.json"), "a folder": dir, "below a file": filepath.Join(setCredentialsFile(t, user), "x"), "a name too long": strings.Repeat("x", 5000)}
+	places := map[string]string{
+		"missing":         filepath.Join(dir, "missing.json"),
+		"a folder":        dir,
+		"below a file":    filepath.Join(setCredentialsFile(t, user), "x"),
+		"a name too long": strings.Repeat("x", 5000),
+	}
 	if mkfifo != "" {
 		places["a pipe"] = filepath.Join(dir, "pipe")
 		if err := exec.CommandContext(t.Context(), mkfifo, places["a pipe"]).Run(); err != nil {
@@ -697,7 +768,8 @@ func TestDefaultFiles(t *testing.T) {
 	}
 	for name, place := range places {
 		t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", place)
-		if src, _, err := DefaultCredentials(t.Context(), "a"); src != nil || err == nil || name == "missing" && !errors.Is(err, os.ErrNotExist) {
+		src, _, err := DefaultCredentials(t.Context(), "a")
+		if src != nil || err == nil || name == "missing" && !errors.Is(err, os.ErrNotExist) {
 			t.Error(name, src, err)
 		}
 	}
@@ -718,7 +790,8 @@ func TestDefaultOrder(t *testing.T) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, leaf), serviceAccountFile(map[string]any{"client_email": email, "project_id": "of-" + email}), 0o600); err != nil {
+		file := serviceAccountFile(map[string]any{"client_email": email, "project_id": "of-" + email})
+		if err := os.WriteFile(filepath.Join(dir, leaf), file, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -795,15 +868,27 @@ func TestDefaultOrder(t *testing.T) {
 	}
 }
 
-// TestDefaultUser: gcloud's own sign-in. Scopes are asked for, the token endpoint is the file's, the quota project goes on API calls.
+// TestDefaultUser: gcloud's own sign-in. Scopes are asked for, the token endpoint is the file's, the quota project goes
+// on API calls.
 // XO33 PY8 CA14 G13
 func TestDefaultUser(t *testing.T) {
 	startMetadata(t)
 	s := NewTestServer(t)
-	members := map[string]any{"type": "authorized_user", "client_id": s.ClientID, "client_secret": s.ClientSecret, "token_uri": s.URL + "/token",
-		"refresh_token": s.IssueRefreshToken("a", "b"), "quota_project_id": "project-file", "scopes": "", "expiry": "2001-01-01T00:00:00.5+00:00", "token": "old"}
+	members := map[string]any{
+		"type":             "authorized_user",
+		"client_id":        s.ClientID,
+		"client_secret":    s.ClientSecret,
+		"token_uri":        s.URL + "/token",
+		"refresh_token":    s.IssueRefreshToken("a", "b"),
+		"quota_project_id": "project-file",
+		"scopes":           "",
+		"expiry":           "2001-01-01T00:00:00.5+00:00",
+		"token":            "old",
+	}
 	setCredentialsFile(t, members)
-	for _, tt := range []struct{ env, own, want string }{{"", "", "project-file"}, {"project-env", "", "project-env"}, {"", "project-own", "project-own"}} {
+	for _, tt := range []struct{ env, own, want string }{
+		{"", "", "project-file"}, {"project-env", "", "project-env"}, {"", "project-own", "project-own"},
+	} {
 		t.Setenv("GOOGLE_CLOUD_QUOTA_PROJECT", tt.env)
 		src, project, err := DefaultCredentials(t.Context(), "b")
 		if err != nil || project != "" {
@@ -821,7 +906,10 @@ func TestDefaultUser(t *testing.T) {
 		if len(own) > 1 {
 			t.Error("the caller's header was changed") // CA14
 		}
-		if r := requests[len(requests)-2]; r.Path != "/token" || r.Form.Get("scope") != "b" || r.Form.Get("grant_type") != "refresh_token" || r.Header["X-Goog-User-Project"] != nil { // XO33
+		r := requests[len(requests)-2]
+		// XO33
+		if r.Path != "/token" || r.Form.Get("scope") != "b" || r.Form.Get("grant_type") != "refresh_token" ||
+			r.Header["X-Goog-User-Project"] != nil {
 			t.Error(r)
 		}
 	}
@@ -835,7 +923,8 @@ func TestDefaultUser(t *testing.T) {
 	}
 	for _, project := range []string{"x\r\nY: z", "x y", "é", "x/y", "x,y"} { // G16
 		t.Setenv("GOOGLE_CLOUD_QUOTA_PROJECT", project)
-		if src, _, err := DefaultCredentials(t.Context()); src != nil || err == nil || !strings.Contains(err.Error(), "GOOGLE_CLOUD_QUOTA_PROJECT") || strings.ContainsAny(err.Error(), "\r\n") {
+		src, _, err := DefaultCredentials(t.Context())
+		if src != nil || !errorSays(err, "GOOGLE_CLOUD_QUOTA_PROJECT") || strings.ContainsAny(err.Error(), "\r\n") {
 			t.Errorf("%q: %v", project, err)
 		}
 	}
@@ -865,7 +954,8 @@ func callAPI(t *testing.T, src TokenSource, s *TestServer, header http.Header) {
 func TestDefaultQuota(t *testing.T) {
 	startMetadata(t)
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, r.Header.Get("X-Goog-User-Project")+" "+strings.ToLower(fmt.Sprint(strings.HasPrefix(r.Header.Get("Authorization"), "Bearer "))))
+		io.WriteString(w, r.Header.Get("X-Goog-User-Project")+" "+
+			strings.ToLower(fmt.Sprint(strings.HasPrefix(r.Header.Get("Authorization"), "Bearer "))))
 	}))
 	defer api.Close()
 	call := func(src TokenSource) string {
@@ -881,7 +971,12 @@ func TestDefaultQuota(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for want, src := range map[string]TokenSource{"project-sa true": sa.WithAudience("x"), "project-sa  true": sa.WithAudience("").WithAudience("y"), "project-gce true": &ComputeCredentials{QuotaProject: "project-gce"}, " true": &ComputeCredentials{}} {
+	for want, src := range map[string]TokenSource{
+		"project-sa true":  sa.WithAudience("x"),
+		"project-sa  true": sa.WithAudience("").WithAudience("y"),
+		"project-gce true": &ComputeCredentials{QuotaProject: "project-gce"},
+		" true":            &ComputeCredentials{},
+	} {
 		if got := call(src); got != strings.ReplaceAll(want, "  ", " ") {
 			t.Errorf("%q, want %q", got, want)
 		}
@@ -917,6 +1012,7 @@ func TestDefaultImpersonation(t *testing.T) {
 	inTwoHours := time.Now().Add(2 * time.Hour).Truncate(time.Microsecond)
 	tokenUntil := func(expireTime string) m { return m{"accessToken": "imp", "expireTime": expireTime} }
 	good := tokenUntil(inTwoHours.Format(time.RFC3339))
+	kolkata := time.FixedZone("", 5*3600+1800)
 	for _, tt := range []struct {
 		name      string
 		source    any
@@ -957,7 +1053,7 @@ func TestDefaultImpersonation(t *testing.T) {
 		{
 			name:   "fraction and offset", // PY9
 			source: user,
-			answer: tokenUntil(inTwoHours.In(time.FixedZone("", 5*3600+1800)).Format("2006-01-02T15:04:05.999999999Z07:00")),
+			answer: tokenUntil(inTwoHours.In(kolkata).Format("2006-01-02T15:04:05.999999999Z07:00")),
 		},
 		{
 			name:   "nanoseconds", // PY9
@@ -976,7 +1072,11 @@ func TestDefaultImpersonation(t *testing.T) {
 		{
 			name:   "forbidden",
 			source: user,
-			answer: m{"error": m{"code": 403, "status": "PERMISSION_DENIED", "message": "iam.serviceAccounts.getAccessToken denied"}},
+			answer: m{"error": m{
+				"code":    403,
+				"status":  "PERMISSION_DENIED",
+				"message": "iam.serviceAccounts.getAccessToken denied",
+			}},
 			status: 403,
 			want:   "PERMISSION_DENIED",
 		},
@@ -995,7 +1095,11 @@ func TestDefaultImpersonation(t *testing.T) {
 				writeJSON(w, cmp.Or(tt.status, 200), tt.answer)
 			}))
 			defer iam.Close()
-			members := m{"type": "impersonated_service_account", "source_credentials": tt.source, "service_account_impersonation_url": iam.URL + "/v1/projects/-/serviceAccounts/x@y:generateAccessToken"}
+			members := m{
+				"type":                              "impersonated_service_account",
+				"source_credentials":                tt.source,
+				"service_account_impersonation_url": iam.URL + "/v1/projects/-/serviceAccounts/x@y:generateAccessToken",
+			}
 			if tt.delegates != nil {
 				members["delegates"] = tt.delegates
 			}
@@ -1009,7 +1113,8 @@ func TestDefaultImpersonation(t *testing.T) {
 			}
 			tok, err := src.Token(t.Context())
 			if tt.want != "" {
-				if tok != nil || err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "SENTINEL") || authorization != "" && strings.Contains(err.Error(), strings.TrimPrefix(authorization, "Bearer ")) {
+				if tok != nil || !errorSays(err, tt.want) || strings.Contains(err.Error(), "SENTINEL") ||
+					authorization != "" && strings.Contains(err.Error(), strings.TrimPrefix(authorization, "Bearer ")) {
 					t.Error(tok, err)
 				}
 				if (tt.name == "source is dead") != errors.Is(err, ErrLoginRequired) {
@@ -1017,7 +1122,8 @@ func TestDefaultImpersonation(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || tok.AccessToken.Reveal() != "imp" || tt.sent == "" && !tok.Expiry.Equal(inTwoHours) || !strings.HasPrefix(authorization, "Bearer at-") {
+			if err != nil || tok.AccessToken.Reveal() != "imp" || tt.sent == "" && !tok.Expiry.Equal(inTwoHours) ||
+				!strings.HasPrefix(authorization, "Bearer at-") {
 				t.Fatal(tok, err, authorization)
 			}
 			if _, err := src.Token(t.Context()); err != nil || calls != 1 {
@@ -1031,7 +1137,8 @@ func TestDefaultImpersonation(t *testing.T) {
 			if json.Unmarshal([]byte(tt.sent), &want); fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("sent %s, want %s", sent, tt.sent)
 			}
-			if requests := s.Requests(); tt.name == "of a person" && requests[len(requests)-1].Form.Get("scope") != cloud {
+			requests := s.Requests()
+			if tt.name == "of a person" && requests[len(requests)-1].Form.Get("scope") != cloud {
 				t.Error(requests[len(requests)-1].Form)
 			}
 		})
@@ -1048,11 +1155,12 @@ func TestDefaultClientFile(t *testing.T) {
 		{"script", strings.Replace(good, "https://as.example/a", "javascript:alert(1)", 1), "auth_uri"},
 		{"file", strings.Replace(good, "https://as.example/a", "file:///bin/sh", 1), "auth_uri"},
 		{"http", strings.Replace(good, "https://as.example/t", "http://as.example/t", 1), "token_uri"},
-		{"hidden host", strings.Replace(good, "https://as.example/t", "https://as.example@evil.example/t", 1), "token_uri"},
+		{"hidden host", strings.Replace(good, "as.example/t", "as.example@evil.example/t", 1), "token_uri"},
 		{"no client ID", strings.Replace(good, `"c"`, `""`, 1), "client_id"},
 	} {
 		c, err := ParseClientSecrets([]byte(tt.data))
-		if (err == nil) != (tt.want == "") || (c == nil) != (err != nil) || err != nil && !strings.Contains(err.Error(), tt.want) {
+		if (err == nil) != (tt.want == "") || (c == nil) != (err != nil) ||
+			err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
@@ -1060,21 +1168,27 @@ func TestDefaultClientFile(t *testing.T) {
 
 // FuzzMetadata: whatever answers, the result is a token that can be put on a request, or an error.
 func FuzzMetadata(f *testing.F) {
-	for _, body := range []string{`{"access_token":"t","expires_in":3599,"token_type":"Bearer"}`, `{"access_token":"t","expires_in":"1e400"}`, "", "<html>", `{"error":{"status":"X"}}`, metadataIDToken()} {
+	for _, body := range []string{
+		`{"access_token":"t","expires_in":3599,"token_type":"Bearer"}`, `{"access_token":"t","expires_in":"1e400"}`, "",
+		"<html>", `{"error":{"status":"X"}}`, metadataIDToken(),
+	} {
 		f.Add(200, "Google", body)
 	}
 	f.Add(302, "Google", "")
 	f.Add(200, "", `{"access_token":"t"}`)
 	f.Fuzz(func(t *testing.T, status int, flavor, body string) {
-		if status < 200 || status > 599 || slices.Contains([]int{408, 429, 500, 502, 503, 504}, status) || strings.Contains(body, "server_error") || strings.Contains(body, "temporarily_unavailable") || strings.Contains(body, "internal_failure") {
+		if status < 200 || status > 599 || slices.Contains([]int{408, 429, 500, 502, 503, 504}, status) ||
+			strings.Contains(body, "server_error") || strings.Contains(body, "temporarily_unavailable") ||
+			strings.Contains(body, "internal_failure") {
 			return // these are asked again, in real time
 		}
-		r := &request{op: "asking", url: "http://metadata.example/token", metadata: true, client: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
-			return response(status, body, "Metadata-Flavor", flavor), nil
-		})}}
+		r := &request{op: "asking", url: "http://metadata.example/token", metadata: true,
+			client: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
+				return response(status, body, "Metadata-Flavor", flavor), nil
+			})}}
 		ans := r.do(t.Context())
 		if err := ans.err; err != nil {
-			if !strings.HasPrefix(err.Error(), "oauth2: ") || strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' }) {
+			if !strings.HasPrefix(err.Error(), "oauth2: ") || unprintable(err.Error()) {
 				t.Errorf("%q", err)
 			}
 			return
@@ -1082,8 +1196,12 @@ func FuzzMetadata(f *testing.F) {
 		if flavor != "Google" || status >= 300 {
 			t.Error("accepted", status, flavor)
 		}
-		for _, get := range []func() (*Token, error){func() (*Token, error) { return ans.token("") }, func() (*Token, error) { return ans.idToken(body) }} {
-			if tok, err := get(); err == nil && (tok.check() != nil || tok.Expiry.Before(time.Unix(0, 0)) && !tok.Expiry.IsZero()) {
+		for _, get := range []func() (*Token, error){
+			func() (*Token, error) { return ans.token("") },
+			func() (*Token, error) { return ans.idToken(body) },
+		} {
+			tok, err := get()
+			if err == nil && (tok.check() != nil || tok.Expiry.Before(time.Unix(0, 0)) && !tok.Expiry.IsZero()) {
 				t.Errorf("%q: %+v", body, tok)
 			}
 		}

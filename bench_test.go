@@ -16,9 +16,16 @@ type benchAnswer struct{}
 func (b *benchAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
 	io.Copy(io.Discard, r.Body)
 	r.Body.Close()
-	const start, end = `{"access_token":"ya29.`, `","expires_in":3599,"scope":"https://www.googleapis.com/auth/drive.readonly","token_type":"Bearer"}`
-	body := io.MultiReader(bytes.NewReader([]byte(start)), bytes.NewReader(bytes.Repeat([]byte("a"), 215)), bytes.NewReader([]byte(end)))
-	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, Body: io.NopCloser(body), Request: r}, nil
+	const start, end = `{"access_token":"ya29.`,
+		`","expires_in":3599,"scope":"https://www.googleapis.com/auth/drive.readonly","token_type":"Bearer"}`
+	body := io.MultiReader(bytes.NewReader([]byte(start)), bytes.NewReader(bytes.Repeat([]byte("a"), 215)),
+		bytes.NewReader([]byte(end)))
+	return &http.Response{
+		StatusCode: 200,
+		Header:     http.Header{"Content-Type": {"application/json; charset=utf-8"}},
+		Body:       io.NopCloser(body),
+		Request:    r,
+	}, nil
 }
 
 func benchCredentials(tb testing.TB) *Credentials {
@@ -33,7 +40,11 @@ func benchCredentials(tb testing.TB) *Credentials {
 // benchRequest is one as API clients make it, and a Base that answers at once.
 func benchRequest() (*http.Request, http.RoundTripper) {
 	req, _ := http.NewRequest("GET", "https://api.example/v1/things", nil)
-	req.Header = http.Header{"User-Agent": {"bench/1"}, "Accept": {"application/json"}, "X-Goog-Api-Client": {"gl-go/1"}}
+	req.Header = http.Header{
+		"User-Agent":        {"bench/1"},
+		"Accept":            {"application/json"},
+		"X-Goog-Api-Client": {"gl-go/1"},
+	}
 	resp := &http.Response{StatusCode: 200, Body: http.NoBody}
 	return req, sameAnswer{resp}
 }
@@ -42,7 +53,8 @@ type sameAnswer struct{ resp *http.Response }
 
 func (s sameAnswer) RoundTrip(*http.Request) (*http.Response, error) { return s.resp, nil }
 
-// A token from the cache costs nothing, and a header with it at most three allocations: the request's copy and its header.
+// A token from the cache costs nothing, and a header with it at most three allocations: the request's copy and its
+// header.
 func TestAllocations(t *testing.T) {
 	creds, ctx := benchCredentials(t), t.Context()
 	if n := testing.AllocsPerRun(1000, func() { creds.Token(ctx) }); n != 0 {
@@ -54,7 +66,10 @@ func TestAllocations(t *testing.T) {
 		t.Errorf("a cached token of CachedTokenSource: %v allocations", n)
 	}
 	req, base := benchRequest()
-	for name, tr := range map[string]*Transport{"any host": {Source: creds, Base: base}, "Hosts": {Source: creds, Base: base, Hosts: []string{"x.example", ".api.example", "api.example"}}} {
+	for name, tr := range map[string]*Transport{
+		"any host": {Source: creds, Base: base},
+		"Hosts":    {Source: creds, Base: base, Hosts: []string{"x.example", ".api.example", "api.example"}},
+	} {
 		tr.RoundTrip(req)
 		if n := testing.AllocsPerRun(1000, func() { tr.RoundTrip(req) }); n > 3 {
 			t.Errorf("Transport, %s: %v allocations", name, n)
@@ -135,7 +150,11 @@ func benchHerd(b *testing.B, callers, status int) {
 			return fetch.RoundTrip(r)
 		})
 		creds := NewCredentials(client, NewSecret("1//made-up"))
-		creds.cache.keep(&Token{AccessToken: NewSecret("old"), RefreshToken: NewSecret("1//made-up"), Expiry: time.Unix(1, 0)})
+		creds.cache.keep(&Token{
+			AccessToken:  NewSecret("old"),
+			RefreshToken: NewSecret("1//made-up"),
+			Expiry:       time.Unix(1, 0),
+		})
 		start, wg := make(chan struct{}), sync.WaitGroup{}
 		for range callers {
 			wg.Go(func() {

@@ -56,8 +56,8 @@ func leftGoroutines() string {
 	}
 }
 
-// Fresh, stale and expired, to the nanosecond: what a caller gets at a time, how often the source was asked by then, and
-// how often it has been when that call's background refresh is done. Nobody waits for one.
+// Fresh, stale and expired, to the nanosecond: what a caller gets at a time, how often the source was asked by then,
+// and how often it has been when that call's background refresh is done. Nobody waits for one.
 //
 // C9 C13 XO17 XO39 CA23 UP28 UP44
 func TestCacheWindows(t *testing.T) {
@@ -93,7 +93,10 @@ func TestCacheWindows(t *testing.T) {
 				tokenOrError(t.Context(), cached)
 				time.Sleep(tt.at)
 				began, slow := time.Now(), src.next
-				src.next = func(ctx context.Context, n int64) (*Token, error) { time.Sleep(time.Second); return slow(ctx, n) }
+				src.next = func(ctx context.Context, n int64) (*Token, error) {
+					time.Sleep(time.Second)
+					return slow(ctx, n)
+				}
 				got := tokenOrError(t.Context(), cached)
 				if waited := time.Since(began); got != tt.want || (waited > 0) != (tt.want == "2") {
 					t.Errorf("got %s after %v, want %s", got, waited, tt.want)
@@ -114,7 +117,8 @@ func TestClientTokenSourceCaches(t *testing.T) {
 	t.Parallel()
 	s := NewMemoryServer()
 	src := clientOf(s).TokenSource("a")
-	if got := askAtOnce(t.Context(), 10, src); len(got) != 1 || !strings.HasPrefix(got[0], "at-") || s.TokenRequests("client_credentials") != 1 {
+	got := askAtOnce(t.Context(), 10, src)
+	if len(got) != 1 || !strings.HasPrefix(got[0], "at-") || s.TokenRequests("client_credentials") != 1 {
 		t.Errorf("%q, %d requests", got, s.TokenRequests(""))
 	}
 	if CachedTokenSource(src) != src {
@@ -137,7 +141,8 @@ func TestCacheShortLife(t *testing.T) {
 		if n := s.TokenRequests(""); n != 1 {
 			t.Errorf("%d requests in the first second, want 1", n)
 		}
-		if failed := keepAsking(t, creds, 10*time.Millisecond, time.Minute); failed > 0 || s.TokenRequests("") > 26 || s.Reuses() > 0 {
+		failed := keepAsking(t, creds, 10*time.Millisecond, time.Minute)
+		if failed > 0 || s.TokenRequests("") > 26 || s.Reuses() > 0 {
 			t.Errorf("%d failures, %d requests in a minute, %d reuses", failed, s.TokenRequests(""), s.Reuses())
 		}
 	})
@@ -222,10 +227,12 @@ func TestCacheFailureShared(t *testing.T) {
 					return true
 				}
 				creds := credentialsOf(s)
-				if got := askAtOnce(t.Context(), 100, creds); len(got) != 1 || !strings.Contains(got[0], tt.code) || s.TokenRequests("") != tt.first {
+				got := askAtOnce(t.Context(), 100, creds)
+				if len(got) != 1 || !strings.Contains(got[0], tt.code) || s.TokenRequests("") != tt.first {
 					t.Errorf("%d requests, want %d; callers were told %q", s.TokenRequests(""), tt.first, got)
 				}
-				if failed := keepAsking(t, creds, 10*time.Millisecond, time.Second); failed != 100 || s.TokenRequests("") != tt.second {
+				failed := keepAsking(t, creds, 10*time.Millisecond, time.Second)
+				if failed != 100 || s.TokenRequests("") != tt.second {
 					t.Errorf("%d failures, want 100; %d requests, want %d", failed, s.TokenRequests(""), tt.second)
 				}
 			})
@@ -233,8 +240,8 @@ func TestCacheFailureShared(t *testing.T) {
 	}
 }
 
-// The pauses between attempts, in seconds, while calls come every 10 ms: without a token, and while a stale one still serves.
-// "ok" is an attempt that succeeds, after which the pauses begin anew.
+// The pauses between attempts, in seconds, while calls come every 10 ms: without a token, and while a stale one still
+// serves. "ok" is an attempt that succeeds, after which the pauses begin anew.
 //
 // C9 C14 CA3 XO14
 func TestCacheBackoff(t *testing.T) {
@@ -270,7 +277,8 @@ func TestCacheBackoff(t *testing.T) {
 				}})
 				want := strings.Fields(tt.want)
 				for len(asked) <= len(want) {
-					if _, err := cached.Token(t.Context()); err != nil && len(tt.ok) > 0 && time.Since(asked[0]) < tt.life {
+					_, err := cached.Token(t.Context())
+					if err != nil && len(tt.ok) > 0 && time.Since(asked[0]) < tt.life {
 						t.Fatalf("the token that is still valid is not served: %v", err)
 					}
 					synctest.Wait() // until a refresh in the background is done
@@ -315,18 +323,21 @@ func TestCacheTerminal(t *testing.T) {
 				creds := NewCredentials(clientOf(s), NewSecret(tt.refresh))
 				_, err := creds.Token(t.Context())
 				var e *Error
-				if !errors.As(err, &e) || e.Code != tt.code || errors.Is(err, ErrLoginRequired) != tt.login || s.TokenRequests("") != tt.want {
+				if !errors.As(err, &e) || e.Code != tt.code || errors.Is(err, ErrLoginRequired) != tt.login ||
+					s.TokenRequests("") != tt.want {
 					t.Fatalf("%v after %d requests", err, s.TokenRequests(""))
 				}
 				for range 3 {
 					time.Sleep(24 * time.Hour)
 					askAtOnce(t.Context(), 100, creds)
 					_, err := creds.Refresh(t.Context())
-					if _, err2 := creds.Token(t.Context()); errors.Is(err, ErrLoginRequired) != tt.login || errors.Is(err2, ErrLoginRequired) != tt.login {
+					_, err2 := creds.Token(t.Context())
+					if errors.Is(err, ErrLoginRequired) != tt.login || errors.Is(err2, ErrLoginRequired) != tt.login {
 						t.Errorf("later: %v, %v", err, err2)
 					}
 				}
-				if n := s.TokenRequests("") - tt.want; n < tt.wantLater || n > 2*tt.wantLater { // twice: Refresh asks at once
+				// twice: Refresh asks at once
+				if n := s.TokenRequests("") - tt.want; n < tt.wantLater || n > 2*tt.wantLater {
 					t.Errorf("%d more requests, want %d", n, tt.wantLater)
 				}
 			})
@@ -385,7 +396,9 @@ func TestCacheCallersLeave(t *testing.T) {
 						call = creds.Refresh
 					}
 					_, err := call(ctx)
-					if waited := time.Since(began); !errors.Is(err, tt.want) || waited != tt.wantAt || !strings.HasPrefix(fmt.Sprint(err), "oauth2: ") {
+					waited := time.Since(began)
+					if !errors.Is(err, tt.want) || waited != tt.wantAt ||
+						!strings.HasPrefix(fmt.Sprint(err), "oauth2: ") {
 						t.Errorf("the one who left got %v after %v", err, waited)
 					}
 				}
@@ -463,11 +476,13 @@ func TestCacheStuckRefresh(t *testing.T) {
 		creds := credentialsOf(s)
 		began := time.Now()
 		_, err := creds.Token(context.Background())
-		if waited := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || waited < 90*time.Second || waited > 92*time.Second {
+		waited := time.Since(began)
+		if !errors.Is(err, context.DeadlineExceeded) || waited < 90*time.Second || waited > 92*time.Second {
 			t.Errorf("%v after %v", err, waited)
 		}
 		for i, r := range s.Requests() {
-			if at := r.Time.Sub(began); at < time.Duration(i)*30*time.Second || at > time.Duration(i)*31*time.Second || i > 2 {
+			at := r.Time.Sub(began)
+			if at < time.Duration(i)*30*time.Second || at > time.Duration(i)*31*time.Second || i > 2 {
 				t.Errorf("attempt %d after %v", i+1, at)
 			}
 		}
@@ -485,8 +500,10 @@ func TestCacheStuckRefresh(t *testing.T) {
 // C10 C11 C12
 func TestCacheClock(t *testing.T) {
 	t.Parallel()
-	tok, err := credentialsOf(NewMemoryServer()).Token(t.Context()) // with the real clock, which has a monotonic one too
-	if err != nil || strings.Contains(tok.Expiry.String(), "m=") || time.Until(tok.Expiry).Round(time.Minute) != time.Hour {
+	// with the real clock, which has a monotonic one too
+	tok, err := credentialsOf(NewMemoryServer()).Token(t.Context())
+	if err != nil || strings.Contains(tok.Expiry.String(), "m=") ||
+		time.Until(tok.Expiry).Round(time.Minute) != time.Hour {
 		t.Fatal("the expiry is not wall time in an hour", tok, err)
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -514,7 +531,8 @@ func TestCacheClock(t *testing.T) {
 		if got := tokenOrError(t.Context(), cached); !strings.Contains(got, "clock") {
 			t.Error("a token that has expired when it comes: ", got)
 		}
-		if failed := keepAsking(t, cached, 10*time.Millisecond, 10*time.Second); failed != 1000 || src.calls.Load() > 4 {
+		failed := keepAsking(t, cached, 10*time.Millisecond, 10*time.Second)
+		if failed != 1000 || src.calls.Load() > 4 {
 			t.Errorf("%d failures, %d calls in 10 s", failed, src.calls.Load())
 		}
 	})
@@ -566,7 +584,8 @@ func TestCacheKeepsTheBetterToken(t *testing.T) {
 					return tt.next, tt.err
 				}}
 				cached := CachedTokenSource(src)
-				if failed := keepAsking(t, cached, 10*time.Millisecond, 100*time.Second); failed > 0 || src.calls.Load() < 2 {
+				failed := keepAsking(t, cached, 10*time.Millisecond, 100*time.Second)
+				if failed > 0 || src.calls.Load() < 2 {
 					t.Errorf("%d failures, %d calls", failed, src.calls.Load())
 				}
 				if _, err := cached.Token(t.Context()); err == nil {
@@ -594,7 +613,10 @@ func TestCacheBadSources(t *testing.T) {
 		{"too long", sourceOf(&Token{AccessToken: NewSecret(strings.Repeat("a", maxToken+1))}), "no usable"},
 		{"another type", sourceOf(&Token{AccessToken: NewSecret("a"), Type: "mac"}), "no usable"},
 		{"expired", sourceOf(&Token{AccessToken: NewSecret("a"), Expiry: time.Unix(1, 0)}), "clock"},
-		{"Goexit", &countingSource{next: func(context.Context, int64) (*Token, error) { runtime.Goexit(); return nil, nil }}, "did not return"},
+		{"Goexit", &countingSource{next: func(context.Context, int64) (*Token, error) {
+			runtime.Goexit()
+			return nil, nil
+		}}, "did not return"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -629,7 +651,9 @@ func TestCacheBadSources(t *testing.T) {
 // callers waiting.
 func TestCachePanic(t *testing.T) {
 	if os.Getenv("CACHE_PANIC") != "" {
-		CachedTokenSource(&countingSource{next: func(context.Context, int64) (*Token, error) { panic("boom") }}).Token(t.Context())
+		CachedTokenSource(&countingSource{next: func(context.Context, int64) (*Token, error) {
+			panic("boom")
+		}}).Token(t.Context())
 		return
 	}
 	t.Parallel()
@@ -641,8 +665,8 @@ func TestCachePanic(t *testing.T) {
 	}
 }
 
-// A source that is asked through the HTTP client it authorizes itself waits for itself, but not for ever; the package's own
-// sources just work there, since what they send needs no token.
+// A source that is asked through the HTTP client it authorizes itself waits for itself, but not for ever; the package's
+// own sources just work there, since what they send needs no token.
 //
 // T3
 func TestCacheRecursion(t *testing.T) {
@@ -660,12 +684,16 @@ func TestCacheRecursion(t *testing.T) {
 		s := NewMemoryServer()
 		client = &http.Client{Transport: &Transport{Source: cached, Base: s.Transport()}}
 		began := time.Now()
-		if _, err := cached.Token(context.Background()); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > flightTimeout {
+		if _, err := cached.Token(context.Background()); !errors.Is(err, context.DeadlineExceeded) ||
+			time.Since(began) > flightTimeout {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 
 		creds := credentialsOf(s)
-		mine := &http.Client{Transport: &Transport{Source: creds, Base: s.Transport()}, CheckRedirect: func(*http.Request, []*http.Request) error { return nil }}
+		mine := &http.Client{Transport: &Transport{Source: creds, Base: s.Transport()},
+			CheckRedirect: func(*http.Request, []*http.Request) error {
+				return nil
+			}}
 		check := reflect.ValueOf(mine.CheckRedirect).Pointer()
 		creds.client.HTTPClient = mine
 		resp, err := mine.Get(s.URL + "/userinfo")
@@ -703,7 +731,8 @@ func TestCacheForcedRefresh(t *testing.T) {
 		for range 100 {
 			wg.Go(func() {
 				tok, err := creds.Refresh(t.Context())
-				if err != nil || tok == nil || tok.AccessToken.Reveal() == first || tok.AccessToken.Reveal() != tokenOrError(t.Context(), creds) {
+				if err != nil || tok == nil || tok.AccessToken.Reveal() == first ||
+					tok.AccessToken.Reveal() != tokenOrError(t.Context(), creds) {
 					t.Error("not renewed", err)
 				}
 			})
@@ -759,7 +788,8 @@ func TestCacheRenew(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
-				if got, err := cached.cache.renew(t.Context(), cached, rejected); err != nil || got.AccessToken.Reveal() != "5" {
+				got, err := cached.cache.renew(t.Context(), cached, rejected)
+				if err != nil || got.AccessToken.Reveal() != "5" {
 					t.Error("at once: ", got, err)
 				}
 			})
@@ -771,7 +801,8 @@ func TestCacheRenew(t *testing.T) {
 		src.next = func(context.Context, int64) (*Token, error) { return nil, errors.New("down") }
 		time.Sleep(time.Minute)
 		current, _ := cached.Token(t.Context())
-		if _, err := cached.cache.renew(t.Context(), cached, current); err == nil || tokenOrError(t.Context(), cached) != "5" {
+		_, err := cached.cache.renew(t.Context(), cached, current)
+		if err == nil || tokenOrError(t.Context(), cached) != "5" {
 			t.Errorf("a failure: %v; then %s", err, tokenOrError(t.Context(), cached))
 		}
 	})
@@ -797,7 +828,8 @@ func TestCachedTokenSourceShares(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if fmt.Sprintf("%#v", before.freshUntil) != fmt.Sprintf("%#v", shared.freshUntil) || !before.Expiry.Equal(shared.Expiry) {
+	if fmt.Sprintf("%#v", before.freshUntil) != fmt.Sprintf("%#v", shared.freshUntil) ||
+		!before.Expiry.Equal(shared.Expiry) {
 		t.Error("the caller's token was changed")
 	}
 	creds := NewCredentials(&ClientSecrets{}, NewSecret("rt"))
@@ -909,8 +941,13 @@ func TestRefreshAnswers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := NewMemoryServer()
 				s.Hook = func(w http.ResponseWriter, _ *http.Request) bool { fmt.Fprint(w, tt.answer); return true }
-				creds, err := clientOf(s).signedIn(&Token{AccessToken: NewSecret("a1"), RefreshToken: NewSecret("r1"), IDToken: NewSecret("i1"),
-					Scopes: []string{"a", "b"}, Expiry: time.Now().Add(time.Hour)}, []string{"a", "b", "c"}, "")
+				creds, err := clientOf(s).signedIn(&Token{
+					AccessToken:  NewSecret("a1"),
+					RefreshToken: NewSecret("r1"),
+					IDToken:      NewSecret("i1"),
+					Scopes:       []string{"a", "b"},
+					Expiry:       time.Now().Add(time.Hour),
+				}, []string{"a", "b", "c"}, "")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -922,7 +959,9 @@ func TestRefreshAnswers(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := tok.RefreshToken.Reveal() + tok.IDToken.Reveal() + fmt.Sprint(tok.Scopes) + tok.AccessToken.Reveal(); got != tt.refresh+tt.id+tt.scopes+tt.access {
+				got := tok.RefreshToken.Reveal() + tok.IDToken.Reveal() + fmt.Sprint(tok.Scopes) +
+					tok.AccessToken.Reveal()
+				if got != tt.refresh+tt.id+tt.scopes+tt.access {
 					t.Errorf("afterwards %s", got)
 				}
 				creds.Refresh(t.Context())
@@ -973,7 +1012,9 @@ func TestRefreshScopes(t *testing.T) {
 			s.Answer = func(_ string, answer map[string]any) { delete(answer, "scope") } // as asked for
 			tok, err := creds.Token(t.Context())
 			all := s.Requests()
-			if form := all[len(all)-1].Form; err != nil || tok == nil || fmt.Sprint(tok.Scopes) != fmt.Sprint(scopes) || form.Get("scope") != strings.Join(scopes, " ") {
+			form := all[len(all)-1].Form
+			if err != nil || tok == nil || fmt.Sprint(tok.Scopes) != fmt.Sprint(scopes) ||
+				form.Get("scope") != strings.Join(scopes, " ") {
 				t.Errorf("%q: %v, asked for %q: %v", scopes, tok, form["scope"], err)
 			}
 		}
@@ -1021,7 +1062,9 @@ func TestNoCopies(t *testing.T) {
 		}
 		return false
 	}
-	for _, typ := range []reflect.Type{reflect.TypeFor[Credentials](), reflect.TypeFor[source](), reflect.TypeFor[Transport]()} {
+	for _, typ := range []reflect.Type{
+		reflect.TypeFor[Credentials](), reflect.TypeFor[source](), reflect.TypeFor[Transport](),
+	} {
 		if !locked(typ) {
 			t.Errorf("a %v can be copied", typ)
 		}

@@ -27,8 +27,10 @@ func TestParseCredentials(t *testing.T) {
 		{
 			name: "Python",
 			file: pythonFile,
-			want: []string{`client "1-made-up.apps.googleusercontent.com" "made-up-secret" "https://oauth2.googleapis.com/token" ` + google,
-				`token "ya29.made-up" "1//made-up" "" 2040-08-14 15:54:01.123456 +0000 UTC []`, `scopes ["openid" "https://www.googleapis.com/auth/drive"]; granted false`,
+			want: []string{`client "1-made-up.apps.googleusercontent.com" "made-up-secret" ` +
+				`"https://oauth2.googleapis.com/token" ` + google,
+				`token "ya29.made-up" "1//made-up" "" 2040-08-14 15:54:01.123456 +0000 UTC []`,
+				`scopes ["openid" "https://www.googleapis.com/auth/drive"]; granted false`,
 				`unknown ["account=\"\"" "universe_domain=\"googleapis.com\""]`},
 		},
 		{
@@ -39,7 +41,10 @@ func TestParseCredentials(t *testing.T) {
 		{
 			name: "gcloud",
 			file: gcloudUserFile,
-			want: []string{`"https://oauth2.googleapis.com/token"`, google, `quota "project-1"`, `scopes []`, `token "" "1//made-up" "" 0001-01-01`},
+			want: []string{
+				`"https://oauth2.googleapis.com/token"`, google, `quota "project-1"`, `scopes []`,
+				`token "" "1//made-up" "" 0001-01-01`,
+			},
 		},
 		{name: "smallest", file: smallestFile(``), want: []string{`client "c" "s"`, google}},
 		{
@@ -54,7 +59,8 @@ func TestParseCredentials(t *testing.T) {
 		},
 		{
 			name: "nulls",
-			file: smallestFile(`,"type":null,"token":null,"expiry":null,"scopes":null,"token_uri":null,"id_token":null`),
+			file: smallestFile(`,"type":null,"token":null,"expiry":null,"scopes":null,"token_uri":null,` +
+				`"id_token":null`),
 			want: []string{`token "" "r" "" 0001-01-01`, `scopes []`},
 		},
 		{name: "access token alone", file: `{"client_id":"c","token":"a"}`, want: []string{`token "a" "" ""`}},
@@ -71,7 +77,8 @@ func TestParseCredentials(t *testing.T) {
 		},
 		{
 			name: "another provider",
-			file: smallestFile(`,"token_uri":"https://as.example/token","issuer":"https://as.example","revocation_uri":"https://as.example/revoke","token_endpoint_auth_method":"client_secret_basic"`),
+			file: smallestFile(`,"token_uri":"https://as.example/token","issuer":"https://as.example",` +
+				`"revocation_uri":"https://as.example/revoke","token_endpoint_auth_method":"client_secret_basic"`),
 			want: []string{`"https://as.example" "https://as.example/revoke" "client_secret_basic"`},
 		},
 		{name: "scopes as a string", file: smallestFile(`,"scopes":"a b"`), want: []string{`scopes ["a" "b"]`}},
@@ -114,7 +121,8 @@ func TestParseCredentials(t *testing.T) {
 		},
 		{
 			name: "unknown members",
-			file: smallestFile(`,"rapt_token":"x","n":12345678901234567890.10,"o":{"Token":[1,{"<":null}]},"Token":"not ours"`),
+			file: smallestFile(`,"rapt_token":"x","n":12345678901234567890.10,"o":{"Token":[1,{"<":null}]},` +
+				`"Token":"not ours"`),
 			want: []string{`"n=12345678901234567890.10"`, `"rapt_token=\"x\""`, `"Token=\"not ours\""`, `null`},
 		},
 	} {
@@ -162,7 +170,8 @@ func TestParseCredentialsRefuses(t *testing.T) {
 		{"no refresh_token", `{"client_id":"c","client_secret":"SENTINEL"}`, "refresh_token"},
 		{"http token_uri", smallestFile(`,"token_uri":"http://as.example/SENTINEL"`), "token_uri"},
 		{"no URL", smallestFile(`,"token_uri":"SENTINEL"`), "token_uri"},
-		{"user in token_uri", smallestFile(`,"token_uri":"https://oauth2.googleapis.com@as.example/SENTINEL"`), "token_uri"},
+		{"user in token_uri", smallestFile(`,"token_uri":"https://oauth2.googleapis.com@as.example/SENTINEL"`),
+			"token_uri"},
 		{"expiry in words", smallestFile(`,"expiry":"SENTINEL"`), "a expiry that"},
 		{"expiry without a time", smallestFile(`,"expiry":"2040-01-02"`), "a expiry that"},
 		{"line break in a token", `{"client_id":"c","refresh_token":"SENTINEL\r\n"}`, "a refresh_token that"},
@@ -174,7 +183,9 @@ func TestParseCredentialsRefuses(t *testing.T) {
 	}
 	for _, name := range userFile {
 		for _, value := range []string{`1234567`, `{"x":"SENTINEL"}`, `true`, `["SENTINEL",1]`} {
-			rows = append(rows, struct{ name, file, want string }{name + " as " + value, `{"` + name + `":` + value + `}`, "a " + name + " that"})
+			rows = append(rows, struct{ name, file, want string }{
+				name + " as " + value, `{"` + name + `":` + value + `}`, "a " + name + " that",
+			})
 		}
 	}
 	for _, tt := range rows {
@@ -184,7 +195,9 @@ func TestParseCredentialsRefuses(t *testing.T) {
 			if c != nil || err == nil {
 				t.Fatal("accepted")
 			}
-			if text := err.Error(); !strings.HasPrefix(text, "oauth2: ") || !strings.Contains(text, tt.want) || strings.Contains(text, "SENTINEL") || strings.Contains(text, "1234567") {
+			text := err.Error()
+			if !strings.HasPrefix(text, "oauth2: ") || !strings.Contains(text, tt.want) ||
+				strings.Contains(text, "SENTINEL") || strings.Contains(text, "1234567") {
 				t.Errorf("%.300s; want %s", text, tt.want)
 			}
 		})
@@ -205,7 +218,9 @@ func TestMarshalAuthorizedUser(t *testing.T) {
 		{"basic", "client_secret_basic", func(*ClientSecrets) {}},
 		{"public", "none", func(c *ClientSecrets) { c.ClientSecret, c.AuthMethod = Secret{}, "" }},
 		{"public, and said so", "none", func(c *ClientSecrets) { c.ClientSecret = Secret{} }},
-		{"issuer and revocation", "client_secret_post", func(c *ClientSecrets) { c.Issuer, c.RevocationURI = "https://as.example", "https://as.example/revoke" }},
+		{"issuer and revocation", "client_secret_post", func(c *ClientSecrets) {
+			c.Issuer, c.RevocationURI = "https://as.example", "https://as.example/revoke"
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -227,7 +242,9 @@ func TestMarshalAuthorizedUser(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, creds := range []*Credentials{signed, NewCredentials(client, NewSecret(s.IssueRefreshToken("openid", "a")), "a")} {
+				for _, creds := range []*Credentials{
+					signed, NewCredentials(client, NewSecret(s.IssueRefreshToken("openid", "a")), "a"),
+				} {
 					for round := range 3 {
 						tok, err := creds.Token(t.Context())
 						if err != nil {
@@ -245,9 +262,11 @@ func TestMarshalAuthorizedUser(t *testing.T) {
 						loaded.client.HTTPClient = client.HTTPClient
 						before := s.TokenRequests("")
 						got, err := loaded.Token(t.Context())
-						if err != nil || got.AccessToken.Reveal() != tok.AccessToken.Reveal() || !got.Expiry.Equal(tok.Expiry.Truncate(time.Microsecond)) ||
+						if err != nil || got.AccessToken.Reveal() != tok.AccessToken.Reveal() ||
+							!got.Expiry.Equal(tok.Expiry.Truncate(time.Microsecond)) ||
 							got.IDToken.Reveal() != tok.IDToken.Reveal() || s.TokenRequests("") != before {
-							t.Errorf("round %d: %v, %v; expires %v, not %v; %d requests", round, got, err, got.Expiry, tok.Expiry, s.TokenRequests("")-before)
+							t.Errorf("round %d: %v, %v; expires %v, not %v; %d requests", round, got, err, got.Expiry,
+								tok.Expiry, s.TokenRequests("")-before)
 						}
 						if creds == signed && (fmt.Sprint(got.Scopes) != "[openid a]" || got.IDToken.empty()) {
 							t.Errorf("round %d: scopes %v, ID token %v", round, got.Scopes, got.IDToken)
@@ -262,8 +281,10 @@ func TestMarshalAuthorizedUser(t *testing.T) {
 			})
 		})
 	}
-	data, err := NewCredentials(&ClientSecrets{ClientID: "c", TokenURI: googleTokenURI}, NewSecret("r")).MarshalAuthorizedUser()
-	if err != nil || bytes.Contains(data, []byte("expiry")) || bytes.Contains(data, []byte("0001")) || !bytes.Contains(data, []byte(`"client_secret": ""`)) {
+	data, err := NewCredentials(&ClientSecrets{ClientID: "c", TokenURI: googleTokenURI},
+		NewSecret("r")).MarshalAuthorizedUser()
+	if err != nil || bytes.Contains(data, []byte("expiry")) || bytes.Contains(data, []byte("0001")) ||
+		!bytes.Contains(data, []byte(`"client_secret": ""`)) {
 		t.Errorf("%s, %v", data, err)
 	}
 }
@@ -291,13 +312,16 @@ func TestParsedExpiry(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := NewMemoryServer()
 				expiry := time.Now().Add(tt.left).In(time.FixedZone("", tt.zone)).Format(time.RFC3339)
-				c, err := ParseCredentials(fmt.Appendf(nil, `{"client_id":%q,"client_secret":%q,"refresh_token":%q,"token_uri":%q,"token":"stored","expiry":%q}`,
+				c, err := ParseCredentials(fmt.Appendf(nil,
+					`{"client_id":%q,"client_secret":%q,"refresh_token":%q,"token_uri":%q,"token":"stored",`+
+						`"expiry":%q}`,
 					s.ClientID, s.ClientSecret, s.IssueRefreshToken("a"), s.URL+"/token", expiry))
 				if err != nil {
 					t.Fatal(err)
 				}
 				c.client.HTTPClient = clientOf(s).HTTPClient
-				if got := tokenOrError(t.Context(), c); (got == "stored") != tt.fresh || !tt.fresh && !strings.HasPrefix(got, "at-") {
+				got := tokenOrError(t.Context(), c)
+				if (got == "stored") != tt.fresh || !tt.fresh && !strings.HasPrefix(got, "at-") {
 					t.Errorf("got %s", got)
 				}
 			})
@@ -305,10 +329,13 @@ func TestParsedExpiry(t *testing.T) {
 	}
 }
 
-// Whatever a file has, it is refused or read; what is read is written so that Python reads it, and read again as the same.
+// Whatever a file has, it is refused or read; what is read is written so that Python reads it, and read again as the
+// same.
 func FuzzCredentials(f *testing.F) {
-	for _, file := range []string{pythonFile, toolFile, gcloudUserFile, smallestFile(``), smallestFile(`,"scopes":"a b","expiry":"2040-01-02T03:04:05+02:00"`),
-		smallestFile(`,"granted_scopes":["a"],"id_token":"i.j.k","x":{"y":[1e400,"<\u2028>"]}`), `{"client_id":"c","token":"a"}`} {
+	for _, file := range []string{pythonFile, toolFile, gcloudUserFile, smallestFile(``),
+		smallestFile(`,"scopes":"a b","expiry":"2040-01-02T03:04:05+02:00"`),
+		smallestFile(`,"granted_scopes":["a"],"id_token":"i.j.k","x":{"y":[1e400,"<\u2028>"]}`),
+		`{"client_id":"c","token":"a"}`} {
 		f.Add([]byte(file))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -38,7 +38,8 @@ func newDeviceRun(t *testing.T) *deviceRun {
 	client.DeviceAuthURI, client.Issuer, client.HTTPClient = r.URL+"/device", r.URL, &http.Client{Transport: r}
 	r.flow = NewInstalledAppFlow(client, "openid", "email")
 	r.flow.Prompt = &r.prompt
-	r.Answer = func(_ string, answer map[string]any) { delete(answer, "scope") }            // as asked for (RFC 6749, Section 5.1)
+	// as asked for (RFC 6749, Section 5.1)
+	r.Answer = func(_ string, answer map[string]any) { delete(answer, "scope") }
 	r.flow.OpenBrowser = func(string) error { t.Error("a browser was opened"); return nil } // X2
 	return r
 }
@@ -103,7 +104,9 @@ func (r *deviceRun) run(ctx context.Context) (*Credentials, error) {
 	if err != nil && (!strings.HasPrefix(err.Error(), "oauth2: ") || strings.Contains(err.Error(), "dc-")) {
 		r.t.Errorf("the error is %v", err)
 	}
-	if strings.ContainsFunc(r.prompt.String(), func(c rune) bool { return c != '\n' && (c < ' ' || c > '~') }) || strings.Contains(r.prompt.String(), "dc-") {
+	if strings.ContainsFunc(r.prompt.String(), func(c rune) bool {
+		return c != '\n' && (c < ' ' || c > '~')
+	}) || strings.Contains(r.prompt.String(), "dc-") {
 		r.t.Errorf("the prompt is %q", r.prompt.String())
 	}
 	return creds, err
@@ -149,9 +152,11 @@ func TestDevicePolling(t *testing.T) {
 			want:   []float64{7, 19, 31},
 		},
 		{
-			name:   "Google's status codes",
-			faults: []func() (*http.Response, error){status(428, `{"error":"authorization_pending"}`), status(403, `{"error":"slow_down"}`)},
-			want:   []float64{5, 10, 20},
+			name: "Google's status codes",
+			faults: []func() (*http.Response, error){
+				status(428, `{"error":"authorization_pending"}`), status(403, `{"error":"slow_down"}`),
+			},
+			want: []float64{5, 10, 20},
 		},
 		{
 			name:   "error with status 200", // XO37
@@ -215,7 +220,8 @@ func TestDevicePolling(t *testing.T) {
 				if !slices.Equal(r.polls, tt.want) {
 					t.Errorf("asked after %v, want %v", r.polls, tt.want)
 				}
-				if tok, err := creds.Refresh(t.Context()); err != nil || !slices.Equal(tok.Scopes, []string{"openid", "email"}) {
+				if tok, err := creds.Refresh(t.Context()); err != nil ||
+					!slices.Equal(tok.Scopes, []string{"openid", "email"}) {
 					t.Errorf("refreshing: %v, %v", tok, err)
 				}
 			})
@@ -298,7 +304,8 @@ func TestDeviceNumbers(t *testing.T) {
 						}
 					case took != want:
 						t.Errorf("after %v s, want %v: %v", took, want, err)
-					case name == "interval" && want < 315360000 && (!errors.As(err, &e) || e.Code != "access_denied"), name != "interval" && !errors.Is(err, context.DeadlineExceeded):
+					case name == "interval" && want < 315360000 && (!errors.As(err, &e) || e.Code != "access_denied"),
+						name != "interval" && !errors.Is(err, context.DeadlineExceeded):
 						t.Error(err)
 					}
 				})
@@ -309,7 +316,10 @@ func TestDeviceNumbers(t *testing.T) {
 
 // X3 X4
 func FuzzNumbers(f *testing.F) {
-	for _, s := range []string{"", "0", "5", "-1", "1e9", "1e400", "0x7", "2.5", "NaN", "-0", "Fri, 31 Dec 9999 23:59:59 GMT", "18446744073709551616", `"`, "5 5", "+5", "٣"} {
+	for _, s := range []string{
+		"", "0", "5", "-1", "1e9", "1e400", "0x7", "2.5", "NaN", "-0", "Fri, 31 Dec 9999 23:59:59 GMT",
+		"18446744073709551616", `"`, "5 5", "+5", "٣",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -323,7 +333,8 @@ func FuzzNumbers(f *testing.F) {
 				continue
 			}
 			fields := &fields{object: o}
-			if d := fields.seconds("n"); d < 0 || d > maxLifetime || d%time.Second != 0 || fields.err != nil && d != 0 && d < time.Second {
+			d := fields.seconds("n")
+			if d < 0 || d > maxLifetime || d%time.Second != 0 || fields.err != nil && d != 0 && d < time.Second {
 				t.Errorf("%s is %v, %v", text, d, fields.err)
 			}
 		}
@@ -350,7 +361,8 @@ func TestDeviceEnds(t *testing.T) {
 				}
 				e := new(Error)
 				errors.As(err, &e)
-				if err == nil || e.Code != tt.code || !strings.Contains(err.Error(), tt.says) || tt.is != nil && !errors.Is(err, tt.is) || !strings.HasPrefix(err.Error(), "oauth2: ") {
+				if err == nil || e.Code != tt.code || !strings.Contains(err.Error(), tt.says) ||
+					tt.is != nil && !errors.Is(err, tt.is) || !strings.HasPrefix(err.Error(), "oauth2: ") {
 					t.Errorf("%v, want the code %q and %q", err, tt.code, tt.says)
 				}
 				time.Sleep(2 * time.Hour)
@@ -578,7 +590,8 @@ func TestDeviceAnswerRefused(t *testing.T) {
 					r.edit["verification_uri"] = ""
 				}
 				_, err := r.run(t.Context())
-				if err == nil || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "evil") || len(r.polls) > 0 || r.prompt.Len() > 0 {
+				if !errorSays(err, tt.says) || strings.Contains(err.Error(), "evil") || len(r.polls) > 0 ||
+					r.prompt.Len() > 0 {
 					t.Errorf("%v, after the polls %v; the prompt is %q", err, r.polls, r.prompt.String())
 				}
 			})
@@ -588,7 +601,8 @@ func TestDeviceAnswerRefused(t *testing.T) {
 
 func TestDevicePrompt(t *testing.T) {
 	t.Parallel()
-	const prompt = "To sign in, open this address in a browser on any device:\n\n    %s\n\nand enter the code:\n\n    %s\n\n"
+	const prompt = "To sign in, open this address in a browser on any device:\n\n    %s\n\nand enter the code:\n\n" +
+		"    %s\n\n"
 	const page = "https://as.example/activate"
 	tests := []struct {
 		name       string
@@ -661,10 +675,21 @@ func TestDeviceRequests(t *testing.T) {
 		}
 		var code string
 		for n, req := range r.Requests() {
-			want := url.Values{"client_id": {r.ClientID}, "client_secret": {r.ClientSecret}, "scope": {"openid email"}, "audience": {"https://api.example"}}
+			want := url.Values{
+				"client_id":     {r.ClientID},
+				"client_secret": {r.ClientSecret},
+				"scope":         {"openid email"},
+				"audience":      {"https://api.example"},
+			}
 			if n > 0 {
 				code = req.Form.Get("device_code")
-				want = url.Values{"client_id": {r.ClientID}, "client_secret": {r.ClientSecret}, "grant_type": {deviceCodeGrant}, "device_code": {code}, "audience": {"https://api.example"}}
+				want = url.Values{
+					"client_id":     {r.ClientID},
+					"client_secret": {r.ClientSecret},
+					"grant_type":    {deviceCodeGrant},
+					"device_code":   {code},
+					"audience":      {"https://api.example"},
+				}
 			}
 			if got := req.Form; got.Encode() != want.Encode() || len(req.Query) > 0 {
 				t.Errorf("request %d is %v, want %v", n, got, want)

@@ -126,9 +126,10 @@ func ExampleInstalledAppFlow_headless() {
 	terminal, person := io.Pipe()
 
 	flow := oauth2.NewInstalledAppFlow(client, "openid", "email")
-	flow.Input = terminal                           // os.Stdin
-	flow.Prompt = io.Discard                        // a program for people leaves this out,
-	flow.OpenBrowser = func(authURL string) error { // and this: who is here opens the URL on a phone and types what it shows
+	flow.Input = terminal    // os.Stdin
+	flow.Prompt = io.Discard // a program for people leaves this out,
+	// and this: who is here opens the URL on a phone and types what it shows
+	flow.OpenBrowser = func(authURL string) error {
 		redirected, err := provider.Authorize(authURL)
 		fmt.Fprintln(person, "what am I to paste?")
 		fmt.Fprintln(person, redirected)
@@ -146,8 +147,8 @@ func ExampleInstalledAppFlow_headless() {
 	// Output: signed in, granted [openid email]
 }
 
-// A device without a browser or a keyboard shows a short address and a code, which the person enters on another one. The
-// client must be registered for devices: at Google, as "TVs and Limited Input devices".
+// A device without a browser or a keyboard shows a short address and a code, which the person enters on another one.
+// The client must be registered for devices: at Google, as "TVs and Limited Input devices".
 func ExampleInstalledAppFlow_RunDevice() {
 	client, err := oauth2.ReadClientSecretsFile("client_secrets.json")
 	if err != nil {
@@ -205,7 +206,8 @@ func ExampleDefaultCredentials() {
 	os.Setenv("GOOGLE_CLOUD_PROJECT", "project-2")
 	defer os.Unsetenv("GOOGLE_CLOUD_PROJECT")
 
-	creds, project, err := oauth2.DefaultCredentials(context.Background(), "https://www.googleapis.com/auth/devstorage.read_only")
+	creds, project, err := oauth2.DefaultCredentials(context.Background(),
+		"https://www.googleapis.com/auth/devstorage.read_only")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -297,8 +299,12 @@ func serviceAccountFile(provider *oauth2.TestServer) (name string, remove func()
 		log.Fatal(err)
 	}
 	data, err := json.Marshal(map[string]string{
-		"type": "service_account", "project_id": "project-1", "private_key_id": "key-1", "client_email": "robot@project-1.example",
-		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "token_uri": provider.URL + "/token",
+		"type":           "service_account",
+		"project_id":     "project-1",
+		"private_key_id": "key-1",
+		"client_email":   "robot@project-1.example",
+		"private_key":    string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+		"token_uri":      provider.URL + "/token",
 	})
 	if err != nil {
 		log.Fatal(err)

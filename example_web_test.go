@@ -18,8 +18,8 @@ import (
 	"example.com/oauth2"
 )
 
-// WebApp signs people in. Between its two requests it keeps the sign-in in a cookie that nobody else can read or make, so
-// that it needs no session yet and any of its processes can answer.
+// WebApp signs people in. Between its two requests it keeps the sign-in in a cookie that nobody else can read or make,
+// so that it needs no session yet and any of its processes can answer.
 type WebApp struct {
 	client      *oauth2.ClientSecrets
 	redirectURI string                  // of callback, as it is registered
@@ -52,7 +52,10 @@ const cookieName = "__Host-sign-in"
 
 func (a *WebApp) setCookie(w http.ResponseWriter, value string, maxAge int) {
 	// Lax, not Strict: the browser comes back from another site.
-	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: value, MaxAge: maxAge, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	http.SetCookie(w, &http.Cookie{
+		Name: cookieName, Value: value, MaxAge: maxAge, Path: "/", Secure: true, HttpOnly: true,
+		SameSite: http.SameSiteLaxMode,
+	})
 }
 
 // Login sends the browser to the authorization server.
@@ -122,15 +125,18 @@ func (a *WebApp) Callback(w http.ResponseWriter, r *http.Request) {
 		log.Print(err) // has neither tokens nor codes in it
 		http.Error(w, "The sign-in failed. Please try again.", http.StatusBadGateway)
 		return
-	case err != nil: // the redirect of a tab that was opened before, or somebody's forgery: the cookie is for another one
-		http.Error(w, "A newer sign-in was begun in this browser. Please go on in its tab, or sign in again.", http.StatusBadRequest)
+	// the redirect of a tab that was opened before, or somebody's forgery: the cookie is for another one
+	case err != nil:
+		http.Error(w, "A newer sign-in was begun in this browser. Please go on in its tab, or sign in again.",
+			http.StatusBadRequest)
 		return
 	}
 	a.setCookie(w, "", -1)
 	tok, err := creds.Token(r.Context())
 	var person *oauth2.IDToken
 	if err == nil {
-		person, err = a.verifier.Verify(r.Context(), tok.IDToken.Reveal(), "") // FetchTokenFromRedirect has checked the nonce
+		// FetchTokenFromRedirect has checked the nonce
+		person, err = a.verifier.Verify(r.Context(), tok.IDToken.Reveal(), "")
 	}
 	if err != nil {
 		log.Print(err)
@@ -157,7 +163,11 @@ func ExampleFlow() {
 	callback := server.URL + "/callback"
 	provider.RedirectURIs = []string{callback}
 
-	client := &oauth2.ClientSecrets{Type: "web", ClientID: provider.ClientID, ClientSecret: oauth2.NewSecret(provider.ClientSecret)}
+	client := &oauth2.ClientSecrets{
+		Type:         "web",
+		ClientID:     provider.ClientID,
+		ClientSecret: oauth2.NewSecret(provider.ClientSecret),
+	}
 	if err := client.Discover(context.Background(), provider.URL); err != nil {
 		log.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -153,7 +154,8 @@ func (c *faultConn) send(status int, header, body string) {
 	if header != "" {
 		header += "\r\n"
 	}
-	c.raw(fmt.Sprintf("HTTP/1.1 %d %s\r\n%sContent-Length: %d\r\n\r\n", status, strings.NewReplacer("\n", "", "\r", "").Replace(c.echo()), header, len(body)), body)
+	c.raw(fmt.Sprintf("HTTP/1.1 %d %s\r\n%sContent-Length: %d\r\n\r\n", status,
+		strings.NewReplacer("\n", "", "\r", "").Replace(c.echo()), header, len(body)), body)
 }
 
 // slow sends s with a byte a second.
@@ -323,7 +325,8 @@ func h2Transport(t *http.Transport) {
 }
 
 func faultProxy(t *http.Transport) {
-	t.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example:3128", User: url.UserPassword("user", canaryAccessToken)})
+	t.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example:3128",
+		User: url.UserPassword("user", canaryAccessToken)})
 }
 
 func faultTLS(cert func(all *testCertificates) tls.Certificate) fault {
@@ -342,58 +345,109 @@ const (
 
 // XO11 XO13 XO26 XO27 CA5 PY12 UP29 UP30 UP31 T6 T11 T13 B9 S6
 func faultRows() []faultRow {
-	rows := []faultRow{
-		{name: "M1 refused", fault: faultDial(syscall.ECONNREFUSED), code: 3, refresh: 3, temporary: true, is: []error{syscall.ECONNREFUSED}},
-		{name: "M2 no such host", fault: faultDial(&net.DNSError{Err: "no such host", Name: "as.example", IsNotFound: true}), as: isDNS},
-		{name: "M3 DNS timeout", fault: faultDial(&net.DNSError{Err: "timeout", Name: "as.example", IsTimeout: true}), code: 3, refresh: 3, temporary: true, as: isTimeout},
-		{name: "M3 SERVFAIL", fault: faultDial(&net.DNSError{Err: "server misbehaving", Name: "as.example", IsTemporary: true}), code: 3, refresh: 3, temporary: true, as: isDNS},
-		{name: "M4 dial timeout", code: 3, refresh: 3, temporary: true, as: isTimeout, each: dialTimeout, fault: fault{dial: func(ctx context.Context) error {
-			time.Sleep(dialTimeout) // in a bubble
-			return &net.OpError{Op: "dial", Net: "tcp", Err: context.DeadlineExceeded}
-		}}},
-		{name: "M5 no route", fault: faultDial(syscall.ENETUNREACH), code: 3, refresh: 3, temporary: true, is: []error{syscall.ENETUNREACH}},
-		{name: "M6 unknown CA", url: faultHTTPS, as: isCertificate, text: "certificate", fault: faultTLS(func(all *testCertificates) tls.Certificate { return all.unknownCA })},
-		{name: "M6 wrong host", url: faultHTTPS, as: isCertificate, text: "certificate", fault: faultTLS(func(all *testCertificates) tls.Certificate { return all.wrongHost })},
-		{name: "M6 expired", url: faultHTTPS, as: isCertificate, text: "expired", fault: faultTLS(func(all *testCertificates) tls.Certificate { return all.expired })},
-		{name: "M7 handshake cut", url: faultHTTPS, refresh: 3, temporary: true, is: []error{io.EOF}, fault: fault{accept: func(c *faultConn) { c.r.Peek(1); c.r.Discard(c.r.Buffered()) }}},
-		{name: "M7 handshake silent", url: faultHTTPS, refresh: 3, temporary: true, as: isTimeout, each: dialTimeout, fault: fault{accept: (*faultConn).hang}},
-		{name: "M7 handshake alert", url: faultHTTPS, refresh: 3, temporary: true, text: "handshake failure", fault: fault{accept: func(c *faultConn) {
-			c.r.Peek(1)
-			c.r.Discard(c.r.Buffered())
-			c.raw("\x15\x03\x03\x00\x02\x02\x28")
-			c.hang()
-		}}},
-		{name: "M8 plain http on the port", url: faultHTTPS, is: []error{http.ErrSchemeMismatch}, fault: fault{accept: func(c *faultConn) {
-			c.r.Peek(1)
-			c.raw("HTTP/1.1 400 Bad Request\r\n\r\n")
-			c.hang()
-		}}},
-		{name: "M9 proxy 502", url: faultHTTPS, transport: faultProxy, refresh: 3, temporary: true, text: "Bad Gateway", fault: faultRaw("HTTP/1.1 502 Bad Gateway\r\n\r\n")},
-		{name: "M9 proxy 407", url: faultHTTPS, transport: faultProxy, refresh: 3, temporary: true, text: "Proxy Authentication Required", fault: faultRaw("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")},
-		{name: "M10 reset at once", refresh: 3, temporary: true, is: []error{syscall.ECONNRESET}, fault: fault{accept: (*faultConn).reset}},
-		{name: "M11 idle connection closed", warm: true, refresh: 3, temporary: true, is: []error{io.EOF}, fault: fault{answer: func(c *faultConn) { c.Close() }}},
-		{name: "M12 EOF", refresh: 3, temporary: true, is: []error{io.EOF}, fault: fault{answer: func(c *faultConn) { c.Close() }}},
-		{name: "M12 reset", refresh: 3, temporary: true, is: []error{syscall.ECONNRESET}, fault: fault{answer: (*faultConn).reset}},
-		{name: "M13 no answer", refresh: 3, temporary: true, as: isTimeout, is: []error{context.DeadlineExceeded}, each: headerTimeout, fault: fault{answer: (*faultConn).hang}},
-		{name: "M13 no answer, caller's transport", refresh: 3, temporary: true, as: isTimeout, is: []error{context.DeadlineExceeded}, each: attemptTimeout,
-			transport: func(t *http.Transport) { t.ResponseHeaderTimeout = 0 }, fault: fault{answer: (*faultConn).hang}},
-		{name: "M14 slow header", refresh: 3, temporary: true, as: isTimeout, each: headerTimeout, fault: fault{answer: func(c *faultConn) { c.slow(faultHead) }}},
-		{name: "M15 slow body", refresh: 3, temporary: true, as: isTimeout, is: []error{context.DeadlineExceeded}, each: attemptTimeout, fault: fault{answer: func(c *faultConn) {
-			c.raw(faultHead, "Content-Length: 100\r\n\r\n")
-			c.slow(tokenAnswer)
-		}}},
-		{name: "M16 body cut", refresh: 3, temporary: true, is: []error{io.ErrUnexpectedEOF}, fault: faultRaw(faultHead, "Content-Length: 500\r\n\r\n", tokenAnswer)},
-		{name: "M17 chunks cut", refresh: 3, temporary: true, is: []error{io.ErrUnexpectedEOF}, fault: faultRaw(faultHead, "Transfer-Encoding: chunked\r\n\r\n", fmt.Sprintf("%x\r\n", len(tokenAnswer)), tokenAnswer, "\r\n")},
-		{name: "M18 JSON cut", status: 200, text: "not valid JSON", fault: faultAnswer(200, faultJSON, tokenAnswer[:len(tokenAnswer)-1])},
-		{name: "M19 bad gzip", is: []error{gzip.ErrHeader}, fault: faultAnswer(200, "Content-Encoding: gzip", tokenAnswer)},
-		{name: "M20 large", status: 200, text: "larger than 1 MiB", fault: faultAnswer(200, faultJSON, strings.Repeat(" ", maxBody)+tokenAnswer)},
-		{name: "M20 gzip bomb T10", status: 200, text: "larger than 1 MiB", fault: faultAnswer(200, "Content-Encoding: gzip", gzipBomb(16<<20))},
-		{name: "M21 large header", text: "headers exceeded", fault: faultRaw("HTTP/1.1 200 OK\r\nX: ", strings.Repeat("x", maxHeader), "\r\n\r\n", tokenAnswer)},
+	return slices.Concat(faultsOfDialing(), faultsOfConnections(), faultsOfAnswers(), faultsOfStatuses())
+}
+
+func faultsOfDialing() []faultRow {
+	return []faultRow{
+		{name: "M1 refused", code: 3, refresh: 3, temporary: true, is: []error{syscall.ECONNREFUSED},
+			fault: faultDial(syscall.ECONNREFUSED)},
+		{name: "M2 no such host", as: isDNS,
+			fault: faultDial(&net.DNSError{Err: "no such host", Name: "as.example", IsNotFound: true})},
+		{name: "M3 DNS timeout", code: 3, refresh: 3, temporary: true, as: isTimeout,
+			fault: faultDial(&net.DNSError{Err: "timeout", Name: "as.example", IsTimeout: true})},
+		{name: "M3 SERVFAIL", code: 3, refresh: 3, temporary: true, as: isDNS,
+			fault: faultDial(&net.DNSError{Err: "server misbehaving", Name: "as.example", IsTemporary: true})},
+		{name: "M4 dial timeout", code: 3, refresh: 3, temporary: true, as: isTimeout, each: dialTimeout,
+			fault: fault{dial: func(ctx context.Context) error {
+				time.Sleep(dialTimeout) // in a bubble
+				return &net.OpError{Op: "dial", Net: "tcp", Err: context.DeadlineExceeded}
+			}}},
+		{name: "M5 no route", code: 3, refresh: 3, temporary: true, is: []error{syscall.ENETUNREACH},
+			fault: faultDial(syscall.ENETUNREACH)},
+		{name: "M6 unknown CA", url: faultHTTPS, as: isCertificate, text: "certificate",
+			fault: faultTLS(func(all *testCertificates) tls.Certificate { return all.unknownCA })},
+		{name: "M6 wrong host", url: faultHTTPS, as: isCertificate, text: "certificate",
+			fault: faultTLS(func(all *testCertificates) tls.Certificate { return all.wrongHost })},
+		{name: "M6 expired", url: faultHTTPS, as: isCertificate, text: "expired",
+			fault: faultTLS(func(all *testCertificates) tls.Certificate { return all.expired })},
+		{name: "M7 handshake cut", url: faultHTTPS, refresh: 3, temporary: true, is: []error{io.EOF},
+			fault: fault{accept: func(c *faultConn) {
+				c.r.Peek(1)
+				c.r.Discard(c.r.Buffered())
+			}}},
+		{name: "M7 handshake silent", url: faultHTTPS, refresh: 3, temporary: true, as: isTimeout, each: dialTimeout,
+			fault: fault{accept: (*faultConn).hang}},
+		{name: "M7 handshake alert", url: faultHTTPS, refresh: 3, temporary: true, text: "handshake failure",
+			fault: fault{accept: func(c *faultConn) {
+				c.r.Peek(1)
+				c.r.Discard(c.r.Buffered())
+				c.raw("\x15\x03\x03\x00\x02\x02\x28")
+				c.hang()
+			}}},
+		{name: "M8 plain http on the port", url: faultHTTPS, is: []error{http.ErrSchemeMismatch},
+			fault: fault{accept: func(c *faultConn) {
+				c.r.Peek(1)
+				c.raw("HTTP/1.1 400 Bad Request\r\n\r\n")
+				c.hang()
+			}}},
+		{name: "M9 proxy 502", url: faultHTTPS, transport: faultProxy, refresh: 3, temporary: true, text: "Bad Gateway",
+			fault: faultRaw("HTTP/1.1 502 Bad Gateway\r\n\r\n")},
+		{name: "M9 proxy 407", url: faultHTTPS, transport: faultProxy, refresh: 3, temporary: true,
+			text:  "Proxy Authentication Required",
+			fault: faultRaw("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")},
+	}
+}
+
+func faultsOfConnections() []faultRow {
+	return []faultRow{
+		{name: "M10 reset at once", refresh: 3, temporary: true, is: []error{syscall.ECONNRESET},
+			fault: fault{accept: (*faultConn).reset}},
+		{name: "M11 idle connection closed", warm: true, refresh: 3, temporary: true, is: []error{io.EOF},
+			fault: fault{answer: func(c *faultConn) { c.Close() }}},
+		{name: "M12 EOF", refresh: 3, temporary: true, is: []error{io.EOF},
+			fault: fault{answer: func(c *faultConn) { c.Close() }}},
+		{name: "M12 reset", refresh: 3, temporary: true, is: []error{syscall.ECONNRESET},
+			fault: fault{answer: (*faultConn).reset}},
+		{name: "M13 no answer", refresh: 3, temporary: true, as: isTimeout, is: []error{context.DeadlineExceeded},
+			each:  headerTimeout,
+			fault: fault{answer: (*faultConn).hang}},
+		{name: "M13 no answer, caller's transport", refresh: 3, temporary: true, as: isTimeout,
+			is: []error{context.DeadlineExceeded}, each: attemptTimeout,
+			transport: func(t *http.Transport) { t.ResponseHeaderTimeout = 0 },
+			fault:     fault{answer: (*faultConn).hang}},
+		{name: "M14 slow header", refresh: 3, temporary: true, as: isTimeout, each: headerTimeout,
+			fault: fault{answer: func(c *faultConn) { c.slow(faultHead) }}},
+		{name: "M15 slow body", refresh: 3, temporary: true, as: isTimeout, is: []error{context.DeadlineExceeded},
+			each: attemptTimeout,
+			fault: fault{answer: func(c *faultConn) {
+				c.raw(faultHead, "Content-Length: 100\r\n\r\n")
+				c.slow(tokenAnswer)
+			}}},
+		{name: "M16 body cut", refresh: 3, temporary: true, is: []error{io.ErrUnexpectedEOF},
+			fault: faultRaw(faultHead, "Content-Length: 500\r\n\r\n", tokenAnswer)},
+		{name: "M17 chunks cut", refresh: 3, temporary: true, is: []error{io.ErrUnexpectedEOF},
+			fault: faultRaw(faultHead, "Transfer-Encoding: chunked\r\n\r\n", fmt.Sprintf("%x\r\n", len(tokenAnswer)),
+				tokenAnswer, "\r\n")},
+		{name: "M18 JSON cut", status: 200, text: "not valid JSON",
+			fault: faultAnswer(200, faultJSON, tokenAnswer[:len(tokenAnswer)-1])},
+		{name: "M19 bad gzip", is: []error{gzip.ErrHeader},
+			fault: faultAnswer(200, "Content-Encoding: gzip", tokenAnswer)},
+		{name: "M20 large", status: 200, text: "larger than 1 MiB",
+			fault: faultAnswer(200, faultJSON, strings.Repeat(" ", maxBody)+tokenAnswer)},
+		{name: "M20 gzip bomb T10", status: 200, text: "larger than 1 MiB",
+			fault: faultAnswer(200, "Content-Encoding: gzip", gzipBomb(16<<20))},
+		{name: "M21 large header", text: "headers exceeded",
+			fault: faultRaw("HTTP/1.1 200 OK\r\nX: ", strings.Repeat("x", maxHeader), "\r\n\r\n", tokenAnswer)},
 		{name: "M22 not HTTP", text: "malformed", fault: faultRaw("SSH-2.0-ECHO\x1b[2J\r\n")},
 		{name: "M22 bad header line", text: "malformed", fault: faultRaw("HTTP/1.1 200 OK\r\nECHO\r\n\r\n")},
-		{name: "M23 two lengths", fault: faultRaw(faultHead, "Content-Length: 61\r\nContent-Length: 62\r\n\r\n", tokenAnswer)},
+		{name: "M23 two lengths",
+			fault: faultRaw(faultHead, "Content-Length: 61\r\nContent-Length: 62\r\n\r\n", tokenAnswer)},
 		{name: "M23 negative length", fault: faultRaw(faultHead, "Content-Length: -1\r\n\r\n", tokenAnswer)},
-		{name: "M24 many 1xx", succeeds: true, fault: faultRaw("HTTP/1.1 100 Continue\r\n\r\n", strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n", 200), faultHead, "Connection: close\r\n\r\n", tokenAnswer)},
+		{name: "M24 many 1xx", succeeds: true,
+			fault: faultRaw("HTTP/1.1 100 Continue\r\n\r\n",
+				strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n", 200), faultHead,
+				"Connection: close\r\n\r\n", tokenAnswer)},
 		{name: "M24 endless 1xx", text: "headers exceeded", fault: fault{answer: func(c *faultConn) {
 			for _, err := c.Write(nil); err == nil; {
 				_, err = io.WriteString(c.Conn, "HTTP/1.1 103 Early Hints\r\nLink: <ECHO>\r\n\r\n")
@@ -403,43 +457,78 @@ func faultRows() []faultRow {
 			c.raw("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", tokenAnswer)
 			c.hang()
 		}}},
+	}
+}
+
+func faultsOfAnswers() []faultRow {
+	return []faultRow{
 		{name: "M26 ok", succeeds: true, fault: faultAnswer(200, faultJSON, tokenAnswer)},
 		{name: "M26 created PY12", succeeds: true, fault: faultAnswer(201, faultJSON, tokenAnswer)},
-		{name: "M27 error in 200", status: 200, errCode: "invalid_grant", login: true, fault: faultAnswer(200, faultJSON, `{"error":"invalid_grant","access_token":"x"}`)},
-		{name: "M28 HTML in 200", status: 200, text: "captive portal", fault: faultAnswer(200, "Content-Type: text/html; charset=utf-8", "<html>ECHO</html>")},
+		{name: "M27 error in 200", status: 200, errCode: "invalid_grant", login: true,
+			fault: faultAnswer(200, faultJSON, `{"error":"invalid_grant","access_token":"x"}`)},
+		{name: "M28 HTML in 200", status: 200, text: "captive portal",
+			fault: faultAnswer(200, "Content-Type: text/html; charset=utf-8", "<html>ECHO</html>")},
 		{name: "M29 no content", status: 204, text: "empty", fault: faultRaw("HTTP/1.1 204 No Content\r\n\r\n")},
 		{name: "M29 empty", status: 200, text: "empty", fault: faultAnswer(200, faultJSON, "")},
-		{name: "M31 invalid_grant", status: 400, errCode: "invalid_grant", login: true, fault: faultOAuth(400, faultJSON, "invalid_grant")},
-		{name: "M33 invalid_client", status: 401, errCode: "invalid_client", text: "client secret", fault: faultOAuth(401, "WWW-Authenticate: Basic realm=x\r\n"+faultJSON, "invalid_client")},
-		{name: "M34 internal_failure in the description", status: 400, errCode: "x", refresh: 3, temporary: true, fault: faultAnswer(400, faultJSON, `{"error":"x","error_description":"internal_failure"}`)},
-		{name: "M35 forbidden", status: 403, text: "captive portal, proxy or firewall", fault: faultAnswer(403, "Content-Type: text/html", "<h1>ECHO</h1>")},
-		{name: "M38 seconds", status: 429, refresh: 3, temporary: true, wait: 7 * time.Second, fault: faultAnswer(429, "Retry-After: 7", "ECHO")},
-		{name: "M38 date", status: 429, refresh: 3, temporary: true, wait: 9 * time.Second, fault: fault{answer: func(c *faultConn) {
-			c.send(429, "Retry-After: "+time.Now().Add(9*time.Second).UTC().Format(http.TimeFormat), "")
-		}}},
-		{name: "M38 garbage", status: 429, refresh: 3, temporary: true, fault: faultAnswer(429, "Retry-After: soon", "ECHO")},
-		{name: "M38 huge", status: 429, refresh: 1, temporary: true, wait: maxRetryAfter, fault: faultAnswer(429, "Retry-After: 999999999", "ECHO")},
-		{name: "M42 with Retry-After XO13", status: 503, errCode: "overloaded", refresh: 3, temporary: true, wait: 4 * time.Second, fault: faultOAuth(503, "Retry-After: 4\r\n"+faultJSON, "overloaded")},
-		{name: "M44 GOAWAY", transport: h2Transport, refresh: 3, temporary: true, fault: fault{h2: true, accept: faultH2(h2GoAway)}},
-		{name: "M45 REFUSED_STREAM", transport: h2Transport, refresh: 3, temporary: true, fault: fault{h2: true, accept: faultH2(h2Reset(7))}},
-		{name: "M46 INTERNAL_ERROR", transport: h2Transport, refresh: 3, temporary: true, fault: fault{h2: true, accept: faultH2(h2Reset(2))}},
-		{name: "M46 CANCEL", transport: h2Transport, refresh: 3, temporary: true, fault: fault{h2: true, accept: faultH2(h2Reset(8))}},
-		{name: "M46 PROTOCOL_ERROR T7", transport: h2Transport, refresh: 3, temporary: true, fault: fault{h2: true, accept: faultH2(h2Reset(1))}},
+		{name: "M31 invalid_grant", status: 400, errCode: "invalid_grant", login: true,
+			fault: faultOAuth(400, faultJSON, "invalid_grant")},
+		{name: "M33 invalid_client", status: 401, errCode: "invalid_client", text: "client secret",
+			fault: faultOAuth(401, "WWW-Authenticate: Basic realm=x\r\n"+faultJSON, "invalid_client")},
+		{name: "M34 internal_failure in the description", status: 400, errCode: "x", refresh: 3, temporary: true,
+			fault: faultAnswer(400, faultJSON, `{"error":"x","error_description":"internal_failure"}`)},
+		{name: "M35 forbidden", status: 403, text: "captive portal, proxy or firewall",
+			fault: faultAnswer(403, "Content-Type: text/html", "<h1>ECHO</h1>")},
+		{name: "M38 seconds", status: 429, refresh: 3, temporary: true, wait: 7 * time.Second,
+			fault: faultAnswer(429, "Retry-After: 7", "ECHO")},
+		{name: "M38 date", status: 429, refresh: 3, temporary: true, wait: 9 * time.Second,
+			fault: fault{answer: func(c *faultConn) {
+				c.send(429, "Retry-After: "+time.Now().Add(9*time.Second).UTC().Format(http.TimeFormat), "")
+			}}},
+		{name: "M38 garbage", status: 429, refresh: 3, temporary: true,
+			fault: faultAnswer(429, "Retry-After: soon", "ECHO")},
+		{name: "M38 huge", status: 429, refresh: 1, temporary: true, wait: maxRetryAfter,
+			fault: faultAnswer(429, "Retry-After: 999999999", "ECHO")},
+		{name: "M42 with Retry-After XO13", status: 503, errCode: "overloaded", refresh: 3, temporary: true,
+			wait:  4 * time.Second,
+			fault: faultOAuth(503, "Retry-After: 4\r\n"+faultJSON, "overloaded")},
+		{name: "M44 GOAWAY", transport: h2Transport, refresh: 3, temporary: true,
+			fault: fault{h2: true, accept: faultH2(h2GoAway)}},
+		{name: "M45 REFUSED_STREAM", transport: h2Transport, refresh: 3, temporary: true,
+			fault: fault{h2: true, accept: faultH2(h2Reset(7))}},
+		{name: "M46 INTERNAL_ERROR", transport: h2Transport, refresh: 3, temporary: true,
+			fault: fault{h2: true, accept: faultH2(h2Reset(2))}},
+		{name: "M46 CANCEL", transport: h2Transport, refresh: 3, temporary: true,
+			fault: fault{h2: true, accept: faultH2(h2Reset(8))}},
+		{name: "M46 PROTOCOL_ERROR T7", transport: h2Transport, refresh: 3, temporary: true,
+			fault: fault{h2: true, accept: faultH2(h2Reset(1))}},
 	}
-	for _, n := range []int{300, 301, 302, 303, 305, 307, 308} { // M30
-		rows = append(rows, faultRow{name: fmt.Sprint("M30 ", n), status: n, text: "redirect", fault: faultAnswer(n, "Location: http://127.0.0.2/?ECHO", "")})
+}
+
+func faultsOfStatuses() (rows []faultRow) {
+	// M30
+	for _, n := range []int{300, 301, 302, 303, 305, 307, 308} {
+		rows = append(rows, faultRow{name: fmt.Sprint("M30 ", n), status: n, text: "redirect",
+			fault: faultAnswer(n, "Location: http://127.0.0.2/?ECHO", "")})
 	}
-	for _, code := range []string{"invalid_request", "invalid_scope", "unsupported_grant_type", "unauthorized_client"} { // M32
-		rows = append(rows, faultRow{name: "M32 " + code, status: 400, errCode: code, fault: faultOAuth(400, faultJSON, code)})
+	// M32
+	for _, code := range []string{"invalid_request", "invalid_scope", "unsupported_grant_type", "unauthorized_client"} {
+		rows = append(rows, faultRow{name: "M32 " + code, status: 400, errCode: code,
+			fault: faultOAuth(400, faultJSON, code)})
 	}
-	for _, code := range []string{"temporarily_unavailable", "server_error", "internal_failure"} { // M34
-		rows = append(rows, faultRow{name: "M34 " + code, status: 400, errCode: code, refresh: 3, temporary: true, fault: faultOAuth(400, faultJSON, code)})
+	// M34
+	for _, code := range []string{"temporarily_unavailable", "server_error", "internal_failure"} {
+		rows = append(rows, faultRow{name: "M34 " + code, status: 400, errCode: code, refresh: 3, temporary: true,
+			fault: faultOAuth(400, faultJSON, code)})
 	}
-	for status, id := range map[int]string{404: "M36", 405: "M36", 410: "M36", 501: "M40", 505: "M40", 599: "M43", 999: "M43"} {
-		rows = append(rows, faultRow{name: fmt.Sprint(id, " ", status), status: status, fault: faultAnswer(status, "Content-Type: text/plain", "ECHO")})
+	for status, id := range map[int]string{
+		404: "M36", 405: "M36", 410: "M36", 501: "M40", 505: "M40", 599: "M43", 999: "M43",
+	} {
+		rows = append(rows, faultRow{name: fmt.Sprint(id, " ", status), status: status,
+			fault: faultAnswer(status, "Content-Type: text/plain", "ECHO")})
 	}
 	for status, id := range map[int]string{408: "M37", 500: "M39", 502: "M41", 504: "M41", 503: "M42"} {
-		rows = append(rows, faultRow{name: fmt.Sprint(id, " ", status), status: status, refresh: 3, temporary: true, fault: faultAnswer(status, "Content-Type: text/html", "ECHO")})
+		rows = append(rows, faultRow{name: fmt.Sprint(id, " ", status), status: status, refresh: 3, temporary: true,
+			fault: faultAnswer(status, "Content-Type: text/html", "ECHO")})
 	}
 	return rows
 }
@@ -469,7 +558,8 @@ func TestFaults(t *testing.T) {
 func (row *faultRow) run(t *testing.T, grant string, attempts int, ok bool) {
 	s := &faultServer{}
 	transport := defaultClient.Transport.(*http.Transport).Clone()
-	transport.Proxy, transport.DialContext, transport.TLSClientConfig = nil, s.dialContext, &tls.Config{RootCAs: certificates().roots}
+	transport.Proxy, transport.DialContext, transport.TLSClientConfig = nil, s.dialContext,
+		&tls.Config{RootCAs: certificates().roots}
 	if row.transport != nil {
 		row.transport(transport)
 	}
@@ -499,8 +589,10 @@ func (row *faultRow) run(t *testing.T, grant string, attempts int, ok bool) {
 	if n := s.seen(); n != attempts {
 		t.Errorf("the server saw %d attempts, want %d", n, attempts)
 	}
-	if longest := time.Duration(attempts) * row.each; row.wait > 0 && took != longest+time.Duration(attempts-1)*row.wait || took < longest-row.each ||
-		row.wait == 0 && took > longest+[]time.Duration{0, 0, 500 * time.Millisecond, 1500 * time.Millisecond}[attempts] {
+	longest := time.Duration(attempts) * row.each
+	if row.wait > 0 && took != longest+time.Duration(attempts-1)*row.wait || took < longest-row.each ||
+		row.wait == 0 && took >
+			longest+[]time.Duration{0, 0, 500 * time.Millisecond, 1500 * time.Millisecond}[attempts] {
 		t.Errorf("it took %v", took)
 	}
 	if creds != nil {
@@ -526,8 +618,10 @@ func (row *faultRow) check(t *testing.T, err error, grant string) {
 	if !errors.As(err, &e) {
 		t.Fatalf("got %T %v, want an *Error", err, err)
 	}
-	if e.StatusCode != row.status || e.Code != row.errCode || e.Temporary() != row.temporary || e.RetryAfter != row.wait {
-		t.Errorf("status %d, code %q, temporary %v, retry after %v: %v", e.StatusCode, e.Code, e.Temporary(), e.RetryAfter, err)
+	if e.StatusCode != row.status || e.Code != row.errCode || e.Temporary() != row.temporary ||
+		e.RetryAfter != row.wait {
+		t.Errorf("status %d, code %q, temporary %v, retry after %v: %v", e.StatusCode, e.Code, e.Temporary(),
+			e.RetryAfter, err)
 	}
 	if login := errors.Is(err, ErrLoginRequired); login != (row.login && grant == "refresh") {
 		t.Errorf("ErrLoginRequired: %v", login)
@@ -540,17 +634,20 @@ func (row *faultRow) check(t *testing.T, err error, grant string) {
 	if row.as != nil && !row.as(err) {
 		t.Errorf("the cause of %v can't be found", err)
 	}
-	if op := map[string]string{"code": "exchanging the code", "refresh": "refreshing the token"}[grant]; !strings.HasPrefix(err.Error(), "oauth2: "+op+": ") || !strings.Contains(err.Error(), row.text) {
+	op := map[string]string{"code": "exchanging the code", "refresh": "refreshing the token"}[grant]
+	if !strings.HasPrefix(err.Error(), "oauth2: "+op+": ") || !strings.Contains(err.Error(), row.text) {
 		t.Errorf("message: %v", err)
 	}
-	if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' }) {
+	if unprintable(err.Error()) {
 		t.Errorf("not printable: %q", err)
 	}
 	noSecret(t, err, canaries...)
 	checkHoldsNoRequest(t, reflect.ValueOf(err), map[any]bool{})
 }
 
-// A context that ends while a code is exchanged is found in the error; a refresh goes on without its caller. // M48 UP31
+// A context that ends while a code is exchanged is found in the error; a refresh goes on without its caller.
+//
+// M48 UP31
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	late := func(c *faultConn) { time.Sleep(8 * time.Second); c.send(200, faultJSON, tokenAnswer) } // in a bubble
@@ -564,7 +661,10 @@ func TestCancelled(t *testing.T) {
 		{"handshake", 5 * time.Second, fault{accept: (*faultConn).hang}},
 		{"request", 5 * time.Second, fault{accept: func(c *faultConn) { time.Sleep(time.Minute) }}}, // in a bubble
 		{"header", 5 * time.Second, fault{answer: late}},
-		{"body", 5 * time.Second, fault{answer: func(c *faultConn) { c.raw(faultHead, "Content-Length: 100\r\n\r\n"); c.slow(tokenAnswer) }}},
+		{"body", 5 * time.Second, fault{answer: func(c *faultConn) {
+			c.raw(faultHead, "Content-Length: 100\r\n\r\n")
+			c.slow(tokenAnswer)
+		}}},
 		{"between two dials", time.Nanosecond, faultDial(syscall.ECONNREFUSED)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -573,7 +673,8 @@ func TestCancelled(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &faultServer{fault: row.fault}
 				defer s.running.Wait()
-				c := clientOver(&http.Transport{DialContext: s.dialContext, TLSClientConfig: &tls.Config{RootCAs: certificates().roots}})
+				c := clientOver(&http.Transport{DialContext: s.dialContext,
+					TLSClientConfig: &tls.Config{RootCAs: certificates().roots}})
 				if row.name != "handshake" {
 					c.TokenURI = "http://127.0.0.1/token"
 				}
@@ -606,7 +707,8 @@ func TestCancelled(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 5*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
-		if tok, err := creds.Token(t.Context()); err != nil || tok.AccessToken.Reveal() != "at-1" || s.seen() != 1 || time.Since(start) != 8*time.Second {
+		if tok, err := creds.Token(t.Context()); err != nil || tok.AccessToken.Reveal() != "at-1" || s.seen() != 1 ||
+			time.Since(start) != 8*time.Second {
 			t.Errorf("%v, %v after %v and %d attempts", tok, err, time.Since(start), s.seen())
 		}
 	})
@@ -641,7 +743,8 @@ func TestRefreshTokensInOrder(t *testing.T) {
 				t.Errorf("request %d has %q", i, form.Get("refresh_token"))
 			}
 		}
-		if kept := creds.cache.current.Load(); len(rec.bodies) != 3 || kept.RefreshToken.Reveal() != "rt-3" || kept.AccessToken.Reveal() != "at-3" {
+		kept := creds.cache.current.Load()
+		if len(rec.bodies) != 3 || kept.RefreshToken.Reveal() != "rt-3" || kept.AccessToken.Reveal() != "at-3" {
 			t.Errorf("%d requests", len(rec.bodies))
 		}
 	})
@@ -665,12 +768,13 @@ func TestDefaultClientLimits(t *testing.T) {
 			time.Sleep(attemptTimeout - 1) // in a bubble
 			c.raw(tokenAnswer)
 		}}},
-		{name: "handshake time", succeeds: true, url: faultHTTPS, each: dialTimeout - 1, fault: fault{accept: func(c *faultConn) {
-			time.Sleep(dialTimeout - 1) // in a bubble
-			if c.startTLS(certificates().good) && c.request() {
-				c.send(200, faultJSON, tokenAnswer)
-			}
-		}}},
+		{name: "handshake time", succeeds: true, url: faultHTTPS, each: dialTimeout - 1,
+			fault: fault{accept: func(c *faultConn) {
+				time.Sleep(dialTimeout - 1) // in a bubble
+				if c.startTLS(certificates().good) && c.request() {
+					c.send(200, faultJSON, tokenAnswer)
+				}
+			}}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -678,10 +782,14 @@ func TestDefaultClientLimits(t *testing.T) {
 		})
 	}
 	for name, ok := range map[string]bool{
-		"1 MiB": maxBody == 1<<20, "64 KiB": maxHeader == 64<<10, "32": maxDepth == 32, "16 KiB": maxToken == 16<<10 && maxJWT == 16<<10, "8 KiB": maxCode == 8<<10,
-		"256": maxErrorCode == 256, "1 KiB": maxErrorText == 1<<10, "10 years": maxLifetime == 3650*24*time.Hour, "5 minutes": maxRetryAfter == 5*time.Minute,
-		"30 s": attemptTimeout == 30*time.Second, "10 s": dialTimeout == 10*time.Second, "20 s": headerTimeout == 20*time.Second, "3 attempts": maxAttempts == 3,
-		"3 s": metadataTimeout == 3*time.Second, "16 KiB of a request": maxLoopbackHeader == 16<<10, "64 connections": maxLoopbackConns == 64,
+		"1 MiB": maxBody == 1<<20, "64 KiB": maxHeader == 64<<10, "32": maxDepth == 32,
+		"16 KiB": maxToken == 16<<10 && maxJWT == 16<<10, "8 KiB": maxCode == 8<<10,
+		"256": maxErrorCode == 256, "1 KiB": maxErrorText == 1<<10, "10 years": maxLifetime == 3650*24*time.Hour,
+		"5 minutes": maxRetryAfter == 5*time.Minute,
+		"30 s":      attemptTimeout == 30*time.Second, "10 s": dialTimeout == 10*time.Second,
+		"20 s": headerTimeout == 20*time.Second, "3 attempts": maxAttempts == 3,
+		"3 s": metadataTimeout == 3*time.Second, "16 KiB of a request": maxLoopbackHeader == 16<<10,
+		"64 connections": maxLoopbackConns == 64,
 	} {
 		if !ok {
 			t.Errorf("the limit %s is another", name)

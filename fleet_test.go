@@ -134,16 +134,19 @@ func TestFleetChild(t *testing.T) {
 	case "refresh with a full disk":
 		signal.Ignore(syscall.Signal(25)) // SIGXFSZ, which comes before the error
 		var report fleetReport
-		fault := func(format string, args ...any) { report.Faults = append(report.Faults, fmt.Sprintf(format, args...)) }
+		fault := func(format string, args ...any) {
+			report.Faults = append(report.Faults, fmt.Sprintf(format, args...))
+		}
 		creds, err := LoadCredentials(t.Context(), FileStore(job.Name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		tok, err := creds.Refresh(t.Context())
-		if !tok.Valid() || err == nil || !strings.Contains(err.Error(), "could not be saved") {
+		if !tok.Valid() || !errorSays(err, "could not be saved") {
 			fault("Refresh with a full disk: %v, %v", tok, err)
 		}
-		if again, err := creds.Token(t.Context()); err != nil || again.AccessToken.Reveal() != tok.AccessToken.Reveal() {
+		if again, err := creds.Token(t.Context()); err != nil ||
+			again.AccessToken.Reveal() != tok.AccessToken.Reveal() {
 			fault("Token after that: %v, %v", again, err)
 		}
 		writeReport(report)
@@ -215,7 +218,11 @@ func callWithToken(ctx context.Context, api string, tok *Token) (status int, err
 func savedGeneration(n, size int) *Credentials {
 	client := &ClientSecrets{ClientID: "client-1.example", TokenURI: "https://as.example/token"}
 	c := NewCredentials(client, NewSecret(fmt.Sprint("rt-", n)), "a")
-	c.cache.keep(&Token{AccessToken: NewSecret(fmt.Sprint("at-", n)), RefreshToken: NewSecret(fmt.Sprint("rt-", n)), Expiry: time.Now().Add(time.Hour)})
+	c.cache.keep(&Token{
+		AccessToken:  NewSecret(fmt.Sprint("at-", n)),
+		RefreshToken: NewSecret(fmt.Sprint("rt-", n)),
+		Expiry:       time.Now().Add(time.Hour),
+	})
 	c.rest.Store(&stored{unknown: object{"pad": `"` + strings.Repeat(fmt.Sprintf("%7d.", n), size/8) + `"`}})
 	return c
 }
@@ -235,7 +242,8 @@ func storedGeneration(t *testing.T, name string) int {
 	var n int
 	fmt.Sscanf(tok.RefreshToken.Reveal(), "rt-%d", &n)
 	pad := strings.Trim(c.rest.Load().unknown["pad"], `"`)
-	if tok.AccessToken.Reveal() != fmt.Sprint("at-", n) || pad != strings.Repeat(fmt.Sprintf("%7d.", n), len(pad)/8) || pad == "" {
+	if tok.AccessToken.Reveal() != fmt.Sprint("at-", n) || pad != strings.Repeat(fmt.Sprintf("%7d.", n), len(pad)/8) ||
+		pad == "" {
 		t.Fatalf("a file of several saves: %q", data[:min(len(data), 400)])
 	}
 	return n
@@ -309,8 +317,8 @@ func killWhileSaving(t *testing.T, job fleetJob) (saved int) {
 	return saved
 }
 
-// checkLeftovers checks that others can read nothing of what a killed process left in the folder of the file called name.
-// It reports whether the process had the lock, and so was in the middle of a save.
+// checkLeftovers checks that others can read nothing of what a killed process left in the folder of the file called
+// name. It reports whether the process had the lock, and so was in the middle of a save.
 func checkLeftovers(t *testing.T, name string) (locked bool) {
 	t.Helper()
 	dir := filepath.Dir(name)
@@ -338,8 +346,14 @@ func checkLeftovers(t *testing.T, name string) (locked bool) {
 func TestFleet(t *testing.T) {
 	s := NewTestServer(t)
 	s.Rotate, s.ExpiresIn = true, shortOrLong(3*time.Second, 5*time.Second)
-	job := fleetJob{Do: "use", Name: filepath.Join(privateDir(t), "credentials.json"), API: s.URL + "/userinfo", For: shortOrLong(4*time.Second, 30*time.Second)}
-	if err := NewCredentials(clientOf(s), NewSecret(s.IssueRefreshToken("a")), "a").Save(t.Context(), FileStore(job.Name)); err != nil {
+	job := fleetJob{
+		Do:   "use",
+		Name: filepath.Join(privateDir(t), "credentials.json"),
+		API:  s.URL + "/userinfo",
+		For:  shortOrLong(4*time.Second, 30*time.Second),
+	}
+	err := NewCredentials(clientOf(s), NewSecret(s.IssueRefreshToken("a")), "a").Save(t.Context(), FileStore(job.Name))
+	if err != nil {
 		t.Fatal(err)
 	}
 	reports := childReports(t, 8, job)
@@ -371,7 +385,8 @@ func checkFleet(t *testing.T, reports []fleetReport, refreshes []time.Time, life
 	// A process that is alone refreshes in the middle of a short life.
 	window := refreshes[len(refreshes)-1].Sub(refreshes[0])
 	one := int(window/(lifetime/2)) + 1
-	t.Logf("%d tokens and %d calls of the API in %d processes: %d refreshes, where one process makes %d", tokens, calls, len(reports), len(refreshes), one)
+	t.Logf("%d tokens and %d calls of the API in %d processes: %d refreshes, where one process makes %d", tokens, calls,
+		len(reports), len(refreshes), one)
 	if len(refreshes) > one+1 || len(refreshes) < int(used/lifetime) {
 		t.Errorf("%d refreshes in %v, where one process makes %d", len(refreshes), window, one)
 	}
@@ -383,7 +398,12 @@ func checkFleet(t *testing.T, reports []fleetReport, refreshes []time.Time, life
 func TestInteropFleet(t *testing.T) {
 	i := newInterop(t)
 	creds := i.signIn(t, i.client(t, "native"), "openid email offline_access")
-	job := fleetJob{Do: "use", Name: filepath.Join(privateDir(t), "credentials.json"), API: i.UserinfoURI, For: shortOrLong(12*time.Second, 30*time.Second)}
+	job := fleetJob{
+		Do:   "use",
+		Name: filepath.Join(privateDir(t), "credentials.json"),
+		API:  i.UserinfoURI,
+		For:  shortOrLong(12*time.Second, 30*time.Second),
+	}
 	if err := creds.Save(t.Context(), FileStore(job.Name)); err != nil {
 		t.Fatal(err)
 	}
@@ -448,7 +468,8 @@ func (s *soakServer) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errors.New("not the refresh token of a user")
 	}
 	s.used[user].Add(1)
-	answer := fmt.Sprintf(`{"access_token":%q,"expires_in":3599,"refresh_token":%q,"scope":"openid https://www.googleapis.com/auth/userinfo.email","token_type":"Bearer"}`,
+	answer := fmt.Sprintf(`{"access_token":%q,"expires_in":3599,"refresh_token":%q,`+
+		`"scope":"openid https://www.googleapis.com/auth/userinfo.email","token_type":"Bearer"}`,
 		paddedToken("access", user, 220), paddedToken("second", user, 103))
 	return response(200, answer, "Content-Type", "application/json"), nil
 }
@@ -463,7 +484,8 @@ func TestSoak(t *testing.T) {
 		all := make([]*Credentials, users)
 		goroutines, before := runtime.NumGoroutine(), liveHeap()
 		for i := range all {
-			all[i] = NewCredentials(client, NewSecret(paddedToken("first", i, 103)), "openid", "https://www.googleapis.com/auth/userinfo.email")
+			all[i] = NewCredentials(client, NewSecret(paddedToken("first", i, 103)), "openid",
+				"https://www.googleapis.com/auth/userinfo.email")
 		}
 		start := time.Now()
 		var next, failed atomic.Int32
@@ -472,7 +494,8 @@ func TestSoak(t *testing.T) {
 			workers.Go(func() {
 				for i := int(next.Add(1)) - 1; i < users; i = int(next.Add(1)) - 1 {
 					tok, err := all[i].Token(t.Context())
-					if err != nil || !strings.HasPrefix(tok.AccessToken.Reveal(), fmt.Sprintf("access-%d-", i)) || !strings.HasPrefix(tok.RefreshToken.Reveal(), "second-") {
+					if err != nil || !strings.HasPrefix(tok.AccessToken.Reveal(), fmt.Sprintf("access-%d-", i)) ||
+						!strings.HasPrefix(tok.RefreshToken.Reveal(), "second-") {
 						failed.Add(1)
 					}
 				}
@@ -483,7 +506,8 @@ func TestSoak(t *testing.T) {
 		idle := leftOver(t.Context(), goroutines)
 		bytes := float64(liveHeap()-before) / float64(users)
 		runtime.KeepAlive(all)
-		t.Logf("%7d users: %v, %.0f bytes each, %d goroutines more than before", users, took.Round(time.Millisecond), bytes, idle)
+		t.Logf("%7d users: %v, %.0f bytes each, %d goroutines more than before", users, took.Round(time.Millisecond),
+			bytes, idle)
 		if failed.Load() != 0 || s.wrong.Load() != 0 {
 			t.Errorf("%d users: %d got no token, %d wrong requests", users, failed.Load(), s.wrong.Load())
 		}

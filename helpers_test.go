@@ -138,7 +138,8 @@ var certificates = sync.OnceValue(func() *testCertificates {
 		leaf, _ := x509.ParseCertificate(der)
 		return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 	}
-	all.good, all.expired, all.wrongHost, all.unknownCA = make("as.example", 110), make("as.example", 5), make("other.example", 110), make("as.example", 110)
+	all.good, all.expired, all.wrongHost, all.unknownCA = make("as.example", 110), make("as.example", 5),
+		make("other.example", 110), make("as.example", 110)
 	for _, c := range []tls.Certificate{all.good, all.expired, all.wrongHost} {
 		all.roots.AddCert(c.Leaf)
 	}
@@ -173,8 +174,14 @@ func fileClientOf(t testing.TB, s *TestServer, kind string) *ClientSecrets {
 
 // clientOver returns a client that reaches its endpoints through transport, and has a secret that no text may show.
 func clientOver(transport http.RoundTripper) *ClientSecrets {
-	return &ClientSecrets{ClientID: "client", ClientSecret: NewSecret(canaryClientSecret), AuthMethod: "client_secret_post",
-		AuthURI: "https://as.example/auth", TokenURI: "https://as.example/token", HTTPClient: &http.Client{Transport: transport}}
+	return &ClientSecrets{
+		ClientID:     "client",
+		ClientSecret: NewSecret(canaryClientSecret),
+		AuthMethod:   "client_secret_post",
+		AuthURI:      "https://as.example/auth",
+		TokenURI:     "https://as.example/token",
+		HTTPClient:   &http.Client{Transport: transport},
+	}
 }
 
 // credentialsOf returns the credentials of a user who has granted scopes to the client of s.
@@ -201,7 +208,9 @@ func onlyExchange(t testing.TB, s *TestServer) url.Values {
 		t.Fatalf("%d code exchanges, want 1", n)
 	}
 	requests := s.Requests()
-	return requests[slices.IndexFunc(requests, func(r RecordedRequest) bool { return r.Form.Get("grant_type") == "authorization_code" })].Form
+	return requests[slices.IndexFunc(requests, func(r RecordedRequest) bool {
+		return r.Form.Get("grant_type") == "authorization_code"
+	})].Form
 }
 
 // staticSource is a TokenSource of a program that always has the same token.
@@ -214,7 +223,8 @@ func sourceOf(tok *Token) TokenSource { return staticSource{tok} }
 // fixedSource always has the token "tok".
 var fixedSource = sourceOf(&Token{AccessToken: NewSecret("tok")})
 
-// countingSource is a token source as a program writes one, which caches nothing. next gets the number of the call, from 1.
+// countingSource is a token source as a program writes one, which caches nothing. next gets the number of the call,
+// from 1.
 type countingSource struct {
 	calls atomic.Int64
 	next  func(ctx context.Context, n int64) (*Token, error)
@@ -226,7 +236,9 @@ func (s *countingSource) Token(ctx context.Context) (*Token, error) {
 
 // numberedTokens is a source whose tokens, "1", "2" and so on, live for life; 0: for an unknown time.
 func numberedTokens(life time.Duration) *countingSource {
-	return &countingSource{next: func(_ context.Context, n int64) (*Token, error) { return numberedToken(n, life), nil }}
+	return &countingSource{next: func(_ context.Context, n int64) (*Token, error) {
+		return numberedToken(n, life), nil
+	}}
 }
 
 func numberedToken(n int64, life time.Duration) *Token {
@@ -317,15 +329,18 @@ func secretForms(secret string) []string {
 	var asXML bytes.Buffer
 	xml.EscapeText(&asXML, b)
 	forms := []string{
-		secret, goQuoted[1 : len(goQuoted)-1], string(asJSON[1 : len(asJSON)-1]), strings.Trim(plainJSON.String(), "\"\n"), asXML.String(),
+		secret, goQuoted[1 : len(goQuoted)-1], string(asJSON[1 : len(asJSON)-1]),
+		strings.Trim(plainJSON.String(), "\"\n"), asXML.String(),
 		url.QueryEscape(secret), url.PathEscape(secret), strings.ReplaceAll(url.QueryEscape(secret), "+", "%20"),
 		hex.EncodeToString(b), strings.ToUpper(hex.EncodeToString(b)), fmt.Sprintf("% x", b), fmt.Sprintf("% X", b),
-		strings.Trim(fmt.Sprint(b), "[]"), strings.Trim(fmt.Sprintf("%#v", b), "[]byte{}"), strings.Trim(fmt.Sprintf("%U", []rune(secret)), "[]"),
+		strings.Trim(fmt.Sprint(b), "[]"), strings.Trim(fmt.Sprintf("%#v", b), "[]byte{}"),
+		strings.Trim(fmt.Sprintf("%U", []rune(secret)), "[]"),
 	}
 	for shift := range 3 { // base64 of a text that has the secret somewhere
 		padded := append(make([]byte, shift), b...)
 		from, to := (8*shift+5)/6, len(padded)*8/6
-		forms = append(forms, base64.StdEncoding.EncodeToString(padded)[from:to], base64.URLEncoding.EncodeToString(padded)[from:to])
+		forms = append(forms, base64.StdEncoding.EncodeToString(padded)[from:to],
+			base64.URLEncoding.EncodeToString(padded)[from:to])
 	}
 	return forms
 }
@@ -333,7 +348,9 @@ func secretForms(secret string) []string {
 func printedForms(v any) (texts []string) {
 	type exported struct{ V any }
 	type unexported struct{ v any }
-	values := []any{v, exported{v}, unexported{v}, &exported{v}, &unexported{v}, map[string]any{"k": v}, []any{v}, [1]any{v}, &v}
+	values := []any{
+		v, exported{v}, unexported{v}, &exported{v}, &unexported{v}, map[string]any{"k": v}, []any{v}, [1]any{v}, &v,
+	}
 	if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer && !r.IsNil() { // reflection copies what vet would not
 		e := r.Elem().Interface()
 		values = append(values, e, exported{e}, unexported{e}, map[string]any{"k": e}, []any{e})
@@ -342,7 +359,10 @@ func printedForms(v any) (texts []string) {
 		p.Elem().Set(r)
 		values = append(values, p.Interface(), unexported{p.Interface()})
 	}
-	verbs := []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%t", "%c", "%U", "%o", "%b", "%e", "%g", "%p", "%T", "%20.9v", "%#q"}
+	verbs := []string{
+		"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%t", "%c", "%U", "%o", "%b", "%e", "%g", "%p", "%T",
+		"%20.9v", "%#q",
+	}
 	for _, x := range values {
 		for _, verb := range verbs {
 			texts = append(texts, fmt.Sprintf(verb, x))
@@ -388,7 +408,8 @@ func checkHoldsNoRequest(t *testing.T, v reflect.Value, been map[any]bool) {
 		return
 	}
 	switch v.Type() {
-	case reflect.TypeFor[http.Request](), reflect.TypeFor[http.Response](), reflect.TypeFor[http.Header](), reflect.TypeFor[url.Values](), reflect.TypeFor[url.URL]():
+	case reflect.TypeFor[http.Request](), reflect.TypeFor[http.Response](), reflect.TypeFor[http.Header](),
+		reflect.TypeFor[url.Values](), reflect.TypeFor[url.URL]():
 		t.Errorf("the error holds a %v", v.Type())
 		return
 	}
@@ -414,6 +435,14 @@ func checkHoldsNoRequest(t *testing.T, v reflect.Value, been map[any]bool) {
 	}
 }
 
+// errorSays reports whether err is an error with this text in it.
+func errorSays(err error, text string) bool { return err != nil && strings.Contains(err.Error(), text) }
+
+// unprintable reports whether s has anything but letters, digits and signs of ASCII, and spaces.
+func unprintable(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
 // privateDir returns a new folder that only the user may read and write, whatever the umask. A store accepts no other.
 func privateDir(t testing.TB) string {
 	t.Helper()
@@ -427,12 +456,14 @@ func privateDir(t testing.TB) string {
 // Files as others write them. The values are made up.
 const (
 	// google-auth 2.48, Credentials.to_json().
-	pythonFile = `{"token": "ya29.made-up", "refresh_token": "1//made-up", "token_uri": "https://oauth2.googleapis.com/token",
-		"client_id": "1-made-up.apps.googleusercontent.com", "client_secret": "made-up-secret", "scopes": ["openid", "https://www.googleapis.com/auth/drive"],
+	pythonFile = `{"token": "ya29.made-up", "refresh_token": "1//made-up",
+		"token_uri": "https://oauth2.googleapis.com/token",
+		"client_id": "1-made-up.apps.googleusercontent.com", "client_secret": "made-up-secret",
+		"scopes": ["openid", "https://www.googleapis.com/auth/drive"],
 		"universe_domain": "googleapis.com", "account": "", "expiry": "2040-08-14T15:54:01.123456Z"}`
 	// google-oauthlib-tool --save.
-	toolFile = `{"refresh_token": "1//made-up", "token_uri": "https://oauth2.googleapis.com/token", "client_id": "1-made-up.apps.googleusercontent.com",
-		"client_secret": "made-up-secret", "scopes": ["openid"]}`
+	toolFile = `{"refresh_token": "1//made-up", "token_uri": "https://oauth2.googleapis.com/token",
+		"client_id": "1-made-up.apps.googleusercontent.com", "client_secret": "made-up-secret", "scopes": ["openid"]}`
 	// gcloud auth application-default login.
 	gcloudUserFile = `{
   "account": "",
@@ -462,8 +493,10 @@ func credentialsText(c *Credentials) string {
 		unknown = append(unknown, name+"="+escaped.String())
 	}
 	return fmt.Sprintf("client %q %q %q %q %q %q; token %q %q %q %v %q; scopes %q; granted %v, quota %q, unknown %q",
-		client.ClientID, client.ClientSecret.Reveal(), client.TokenURI, client.Issuer, client.RevocationURI, client.AuthMethod,
-		t.AccessToken.Reveal(), t.RefreshToken.Reveal(), t.IDToken.Reveal(), t.Expiry.UTC(), t.Scopes, strings.Fields(c.scope), rest.granted, rest.quota, unknown)
+		client.ClientID, client.ClientSecret.Reveal(), client.TokenURI, client.Issuer, client.RevocationURI,
+		client.AuthMethod,
+		t.AccessToken.Reveal(), t.RefreshToken.Reveal(), t.IDToken.Reveal(), t.Expiry.UTC(), t.Scopes,
+		strings.Fields(c.scope), rest.granted, rest.quota, unknown)
 }
 
 // checkPythonReads checks a file by the rules of google-auth's from_authorized_user_info, which gcloud has too.
@@ -483,7 +516,8 @@ func checkPythonReads(t *testing.T, data []byte) {
 	if file["type"] != "authorized_user" {
 		t.Errorf("type is %v", file["type"])
 	}
-	if expiry, ok := file["expiry"]; ok && !regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$`).MatchString(fmt.Sprint(expiry)) {
+	if expiry, ok := file["expiry"]; ok &&
+		!regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$`).MatchString(fmt.Sprint(expiry)) {
 		t.Errorf("expiry is %v", expiry)
 	}
 	if scopes, ok := file["scopes"]; ok && reflect.TypeOf(scopes) != reflect.TypeFor[[]any]() {
@@ -551,8 +585,12 @@ func serveKeys(keys ...string) *keyServer { return &keyServer{body: keySetJSON(k
 func keySetJSON(keys ...string) string { return `{"keys":[` + strings.Join(keys, ",") + `]}` }
 
 func verifierWith(keys http.RoundTripper) *IDTokenVerifier {
-	return &IDTokenVerifier{Issuer: "https://as.example", Audience: "client-1.example", KeysURI: "https://as.example/keys",
-		HTTPClient: &http.Client{Transport: keys}}
+	return &IDTokenVerifier{
+		Issuer:     "https://as.example",
+		Audience:   "client-1.example",
+		KeysURI:    "https://as.example/keys",
+		HTTPClient: &http.Client{Transport: keys},
+	}
 }
 
 // claimsJSON are good claims, changed as by jwkJSON.
@@ -606,9 +644,18 @@ func serviceAccountFile(change map[string]any) []byte {
 	if err != nil {
 		panic(err)
 	}
-	members := map[string]any{"type": "service_account", "project_id": "project-1", "private_key_id": "key-1", "private_key": pemText("PRIVATE KEY", der),
-		"client_email": serviceAccountEmail, "client_id": "1", "auth_uri": "https://as.example/authorize", "token_uri": "https://as.example/token",
-		"auth_provider_x509_cert_url": "https://as.example/certs", "universe_domain": "googleapis.com"}
+	members := map[string]any{
+		"type":                        "service_account",
+		"project_id":                  "project-1",
+		"private_key_id":              "key-1",
+		"private_key":                 pemText("PRIVATE KEY", der),
+		"client_email":                serviceAccountEmail,
+		"client_id":                   "1",
+		"auth_uri":                    "https://as.example/authorize",
+		"token_uri":                   "https://as.example/token",
+		"auth_provider_x509_cert_url": "https://as.example/certs",
+		"universe_domain":             "googleapis.com",
+	}
 	maps.Copy(members, change)
 	maps.DeleteFunc(members, func(_ string, v any) bool { return v == nil })
 	data, err := json.Marshal(members)

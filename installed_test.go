@@ -128,7 +128,8 @@ func startLoopback(ctx context.Context, t *testing.T, set func(*TestServer, *Ins
 	r := &loopbackRun{pipeListener: newPipeListener(), s: s, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
-		r.creds, r.err = f.run(ctx, []net.Listener{r.pipeListener}, &url.URL{Scheme: "http", Host: "127.0.0.1:8000", Path: "/cb"})
+		r.creds, r.err = f.run(ctx, []net.Listener{r.pipeListener},
+			&url.URL{Scheme: "http", Host: "127.0.0.1:8000", Path: "/cb"})
 	}()
 	authURL := <-urls
 	u, err := url.Parse(authURL)
@@ -157,22 +158,32 @@ func (r *loopbackRun) waiting() bool {
 func checkPageHeader(t *testing.T, name string, h http.Header) {
 	t.Helper()
 	for k, want := range map[string]string{
-		"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
-		"Cross-Origin-Opener-Policy": "same-origin", "Content-Type": "text/html; charset=utf-8",
-		"Location": "", "Access-Control-Allow-Origin": "", "Access-Control-Allow-Methods": "", "Set-Cookie": "", "Refresh": "",
+		"Cache-Control":                "no-store",
+		"Referrer-Policy":              "no-referrer",
+		"X-Content-Type-Options":       "nosniff",
+		"X-Frame-Options":              "DENY",
+		"Cross-Origin-Opener-Policy":   "same-origin",
+		"Content-Type":                 "text/html; charset=utf-8",
+		"Location":                     "",
+		"Access-Control-Allow-Origin":  "",
+		"Access-Control-Allow-Methods": "",
+		"Set-Cookie":                   "",
+		"Refresh":                      "",
 	} {
 		if got := h.Get(k); got != want {
 			t.Errorf("%s: %s is %q, want %q", name, k, got, want)
 		}
 	}
 	csp := h.Get("Content-Security-Policy")
-	if !strings.HasPrefix(csp, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src") || strings.Contains(csp, "unsafe") {
+	if !strings.HasPrefix(csp,
+		"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src") ||
+		strings.Contains(csp, "unsafe") {
 		t.Errorf("%s: Content-Security-Policy is %q", name, csp)
 	}
 }
 
-// A strayRequest is one that must not end a sign-in. {S} is the right state, {S1} is that without its last letter, and {C} is
-// the right code.
+// A strayRequest is one that must not end a sign-in. {S} is the right state, {S1} is that without its last letter, and
+// {C} is the right code.
 type strayRequest struct {
 	name, request string
 	status        int // of the answer; 0: any that is no success
@@ -264,9 +275,10 @@ func strayRequests() []strayRequest {
 		{name: "no-cors", request: with("Origin: https://evil.example\r\nSec-Fetch-Mode: no-cors"), status: 403}, // L18
 		{name: "cors", request: with("Origin: https://evil.example\r\nSec-Fetch-Mode: cors"), status: 403},       // L18
 		{
-			name:    "preflight", // L18
-			request: "OPTIONS /cb HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: GET\r\n\r\n",
-			status:  405,
+			name: "preflight", // L18
+			request: "OPTIONS /cb HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nOrigin: https://evil.example\r\n" +
+				"Access-Control-Request-Method: GET\r\n\r\n",
+			status: 405,
 		},
 		{
 			name:    "websocket", // L18
@@ -301,8 +313,8 @@ func strayRequests() []strayRequest {
 }
 
 // Whatever else reaches the port is answered with a constant, spends no code and ends nothing, five hundred times over.
-// {S} is the right state and {C} the right code: what is wrong is only what the row says. L8, L10, LB1, LB2, UP19; DESIGN
-// wins over L11: no number of requests ends the flow, and 256 bits of state are not guessed
+// {S} is the right state and {C} the right code: what is wrong is only what the row says. L8, L10, LB1, LB2, UP19;
+// DESIGN wins over L11: no number of requests ends the flow, and 256 bits of state are not guessed
 func TestLoopbackSurvives(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -316,7 +328,8 @@ func TestLoopbackSurvives(t *testing.T) {
 				if sent++; round > 0 {
 					continue
 				}
-				resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(raw)), &http.Request{Method: tt.request[:strings.IndexByte(tt.request+" ", ' ')]})
+				resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(raw)),
+					&http.Request{Method: tt.request[:strings.IndexByte(tt.request+" ", ' ')]})
 				switch {
 				case tt.status == 0 && (err != nil || resp.StatusCode >= 400):
 					continue // closed, or refused by net/http
@@ -325,7 +338,8 @@ func TestLoopbackSurvives(t *testing.T) {
 					continue
 				}
 				body, _ := io.ReadAll(resp.Body)
-				if strings.Contains(raw, r.state) || strings.Contains(raw, "evil") || strings.Contains(raw, "alert") { // F5, L16, LB2
+				// F5, L16, LB2
+				if strings.Contains(raw, r.state) || strings.Contains(raw, "evil") || strings.Contains(raw, "alert") {
 					t.Errorf("%s: echoed in %q", tt.name, raw)
 				}
 				if tt.body == own {
@@ -346,7 +360,8 @@ func TestLoopbackSurvives(t *testing.T) {
 			t.Fatal(sent, r.err)
 		}
 		status, _, body := r.get(r.redirected)
-		if <-r.done; r.err != nil || status != 200 || body != successPage || r.s.Count("/token") != 1 || r.s.CodeReuses() != 0 {
+		if <-r.done; r.err != nil || status != 200 || body != successPage || r.s.Count("/token") != 1 ||
+			r.s.CodeReuses() != 0 {
 			t.Error(status, r.err, r.s.Count("/token"))
 		}
 		if _, err := r.creds.Token(t.Context()); err != nil {
@@ -355,8 +370,10 @@ func TestLoopbackSurvives(t *testing.T) {
 	})
 }
 
-// 100 connections that send a byte a second, and as many that send nothing, delay the sign-in by one timeout, and its end
-// not by a second. What is left open is closed: the bubble ends only when every goroutine has. L12, L15
+// 100 connections that send a byte a second, and as many that send nothing, delay the sign-in by one timeout, and its
+// end not by a second. What is left open is closed: the bubble ends only when every goroutine has.
+//
+// L12 L15
 func TestLoopbackSlowLoris(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -407,15 +424,20 @@ func TestLoopbackSlowLoris(t *testing.T) {
 	})
 }
 
-// The page is sent after the exchange, however long it takes, and tells how that went. A second redirect, before or after, is
-// no second exchange. L14, L19, F3; UP20, PY2
+// The page is sent after the exchange, however long it takes, and tells how that went. A second redirect, before or
+// after, is no second exchange.
+//
+// L14 L19 F3 UP20 PY2
 func TestLoopbackPageTellsTheTruth(t *testing.T) {
 	t.Parallel()
 	const custom = "<title>x</title><style>p{color:red}</style><style>b{}</style><p>done"
 	failed := func(s *TestServer, _ *InstalledAppFlow) {
 		s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path == "/token" {
-				writeJSON(w, 400, map[string]any{"error": "invalid_grant", "error_description": "<script>alert(1)</script>"})
+				writeJSON(w, 400, map[string]any{
+					"error":             "invalid_grant",
+					"error_description": "<script>alert(1)</script>",
+				})
 			}
 			return r.URL.Path == "/token"
 		}
@@ -458,8 +480,11 @@ func TestLoopbackPageTellsTheTruth(t *testing.T) {
 		},
 		{name: "exchange refused", set: failed, page: failurePage, status: 400, code: "invalid_grant"}, // L16
 		{
-			name:   "custom failure",
-			set:    func(s *TestServer, f *InstalledAppFlow) { failed(s, f); f.SuccessPage, f.FailurePage = "no", custom },
+			name: "custom failure",
+			set: func(s *TestServer, f *InstalledAppFlow) {
+				failed(s, f)
+				f.SuccessPage, f.FailurePage = "no", custom
+			},
 			page:   custom,
 			status: 400,
 			code:   "invalid_grant",
@@ -496,7 +521,8 @@ func TestLoopbackPageTellsTheTruth(t *testing.T) {
 						for part := range strings.SplitSeq(body, "<style>") {
 							if style, _, ok := strings.Cut(part, "</style>"); ok {
 								sum := sha256.Sum256([]byte(style))
-								if !strings.Contains(header.Get("Content-Security-Policy"), " 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") {
+								if !strings.Contains(header.Get("Content-Security-Policy"),
+									" 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") {
 									t.Error("the page's own style is blocked")
 								}
 							}
@@ -506,7 +532,8 @@ func TestLoopbackPageTellsTheTruth(t *testing.T) {
 				both.Wait()
 				<-r.done
 				var e *Error
-				if errors.As(r.err, &e); (r.err == nil) != (tt.status == 200) || (r.creds == nil) != (r.err != nil) || tt.code != "" && (e == nil || e.Code != tt.code) {
+				if errors.As(r.err, &e); (r.err == nil) != (tt.status == 200) || (r.creds == nil) != (r.err != nil) ||
+					tt.code != "" && (e == nil || e.Code != tt.code) {
 					t.Error(r.err)
 				}
 				if want := map[bool]int{true: 0, false: 1}[tt.code == "access_denied"]; r.s.Count("/token") != want {
@@ -518,11 +545,14 @@ func TestLoopbackPageTellsTheTruth(t *testing.T) {
 			})
 		})
 	}
-	for name, page := range map[string]string{"success": successPage, "failure": failurePage, "stray": strayPage} { // L16, L17
-		if regexp.MustCompile(`(?i)<script|javascript:|https?://|url\(|@import|src=|href=|style=| on\w+=`).MatchString(page) {
+	// L16, L17
+	for name, page := range map[string]string{"success": successPage, "failure": failurePage, "stray": strayPage} {
+		active := regexp.MustCompile(`(?i)<script|javascript:|https?://|url\(|@import|src=|href=|style=| on\w+=`)
+		if active.MatchString(page) {
 			t.Errorf("the %s page refers to something outside, or runs something", name)
 		}
-		if !strings.HasPrefix(page, "<!DOCTYPE html>") || strings.Count(page, "<title>") != 1 || !strings.Contains(page, "prefers-color-scheme: dark") ||
+		if !strings.HasPrefix(page, "<!DOCTYPE html>") || strings.Count(page, "<title>") != 1 ||
+			!strings.Contains(page, "prefers-color-scheme: dark") ||
 			!strings.Contains(page, "width=device-width") || !strings.Contains(page, `<html lang="en">`) {
 			t.Errorf("the %s page is incomplete", name)
 		}
@@ -532,7 +562,8 @@ func TestLoopbackPageTellsTheTruth(t *testing.T) {
 	}
 }
 
-// The wait ends with its context, in each phase, and after five minutes without one: errors.Is tells which. It leaves nothing.
+// The wait ends with its context, in each phase, and after five minutes without one: errors.Is tells which. It leaves
+// nothing.
 // F27, UP1, UP6, UP7
 func TestRunEnds(t *testing.T) {
 	t.Parallel()
@@ -585,7 +616,8 @@ func TestRunEnds(t *testing.T) {
 				}
 				<-r.done
 				took := time.Since(began)
-				if !errors.Is(r.err, tt.err) || r.creds != nil || !strings.HasPrefix(r.err.Error(), "oauth2: ") || strings.Contains(r.err.Error(), r.state) {
+				if !errors.Is(r.err, tt.err) || r.creds != nil || !strings.HasPrefix(r.err.Error(), "oauth2: ") ||
+					strings.Contains(r.err.Error(), r.state) {
 					t.Error(r.err)
 				}
 				if took < tt.took || took > tt.took+time.Second {
@@ -634,15 +666,16 @@ func hasIPv6() bool {
 	return err == nil
 }
 
-// With real sockets: where it listens, which redirect URI it uses, to the letter in both requests, and that nothing is left.
+// With real sockets: where it listens, which redirect URI it uses, to the letter in both requests, and that nothing is
+// left.
 func TestRunLocalServer(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name, kind string
-		registered []string // in the file
-		set        func(f *InstalledAppFlow)
-		want       string // the redirect URI, where {P} is a port
-		listens    string // hosts
+		name, kind       string
+		registered       []string // in the file
+		redirect, listen string   // RedirectURI and ListenAddr
+		want             string   // the redirect URI, where {P} is a port
+		listens          string   // hosts
 	}{
 		// L1, L2, CA21, UP8
 		{name: "nothing registered", kind: "installed", want: "http://127.0.0.1:{P}/", listens: "127.0.0.1"},
@@ -685,28 +718,28 @@ func TestRunLocalServer(t *testing.T) {
 			name:       "RedirectURI", // UP13
 			kind:       "web",
 			registered: []string{"http://localhost:1/"},
-			set:        func(f *InstalledAppFlow) { f.RedirectURI = "http://127.0.0.1:0/x" },
+			redirect:   "http://127.0.0.1:0/x",
 			want:       "http://127.0.0.1:{P}/x",
 			listens:    "127.0.0.1",
 		},
 		{
-			name:    "RedirectURI localhost", // UP10
-			kind:    "installed",
-			set:     func(f *InstalledAppFlow) { f.RedirectURI = "http://localhost:0/" },
-			want:    "http://localhost:{P}/",
-			listens: "127.0.0.1 [::1]",
+			name:     "RedirectURI localhost", // UP10
+			kind:     "installed",
+			redirect: "http://localhost:0/",
+			want:     "http://localhost:{P}/",
+			listens:  "127.0.0.1 [::1]",
 		},
 		{
-			name:    "RedirectURI IPv6", // L2
-			kind:    "installed",
-			set:     func(f *InstalledAppFlow) { f.RedirectURI = "http://[::1]:0/" },
-			want:    "http://[::1]:{P}/",
-			listens: "[::1]",
+			name:     "RedirectURI IPv6", // L2
+			kind:     "installed",
+			redirect: "http://[::1]:0/",
+			want:     "http://[::1]:{P}/",
+			listens:  "[::1]",
 		},
 		{
 			name:    "ListenAddr", // UP1
 			kind:    "installed",
-			set:     func(f *InstalledAppFlow) { f.ListenAddr = "0.0.0.0" },
+			listen:  "0.0.0.0",
 			want:    "http://127.0.0.1:{P}/",
 			listens: "127.0.0.1",
 		},
@@ -714,7 +747,7 @@ func TestRunLocalServer(t *testing.T) {
 			name:       "ListenAddr with port", // UP1, UP13
 			kind:       "web",
 			registered: []string{"http://localhost:{F}/"},
-			set:        func(f *InstalledAppFlow) { f.ListenAddr = "127.0.0.1:{F}" },
+			listen:     "127.0.0.1:{F}",
 			want:       "http://localhost:{F}/",
 			listens:    "127.0.0.1",
 		},
@@ -734,13 +767,11 @@ func TestRunLocalServer(t *testing.T) {
 			f := NewInstalledAppFlow(fileClientOf(t, s, tt.kind), "openid")
 			var prompt bytes.Buffer
 			f.Prompt = &prompt
-			if tt.set != nil {
-				tt.set(f)
-			}
-			f.ListenAddr = fill(f.ListenAddr)
+			f.RedirectURI, f.ListenAddr = cmp.Or(tt.redirect, f.RedirectURI), fill(tt.listen)
 			var redirectURI string
 			f.OpenBrowser = func(authURL string) error {
-				if prompt.String() != "Open this URL in a browser to sign in:\n\n    "+authURL+"\n\n" { // UP4: printed first
+				// UP4: printed first
+				if prompt.String() != "Open this URL in a browser to sign in:\n\n    "+authURL+"\n\n" {
 					t.Errorf("prompt %q", prompt.String())
 				}
 				u, err := url.Parse(authURL)
@@ -823,8 +854,10 @@ func checkLoopbackOnly(t *testing.T, port string) {
 	}
 }
 
-// Where there is no 127.0.0.1, it listens on ::1, at one port. A network without it takes privileges: the test is skipped where
-// there are none. L3
+// Where there is no 127.0.0.1, it listens on ::1, at one port. A network without it takes privileges: the test is
+// skipped where there are none.
+//
+// L3
 func TestRunLocalServerIPv6Only(t *testing.T) {
 	const child = "OAUTH2_TEST_IPV6_ONLY"
 	if os.Getenv(child) == "" {
@@ -833,7 +866,8 @@ func TestRunLocalServerIPv6Only(t *testing.T) {
 			t.Skip("no network of its own:", string(out), err)
 		}
 		t.Setenv(child, "1")
-		out, err := exec.Command("unshare", "-rn", "sh", "-c", probe+` && exec "$0" -test.v -test.run "^TestRunLocalServerIPv6Only$"`, os.Args[0]).CombinedOutput()
+		out, err := exec.Command("unshare", "-rn", "sh", "-c",
+			probe+` && exec "$0" -test.v -test.run "^TestRunLocalServerIPv6Only$"`, os.Args[0]).CombinedOutput()
 		if err != nil || !bytes.Contains(out, []byte("--- PASS")) {
 			t.Errorf("%v\n%s", err, out)
 		}
@@ -849,7 +883,10 @@ func TestRunLocalServerIPv6Only(t *testing.T) {
 		t.Error(form.Get("redirect_uri"))
 	}
 	f = NewInstalledAppFlow(fileClientOf(t, s, "installed"), "a") // an address of one's own choice has no fallback: L4
-	f.Prompt, f.RedirectURI, f.OpenBrowser = io.Discard, "http://127.0.0.1:0/", func(string) error { t.Error("opened"); return nil }
+	f.Prompt, f.RedirectURI, f.OpenBrowser = io.Discard, "http://127.0.0.1:0/", func(string) error {
+		t.Error("opened")
+		return nil
+	}
 	if _, err := f.RunLocalServer(t.Context()); !errors.Is(err, syscall.EADDRNOTAVAIL) {
 		t.Error(err)
 	}
@@ -936,7 +973,8 @@ func TestRunLocalServerRefuses(t *testing.T) {
 			f.Prompt, f.OpenBrowser = io.Discard, func(string) error { t.Error("opened"); return nil }
 			tt.set(f)
 			creds, err := f.RunLocalServer(t.Context())
-			if creds != nil || err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), tt.err) || tt.is != nil && !errors.Is(err, tt.is) {
+			if creds != nil || err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") ||
+				!strings.Contains(err.Error(), tt.err) || tt.is != nil && !errors.Is(err, tt.is) {
 				t.Errorf("%v, want %q", err, tt.err)
 			}
 		})
@@ -964,16 +1002,31 @@ func TestOpenBrowserRefuses(t *testing.T) {
 	writeScript(t, filepath.Join(dir, "xdg-open"), "touch "+filepath.Join(dir, "ran"))
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	for name, target := range map[string]string{
-		"file": "file:///etc/passwd", "javascript": "javascript:alert(1)", "data": "data:text/html,x", "smb": "smb://evil.example/x", // B1
-		"search-ms": "search-ms:query=x", "ms-settings": "ms-settings:", "http": "http://as.example/", "ftp": "ftp://as.example/", // B1
-		"upper case": "FILE:///etc/passwd", "no scheme": "as.example/x", "UNC": `\\evil.example\share`, "path": "/bin/sh", "empty": "", // B1
+		// B1
+		"file": "file:///etc/passwd", "javascript": "javascript:alert(1)", "data": "data:text/html,x",
+		"smb": "smb://evil.example/x",
+		// B1
+		"search-ms": "search-ms:query=x", "ms-settings": "ms-settings:", "http": "http://as.example/",
+		"ftp": "ftp://as.example/",
+		// B1
+		"upper case": "FILE:///etc/passwd", "no scheme": "as.example/x", "UNC": `\\evil.example\share`,
+		"path": "/bin/sh", "empty": "",
 		"option": "--help", "option and URL": "-e https://as.example/", "leading space": " https://as.example/", // B2
-		"double quote": `https://as.example/"&calc&"`, "single quote": "https://as.example/'", "backtick": "https://as.example/`id`", // B3
-		"dollar": "https://as.example/$(id)", "backslash": `https://as.example\x`, "caret": "https://as.example/^", "pipe": "https://as.example/|id", // B3
-		"redirection": "https://as.example/>x", "less": "https://as.example/<x", "space": "https://as.example/ x", "line end": "https://as.example/\nid", // B3
-		"NUL": "https://as.example/\x00", "not ASCII": "https://as.example/\u202e", "user": "https://as.example@evil.example/",
+		// B3
+		"double quote": `https://as.example/"&calc&"`, "single quote": "https://as.example/'",
+		"backtick": "https://as.example/`id`",
+		// B3
+		"dollar": "https://as.example/$(id)", "backslash": `https://as.example\x`, "caret": "https://as.example/^",
+		"pipe": "https://as.example/|id",
+		// B3
+		"redirection": "https://as.example/>x", "less": "https://as.example/<x", "space": "https://as.example/ x",
+		"line end": "https://as.example/\nid",
+		"NUL":      "https://as.example/\x00", "not ASCII": "https://as.example/\u202e",
+		"user": "https://as.example@evil.example/",
 	} {
-		if err := OpenBrowser(target); err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || target != "" && strings.Contains(err.Error(), target) {
+		err := OpenBrowser(target)
+		if err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") ||
+			target != "" && strings.Contains(err.Error(), target) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -992,8 +1045,8 @@ func writeScript(t *testing.T, name, script string) {
 	}
 }
 
-// fakeLauncher puts an xdg-open in the PATH that says what it was called with, on called, and then waits for a minute. ended gets
-// something when it is gone.
+// fakeLauncher puts an xdg-open in the PATH that says what it was called with, on called, and then waits for a minute.
+// ended gets something when it is gone.
 func fakeLauncher(t *testing.T) (called, ended <-chan string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -1023,8 +1076,10 @@ exec sleep 60`)
 	return first, last
 }
 
-// The launcher gets the URL as its only argument, and neither input nor output. One that blocks holds up neither the flow
-// nor its end, and is gone then. B3, B5, B6, UP4
+// The launcher gets the URL as its only argument, and neither input nor output. One that blocks holds up neither the
+// flow nor its end, and is gone then.
+//
+// B3 B5 B6 UP4
 func TestOpenBrowserLauncher(t *testing.T) {
 	called, ended := fakeLauncher(t)
 	t.Setenv("DISPLAY", ":0") // there seems to be a browser
@@ -1091,9 +1146,12 @@ func TestOpenBrowserMissing(t *testing.T) {
 	}
 	writeScript(t, "xdg-open", "touch "+filepath.Join(dir, "ran"))
 	writeScript(t, filepath.Join("bin", "xdg-open"), "touch "+filepath.Join(dir, "ran"))
-	for _, path := range []string{".", "." + string(os.PathListSeparator) + os.Getenv("PATH"), "", "bin", filepath.Join(dir, "nowhere")} {
+	for _, path := range []string{
+		".", "." + string(os.PathListSeparator) + os.Getenv("PATH"), "", "bin", filepath.Join(dir, "nowhere"),
+	} {
 		t.Setenv("PATH", path)
-		if err := OpenBrowser("https://as.example/authorize?state=SENTINEL"); err == nil || strings.Contains(err.Error(), "SENTINEL") || !strings.Contains(err.Error(), "xdg-open") {
+		err := OpenBrowser("https://as.example/authorize?state=SENTINEL")
+		if err == nil || strings.Contains(err.Error(), "SENTINEL") || !strings.Contains(err.Error(), "xdg-open") {
 			t.Errorf("PATH=%s: %v", path, err)
 		}
 	}
@@ -1101,7 +1159,8 @@ func TestOpenBrowserMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", filepath.Join(dir, "bin"))
-	if err := OpenBrowser("https://as.example/authorize?state=SENTINEL"); !errors.Is(err, syscall.ENOEXEC) || strings.Contains(err.Error(), "SENTINEL") {
+	if err := OpenBrowser("https://as.example/authorize?state=SENTINEL"); !errors.Is(err, syscall.ENOEXEC) ||
+		strings.Contains(err.Error(), "SENTINEL") {
 		t.Error(err)
 	}
 	if _, err := os.Stat("ran"); err == nil {
@@ -1144,7 +1203,9 @@ func TestSignInLogsNothing(t *testing.T) {
 	f.OpenBrowser = func(authURL string) error {
 		u, _ := url.Parse(authURL)
 		r, _ := url.Parse(u.Query().Get("redirect_uri"))
-		for _, request := range []string{"\x16\x03\x01\r\n\r\n", "SSH-2.0-x\r\n", "GET /favicon.ico HTTP/1.1\r\nHost: x\r\n\r\n"} {
+		for _, request := range []string{
+			"\x16\x03\x01\r\n\r\n", "SSH-2.0-x\r\n", "GET /favicon.ico HTTP/1.1\r\nHost: x\r\n\r\n",
+		} {
 			c, err := net.Dial("tcp", r.Host)
 			if err != nil {
 				t.Error(err)
@@ -1184,11 +1245,16 @@ func TestSignInLogsNothing(t *testing.T) {
 // complete the sign-in, end it or send a code. "{S}" stands for the state, which no input can have. F1, L5, L6, L20
 func FuzzLoopbackRequest(f *testing.F) {
 	const line = " HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"
-	for _, seed := range []string{"", "GET /cb?code=c&state={S}" + line + "\r\n", "GET /cb?code=c&state=x" + line + "\r\n", "HEAD /cb?code=c&state={S}" + line + "\r\n",
-		"GET http://127.0.0.1:8000/cb?code=c&state={S} HTTP/1.1\r\n\r\n", "GET /cb?code=c&state={S} HTTP/1.0\r\n\r\n", "POST /cb" + line + "Content-Length: 3\r\n\r\nabc",
-		"GET /cb?error=access_denied&state={S}" + line + "\r\n", "GET /cb?error=access_denied" + line + "\r\n", "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
-		"GET /%63b?code=c&state={S}" + line + "\r\n", "GET /cb?code=c" + line + "\r\nGET /cb?code=c&state={S}" + line + "\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-		"GET /cb?code=c&state={S}" + line + "Sec-Fetch-Mode: no-cors\r\n\r\n", "\x16\x03\x01\x00\x05\x01\r\n\r\n", "GET /cb?a=%zz;b" + line + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"} {
+	for _, seed := range []string{"", "GET /cb?code=c&state={S}" + line + "\r\n",
+		"GET /cb?code=c&state=x" + line + "\r\n", "HEAD /cb?code=c&state={S}" + line + "\r\n",
+		"GET http://127.0.0.1:8000/cb?code=c&state={S} HTTP/1.1\r\n\r\n", "GET /cb?code=c&state={S} HTTP/1.0\r\n\r\n",
+		"POST /cb" + line + "Content-Length: 3\r\n\r\nabc",
+		"GET /cb?error=access_denied&state={S}" + line + "\r\n", "GET /cb?error=access_denied" + line + "\r\n",
+		"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /%63b?code=c&state={S}" + line + "\r\n",
+		"GET /cb?code=c" + line + "\r\nGET /cb?code=c&state={S}" + line + "\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"GET /cb?code=c&state={S}" + line + "Sec-Fetch-Mode: no-cors\r\n\r\n", "\x16\x03\x01\x00\x05\x01\r\n\r\n",
+		"GET /cb?a=%zz;b" + line + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, request []byte) {

@@ -57,7 +57,9 @@ func (i *interop) activate(page, userCode string, accept bool) error {
 	if err != nil || !accept {
 		return err
 	}
-	for _, form := range []url.Values{{"prompt": {"login"}, "login": {"alice"}, "password": {"any"}}, {"prompt": {"consent"}}} {
+	for _, form := range []url.Values{
+		{"prompt": {"login"}, "login": {"alice"}, "password": {"any"}}, {"prompt": {"consent"}},
+	} {
 		if at, text, err = read(browser.PostForm(at, form)); err != nil {
 			return err
 		}
@@ -80,7 +82,8 @@ func (h *doubledPoll) RoundTrip(r *http.Request) (*http.Response, error) {
 				return
 			}
 			again = r.Clone(r.Context())
-			again.Body, r.Body = io.NopCloser(strings.NewReader(string(body))), io.NopCloser(strings.NewReader(string(body)))
+			again.Body, r.Body = io.NopCloser(strings.NewReader(string(body))),
+				io.NopCloser(strings.NewReader(string(body)))
 		})
 	}
 	resp, err := http.DefaultTransport.RoundTrip(r)
@@ -152,7 +155,8 @@ func TestInteropDevice(t *testing.T) {
 					person <- fmt.Errorf("sent to %s", m[1])
 					return
 				}
-				for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C { // a person is slower than the first poll
+				// a person is slower than the first poll
+				for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
 					mu.Lock()
 					polls := len(asked)
 					mu.Unlock()
@@ -216,7 +220,8 @@ func TestInteropPaste(t *testing.T) {
 		{
 			name:   "wrong ones first",
 			accept: true,
-			lines: []string{"", "hello", "http://127.0.0.1:1/callback", "AUTH", "http://127.0.0.1:1/callback?code=CODE&state=other&iss=ISS",
+			lines: []string{"", "hello", "http://127.0.0.1:1/callback", "AUTH",
+				"http://127.0.0.1:1/callback?code=CODE&state=other&iss=ISS",
 				"http://127.0.0.1:1/callback?code=CODE&state=STATE&iss=https%3A%2F%2Fissuer.example.com", "URL"},
 		},
 		{name: "declined", lines: []string{"URL"}, code: "access_denied"},
@@ -242,7 +247,8 @@ func TestInteropPaste(t *testing.T) {
 				go func() {
 					<-p.done
 					q := p.redirect.Query()
-					fill := strings.NewReplacer("URL", p.redirect.String(), "AUTH", authURL, "CODE", q.Get("code"), "STATE", q.Get("state"), "ISS", url.QueryEscape(i.Issuer))
+					fill := strings.NewReplacer("URL", p.redirect.String(), "AUTH", authURL, "CODE", q.Get("code"),
+						"STATE", q.Get("state"), "ISS", url.QueryEscape(i.Issuer))
 					for _, line := range tt.lines {
 						io.WriteString(keyboard, fill.Replace(line)+"\n")
 					}
@@ -261,7 +267,8 @@ func TestInteropPaste(t *testing.T) {
 				t.Errorf("%d pastes were explained: %s", n, screen.String())
 			}
 			code := i.hash(p.redirect.Query().Get("code"))
-			if sent := i.requests(t, func(r interopRequest) bool { return r.CodeHash == code }); tt.code == "" && (len(sent) != 1 || sent[0].Status != 200) || tt.code != "" && len(sent) > 0 {
+			sent := i.requests(t, func(r interopRequest) bool { return r.CodeHash == code })
+			if tt.code == "" && (len(sent) != 1 || sent[0].Status != 200) || tt.code != "" && len(sent) > 0 {
 				t.Errorf("exchanges of the code: %+v", sent)
 			}
 			if err == nil {
@@ -304,7 +311,12 @@ func TestInteropDiscovery(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			registered := i.client(t, tt.client)
-			c := &ClientSecrets{ClientID: registered.ClientID, ClientSecret: registered.ClientSecret, AuthMethod: tt.set, RedirectURIs: registered.RedirectURIs}
+			c := &ClientSecrets{
+				ClientID:     registered.ClientID,
+				ClientSecret: registered.ClientSecret,
+				AuthMethod:   tt.set,
+				RedirectURIs: registered.RedirectURIs,
+			}
 			if tt.auth == "private_key_jwt" {
 				c.Key, c.KeyID = i.key(t, tt.client)
 			}
@@ -315,7 +327,8 @@ func TestInteropDiscovery(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := []string{c.Issuer, c.AuthURI, c.TokenURI, c.KeysURI, c.DeviceAuthURI, c.RevocationURI}
-			if want := []string{i.Issuer, i.AuthURI, i.TokenURI, i.KeysURI, i.DeviceAuthURI, i.RevocationURI}; !slices.Equal(got, want) || !c.issRequired {
+			want := []string{i.Issuer, i.AuthURI, i.TokenURI, i.KeysURI, i.DeviceAuthURI, i.RevocationURI}
+			if !slices.Equal(got, want) || !c.issRequired {
 				t.Errorf("got %q, want %q; iss is demanded: %t", got, want, c.issRequired)
 			}
 			p := newInteropPerson(i, true)
@@ -329,7 +342,9 @@ func TestInteropDiscovery(t *testing.T) {
 				t.Fatal(err)
 			}
 			i.checkPerson(t, c, creds, tok, true)
-			sent := i.requests(t, func(r interopRequest) bool { return r.CodeHash == i.hash(p.redirect.Query().Get("code")) })
+			sent := i.requests(t, func(r interopRequest) bool {
+				return r.CodeHash == i.hash(p.redirect.Query().Get("code"))
+			})
 			if len(sent) != 1 || sent[0].Auth != tt.auth {
 				t.Errorf("exchanges of the code: %+v, want one with %s", sent, tt.auth)
 			}
@@ -383,7 +398,13 @@ func TestInteropWeb(t *testing.T) {
 		defer mu.Unlock()
 		id := randomSecret().Reveal()
 		sessions[id] = data
-		http.SetCookie(w, &http.Cookie{Name: "session", Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
+		http.SetCookie(w, &http.Cookie{
+			Name:     "session",
+			Value:    id,
+			Path:     "/",
+			HttpOnly: true,
+			SameSite: http.SameSiteLaxMode,
+		})
 		return authURL, nil
 	}
 	mux := http.NewServeMux()
@@ -457,7 +478,9 @@ func TestInteropWeb(t *testing.T) {
 
 func TestInteropMachine(t *testing.T) {
 	i := newInterop(t)
-	for _, tt := range []struct{ client, auth string }{{"machine", "client_secret_basic"}, {"machinejwt", "private_key_jwt"}} {
+	for _, tt := range []struct{ client, auth string }{
+		{"machine", "client_secret_basic"}, {"machinejwt", "private_key_jwt"},
+	} {
 		t.Run(tt.auth, func(t *testing.T) {
 			t.Parallel()
 			c := i.client(t, tt.client)
@@ -465,7 +488,9 @@ func TestInteropMachine(t *testing.T) {
 				c.Key, c.KeyID = i.key(t, tt.client)
 			}
 			requests := func() []interopRequest {
-				return i.requests(t, func(r interopRequest) bool { return r.Client == tt.client && r.Grant == "client_credentials" })
+				return i.requests(t, func(r interopRequest) bool {
+					return r.Client == tt.client && r.Grant == "client_credentials"
+				})
 			}
 			before := len(requests())
 			for range 3 { // each with an assertion of its own, where there is one
@@ -475,7 +500,8 @@ func TestInteropMachine(t *testing.T) {
 					t.Fatal(err)
 				}
 				again, err := src.Token(t.Context())
-				if err != nil || again != tok || !tok.Valid() || !tok.RefreshToken.empty() || !slices.Equal(tok.Scopes, []string{"api:read", "api:write"}) ||
+				if err != nil || again != tok || !tok.Valid() || !tok.RefreshToken.empty() ||
+					!slices.Equal(tok.Scopes, []string{"api:read", "api:write"}) ||
 					time.Until(tok.Expiry) > time.Duration(i.AccessSeconds)*time.Second {
 					t.Errorf("%+v, then %+v, %v", tok, again, err)
 				}
@@ -484,7 +510,9 @@ func TestInteropMachine(t *testing.T) {
 				}
 			}
 			sent := requests()[before:]
-			if len(sent) != 3 || slices.ContainsFunc(sent, func(r interopRequest) bool { return r.Status != 200 || r.Auth != tt.auth }) {
+			if len(sent) != 3 || slices.ContainsFunc(sent, func(r interopRequest) bool {
+				return r.Status != 200 || r.Auth != tt.auth
+			}) {
 				t.Errorf("requests: %+v, want three with %s", sent, tt.auth)
 			}
 			c.ClientSecret, c.Key = NewSecret("wrong"), serverKey()
@@ -499,7 +527,8 @@ func TestInteropMachine(t *testing.T) {
 // active asks the server about a token, as a resource server would.
 func (i *interop) active(t *testing.T, token string) bool {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "POST", i.IntrospectionURI, strings.NewReader(url.Values{"token": {token}}.Encode()))
+	req, err := http.NewRequestWithContext(t.Context(), "POST", i.IntrospectionURI,
+		strings.NewReader(url.Values{"token": {token}}.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -558,7 +587,8 @@ func TestInteropIDToken(t *testing.T) {
 		}
 		before := fetches()
 		claims, err := v.Verify(t.Context(), raw, "")
-		if ok != (err == nil) || ok && (claims.Subject != "alice" || claims.Email != "alice@example.com" || !claims.EmailVerified) {
+		if ok != (err == nil) ||
+			ok && (claims.Subject != "alice" || claims.Email != "alice@example.com" || !claims.EmailVerified) {
 			t.Errorf("%s: %+v, %v", kid, claims, err)
 		}
 		if n := fetches() - before; n != fetched {
@@ -615,7 +645,8 @@ func TestInteropResource(t *testing.T) {
 			}
 			for range 2 {
 				tok, err := creds.Refresh(t.Context())
-				if err != nil || !slices.Contains(tok.Scopes, "api:read") || !slices.Contains(tok.Scopes, "api:write") || !i.active(t, tok.AccessToken.Reveal()) {
+				if err != nil || !slices.Contains(tok.Scopes, "api:read") ||
+					!slices.Contains(tok.Scopes, "api:write") || !i.active(t, tok.AccessToken.Reveal()) {
 					t.Errorf("%+v, %v", tok, err)
 				}
 			}

@@ -227,9 +227,10 @@ func (p *interopPerson) browse(target string) error {
 	if err != nil {
 		return err
 	}
-	browser := &http.Client{Jar: jar, Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}
+	browser := &http.Client{Jar: jar, Timeout: 30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}}
 	// follow returns the last page of the server, or the address outside of it.
 	follow := func(resp *http.Response, err error) (at *url.URL, home bool, _ error) {
 		for range 10 {
@@ -366,7 +367,8 @@ func TestInteropSignIn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			granted, asked := slices.Sorted(slices.Values(tok.Scopes)), slices.Sorted(slices.Values(strings.Fields(scopes)))
+			granted, asked := slices.Sorted(slices.Values(tok.Scopes)),
+				slices.Sorted(slices.Values(strings.Fields(scopes)))
 			if !slices.Equal(granted, asked) {
 				t.Errorf("granted %q, want %q", granted, asked)
 			}
@@ -376,8 +378,11 @@ func TestInteropSignIn(t *testing.T) {
 			openid := slices.Contains(asked, "openid")
 			i.checkPerson(t, tt.client, creds, tok, openid)
 
-			exchange := i.requests(t, func(r interopRequest) bool { return r.CodeHash == i.hash(p.redirect.Query().Get("code")) })
-			if len(exchange) != 1 || exchange[0].Status != 200 || exchange[0].Auth != tt.auth || !slices.Contains(exchange[0].Params, "code_verifier") {
+			exchange := i.requests(t, func(r interopRequest) bool {
+				return r.CodeHash == i.hash(p.redirect.Query().Get("code"))
+			})
+			if len(exchange) != 1 || exchange[0].Status != 200 || exchange[0].Auth != tt.auth ||
+				!slices.Contains(exchange[0].Params, "code_verifier") {
 				t.Errorf("exchanges of the code: %+v, want one with %s", exchange, tt.auth)
 			}
 
@@ -391,14 +396,17 @@ func TestInteropSignIn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if next.AccessToken.Reveal() == tok.AccessToken.Reveal() || next.RefreshToken.Reveal() == tok.RefreshToken.Reveal() {
+			if next.AccessToken.Reveal() == tok.AccessToken.Reveal() ||
+				next.RefreshToken.Reveal() == tok.RefreshToken.Reveal() {
 				t.Error("the refresh brought no new tokens")
 			}
 			if again := slices.Sorted(slices.Values(next.Scopes)); !slices.Equal(again, asked) {
 				t.Errorf("granted after the refresh: %q, want %q", again, asked)
 			}
 			i.checkPerson(t, tt.client, creds, next, openid)
-			refresh := i.requests(t, func(r interopRequest) bool { return r.RefreshTokenHash == i.hash(tok.RefreshToken.Reveal()) })
+			refresh := i.requests(t, func(r interopRequest) bool {
+				return r.RefreshTokenHash == i.hash(tok.RefreshToken.Reveal())
+			})
 			if len(refresh) != 1 || refresh[0].Status != 200 || refresh[0].Auth != tt.auth {
 				t.Errorf("refreshes: %+v, want one with %s", refresh, tt.auth)
 			}
@@ -543,7 +551,11 @@ func TestInteropRotation(t *testing.T) {
 	}
 
 	// That the server does detect reuse, and what the program is told then.
-	resp, err := http.PostForm(i.TokenURI, url.Values{"grant_type": {"refresh_token"}, "client_id": {"native"}, "refresh_token": {first.RefreshToken.Reveal()}})
+	resp, err := http.PostForm(i.TokenURI, url.Values{
+		"grant_type":    {"refresh_token"},
+		"client_id":     {"native"},
+		"refresh_token": {first.RefreshToken.Reveal()},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -664,7 +676,8 @@ func TestInteropBrowser(t *testing.T) {
 			if err := json.Unmarshal(data, &page); err != nil {
 				t.Fatal(err)
 			}
-			if !regexp.MustCompile(`^http://127\.0\.0\.1:\d+/callback$`).MatchString(page.URL) || page.Title != tt.title || !strings.Contains(page.Text, tt.text) {
+			if !regexp.MustCompile(`^http://127\.0\.0\.1:\d+/callback$`).MatchString(page.URL) ||
+				page.Title != tt.title || !strings.Contains(page.Text, tt.text) {
 				t.Errorf("the person is left at %+v", page)
 			}
 			if page.Overflow == nil || *page.Overflow > 0 || len(page.Complaints) > 0 {

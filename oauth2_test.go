@@ -15,6 +15,7 @@ import (
 	"go/types"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -41,10 +42,14 @@ func TestNoSecretSees(t *testing.T) {
 	const secret = `SENTINEL-X/+%&<"\`
 	type unexported struct{ s string }
 	for name, v := range map[string]any{
-		"string": secret, "bytes": []byte(secret), "unexported": unexported{secret}, "pointer": &unexported{secret}, "map": map[string]string{"k": secret},
-		"key": map[string]int{secret: 1}, "error": fmt.Errorf("x: %w", fmt.Errorf("%x", secret)), "query": url.Values{"k": {secret}}.Encode(),
-		"base64": base64.StdEncoding.EncodeToString([]byte("id:" + secret + "!")), "base64url": base64.RawURLEncoding.EncodeToString([]byte("abcd" + secret)),
-		"quoted": strconv.Quote(secret), "json": json.RawMessage(`{"k":"SENTINEL-X/+%&\u003c\"\\"}`), "struct": struct{ T struct{ Access string } }{struct{ Access string }{secret}},
+		"string": secret, "bytes": []byte(secret), "unexported": unexported{secret}, "pointer": &unexported{secret},
+		"map": map[string]string{"k": secret},
+		"key": map[string]int{secret: 1}, "error": fmt.Errorf("x: %w", fmt.Errorf("%x", secret)),
+		"query":     url.Values{"k": {secret}}.Encode(),
+		"base64":    base64.StdEncoding.EncodeToString([]byte("id:" + secret + "!")),
+		"base64url": base64.RawURLEncoding.EncodeToString([]byte("abcd" + secret)),
+		"quoted":    strconv.Quote(secret), "json": json.RawMessage(`{"k":"SENTINEL-X/+%&\u003c\"\\"}`),
+		"struct": struct{ T struct{ Access string } }{struct{ Access string }{secret}},
 	} {
 		probe := &failureProbe{TB: t}
 		noSecret(probe, v, secret)
@@ -209,7 +214,9 @@ func TestTokenResponse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for _, row := range slices.Concat(goodTokenResponses(), badTokenResponses()) {
-			creds := NewCredentials(clientOver(answering(200, "Content-Type: text/plain", row.body)), NewSecret(canaryRefreshToken)) // R13: any type will do for JSON
+			// R13: any type will do for JSON
+			creds := NewCredentials(clientOver(answering(200, "Content-Type: text/plain", row.body)),
+				NewSecret(canaryRefreshToken))
 			tok, err := creds.Refresh(t.Context())
 			kept := creds.cache.current.Load()
 			if got := kept.RefreshToken.Reveal(); got != cmp.Or(row.refresh, canaryRefreshToken) {
@@ -217,7 +224,8 @@ func TestTokenResponse(t *testing.T) {
 			}
 			if row.err != "" {
 				var e *Error
-				if !errors.As(err, &e) || e.StatusCode != 200 || e.Temporary() || !strings.Contains(err.Error(), row.err) || kept.Valid() {
+				if !errors.As(err, &e) || e.StatusCode != 200 || e.Temporary() ||
+					!strings.Contains(err.Error(), row.err) || kept.Valid() {
 					t.Errorf("%s: got %v, kept %+v", row.name, err, kept)
 				}
 				continue
@@ -230,7 +238,8 @@ func TestTokenResponse(t *testing.T) {
 			if row.expires > 0 {
 				want = time.Now().Add(time.Duration(row.expires) * time.Second).Round(0)
 			}
-			if tok.AccessToken.Reveal() != cmp.Or(row.access, "a") || tok.Type != "Bearer" || !tok.Expiry.Equal(want) || !tok.Valid() {
+			if tok.AccessToken.Reveal() != cmp.Or(row.access, "a") || tok.Type != "Bearer" || !tok.Expiry.Equal(want) ||
+				!tok.Valid() {
 				t.Errorf("%s: got %+v, want %q until %v", row.name, tok, row.access, want)
 			}
 			file, err := creds.MarshalAuthorizedUser() // R12: whatever the lifetime, and without a made-up date
@@ -403,12 +412,13 @@ func TestTokenRefusal(t *testing.T) {
 			creds := NewCredentials(clientOver(answering(status, row.header, row.body)), NewSecret(canaryRefreshToken))
 			_, err := creds.Refresh(t.Context())
 			var e *Error
-			if !errors.As(err, &e) || e.StatusCode != status || e.Code != row.code || e.Description != row.desc || !strings.Contains(err.Error(), row.text) {
+			if !errors.As(err, &e) || e.StatusCode != status || e.Code != row.code || e.Description != row.desc ||
+				!strings.Contains(err.Error(), row.text) {
 				t.Errorf("%s: got %#v: %v", row.name, e, err)
 				continue
 			}
 			for _, s := range []string{e.Error(), e.Code, e.Description, e.URI} {
-				if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+				if unprintable(s) {
 					t.Errorf("%s: not printable: %q", row.name, s)
 				}
 			}
@@ -447,7 +457,13 @@ func TestErrorsRedactEcho(t *testing.T) {
 		},
 		"account": func(ctx context.Context, c *http.Client) error { sa.HTTPClient = c; return errorOf(sa.Token(ctx)) },
 		"bearer": func(ctx context.Context, c *http.Client) error {
-			r := &request{op: "testing", url: "https://as.example/", json: []byte("{}"), client: c, header: http.Header{"Authorization": {"Bearer " + canaryAccessToken}}}
+			r := &request{
+				op:     "testing",
+				url:    "https://as.example/",
+				json:   []byte("{}"),
+				client: c,
+				header: http.Header{"Authorization": {"Bearer " + canaryAccessToken}},
+			}
 			return r.do(ctx).err
 		},
 		"code": func(ctx context.Context, c *http.Client) error {
@@ -472,11 +488,16 @@ func TestErrorsRedactEcho(t *testing.T) {
 				}
 				echo = append(echo, v[0])
 			}
-			answer, _ := json.Marshal(map[string]string{"error": "invalid_client", "error_description": strings.Join(echo, " "), "error_uri": strings.Join(echo, "&")})
+			answer, _ := json.Marshal(map[string]string{
+				"error":             "invalid_client",
+				"error_description": strings.Join(echo, " "),
+				"error_uri":         strings.Join(echo, "&"),
+			})
 			return answering(401, "", string(answer))(req)
 		})
 		err := call(t.Context(), &http.Client{Transport: rt})
-		if e := (*Error)(nil); !errors.As(err, &e) || e.Code != "invalid_client" || !strings.Contains(e.Description, "[redacted]") {
+		e := (*Error)(nil)
+		if !errors.As(err, &e) || e.Code != "invalid_client" || !strings.Contains(e.Description, "[redacted]") {
 			t.Errorf("%s: got %v", name, err)
 		}
 		noSecret(t, err, secrets...)
@@ -502,10 +523,13 @@ func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now().UTC()
 		for s, want := range map[string]time.Duration{
-			"": 0, "0": 0, "1": time.Second, "299": 299 * time.Second, "300": maxRetryAfter, "301": maxRetryAfter, "1000000000": maxRetryAfter,
-			"9223372037": maxRetryAfter, "99999999999999999999": maxRetryAfter, "-1": 0, "1.5": 0, "1e9": 0, "0x10": 0, " 5": 0, "soon": 0, "5, 6": 0,
+			"": 0, "0": 0, "1": time.Second, "299": 299 * time.Second, "300": maxRetryAfter, "301": maxRetryAfter,
+			"1000000000": maxRetryAfter,
+			"9223372037": maxRetryAfter, "99999999999999999999": maxRetryAfter, "-1": 0, "1.5": 0, "1e9": 0, "0x10": 0,
+			" 5": 0, "soon": 0, "5, 6": 0,
 			now.Add(time.Minute).Format(http.TimeFormat): time.Minute, now.Add(-time.Minute).Format(http.TimeFormat): 0,
-			now.Add(time.Hour).Format(http.TimeFormat): maxRetryAfter, "Fri, 31 Dec 9999 23:59:59 GMT": maxRetryAfter, "Mon, 01 Jan 0001 00:00:00 GMT": 0,
+			now.Add(time.Hour).Format(http.TimeFormat): maxRetryAfter, "Fri, 31 Dec 9999 23:59:59 GMT": maxRetryAfter,
+			"Mon, 01 Jan 0001 00:00:00 GMT": 0,
 		} {
 			if got := retryAfter(http.Header{"Retry-After": {s}}); got != want {
 				t.Errorf("%q: %v, want %v", s, got, want)
@@ -514,7 +538,9 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
-// What is sent, to the byte: RFC 6749, Sections 4.1.3, 4.4.2 and 6, and what Google's tools send. // T4 T5 T7 T9 CA7 UP42
+// What is sent, to the byte: RFC 6749, Sections 4.1.3, 4.4.2 and 6, and what Google's tools send.
+//
+// T4 T5 T7 T9 CA7 UP42
 func TestTokenRequest(t *testing.T) {
 	t.Parallel()
 	const form, verifier = "application/x-www-form-urlencoded", "&code_verifier=" + canaryVerifier
@@ -545,7 +571,8 @@ func TestTokenRequest(t *testing.T) {
 			secret: "gX1fBat3bV",
 			call:   exchange("https://client.example.com/cb", "SplxlOBeZQQYbYS6WxSbIA", nil),
 			auth:   "Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW",
-			body:   "code=SplxlOBeZQQYbYS6WxSbIA" + verifier + "&grant_type=authorization_code&redirect_uri=https%3A%2F%2Fclient.example.com%2Fcb",
+			body: "code=SplxlOBeZQQYbYS6WxSbIA" + verifier +
+				"&grant_type=authorization_code&redirect_uri=https%3A%2F%2Fclient.example.com%2Fcb",
 		},
 		{
 			name:   "RFC 6749, 6",
@@ -570,7 +597,8 @@ func TestTokenRequest(t *testing.T) {
 			id:     "cid",
 			secret: "s3:cr/et",
 			call:   exchange("http://localhost:8080/", "4/abc", url.Values{"audience": {"aud1"}}),
-			body:   "audience=aud1&client_id=cid&client_secret=s3%3Acr%2Fet&code=4%2Fabc" + verifier + "&grant_type=authorization_code&redirect_uri=http%3A%2F%2Flocalhost%3A8080%2F",
+			body: "audience=aud1&client_id=cid&client_secret=s3%3Acr%2Fet&code=4%2Fabc" + verifier +
+				"&grant_type=authorization_code&redirect_uri=http%3A%2F%2Flocalhost%3A8080%2F",
 		},
 		{
 			name:   "Google, refresh",
@@ -578,13 +606,15 @@ func TestTokenRequest(t *testing.T) {
 			id:     "cid",
 			secret: "s3:cr/et",
 			call:   refresh("1//rt", "a", "b"),
-			body:   "client_id=cid&client_secret=s3%3Acr%2Fet&grant_type=refresh_token&refresh_token=1%2F%2Frt&scope=a+b",
+			body: "client_id=cid&client_secret=s3%3Acr%2Fet&grant_type=refresh_token&refresh_token=1%2F%2Frt&" +
+				"scope=a+b",
 		},
 		{
 			name: "public, code",
 			id:   "cid",
 			call: exchange("http://127.0.0.1/", "c", nil),
-			body: "client_id=cid&code=c" + verifier + "&grant_type=authorization_code&redirect_uri=http%3A%2F%2F127.0.0.1%2F",
+			body: "client_id=cid&code=c" + verifier +
+				"&grant_type=authorization_code&redirect_uri=http%3A%2F%2F127.0.0.1%2F",
 		},
 		{
 			name:   "public, refresh",
@@ -630,13 +660,19 @@ func TestTokenRequest(t *testing.T) {
 		if row.auth != "" {
 			want.Set("Authorization", row.auth)
 		}
-		if req.Method != "POST" || req.URL.String() != "https://as.example/token" || rec.bodies[0] != row.body || !reflect.DeepEqual(req.Header, want) ||
+		if req.Method != "POST" || req.URL.String() != "https://as.example/token" || rec.bodies[0] != row.body ||
+			!reflect.DeepEqual(req.Header, want) ||
 			req.ContentLength != int64(len(row.body)) || req.GetBody != nil {
-			t.Errorf("%s: %s %s %v %d\n%s\nwant\n%s %v", row.name, req.Method, req.URL, req.Header, req.ContentLength, rec.bodies[0], row.body, want)
+			t.Errorf("%s: %s %s %v %d\n%s\nwant\n%s %v", row.name, req.Method, req.URL, req.Header, req.ContentLength,
+				rec.bodies[0], row.body, want)
 		}
 		noSecret(t, req.URL.String()+req.Referer(), canaryVerifier)
 	}
+	t.Run("assertions", checkAssertions)
+}
 
+// checkAssertions: each attempt has an assertion of its own, short-lived and for this endpoint.
+func checkAssertions(t *testing.T) {
 	rec := &requestRecorder{answer: answering(503, "Retry-After: 0", "")}
 	c := clientOver(rec)
 	c.AuthMethod, c.Key, c.KeyID = "private_key_jwt", serverKey(), "kid-1"
@@ -652,8 +688,9 @@ func TestTokenRequest(t *testing.T) {
 				t.Fatal(err)
 			}
 			iat, exp, now := claims["iat"].(float64), claims["exp"].(float64), float64(time.Now().Unix())
-			if claims["aud"] != "https://as.example/token" || claims["iss"] != "client" || claims["sub"] != "client" || header["kid"] != "kid-1" ||
-				exp-iat > 600 || iat > now || iat < now-12 || len(claims["jti"].(string)) < 22 || form.Get("client_secret") != "" {
+			if claims["aud"] != "https://as.example/token" || claims["iss"] != "client" || claims["sub"] != "client" ||
+				header["kid"] != "kid-1" || exp-iat > 600 || iat > now || iat < now-12 ||
+				len(claims["jti"].(string)) < 22 || form.Get("client_secret") != "" {
 				t.Errorf("assertion %v %v", header, claims)
 			}
 			ids[claims["jti"]] = true
@@ -673,7 +710,11 @@ func TestCallersClient(t *testing.T) {
 		jar.SetCookies(endpoint, []*http.Cookie{{Name: "mine", Value: "1", Path: "/"}})
 		rec := &requestRecorder{answer: answering(200, "Set-Cookie: trap=1; Path=/", tokenAnswer)}
 		followed := 0
-		client := &http.Client{Transport: rec, Jar: jar, Timeout: 7 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { followed++; return nil }}
+		client := &http.Client{Transport: rec, Jar: jar, Timeout: 7 * time.Second,
+			CheckRedirect: func(*http.Request, []*http.Request) error {
+				followed++
+				return nil
+			}}
 		before := *client
 		creds := NewCredentials(clientOver(nil), NewSecret(canaryRefreshToken))
 		creds.client.HTTPClient = client
@@ -698,14 +739,16 @@ func TestCallersClient(t *testing.T) {
 		if took := time.Since(start); err == nil || took < 21*time.Second || took > 23*time.Second {
 			t.Errorf("%v after %v, want 3 times the client's timeout", err, took)
 		}
-		if client.Jar != before.Jar || client.Timeout != before.Timeout || reflect.ValueOf(client.CheckRedirect).Pointer() != reflect.ValueOf(before.CheckRedirect).Pointer() {
+		if client.Jar != before.Jar || client.Timeout != before.Timeout ||
+			reflect.ValueOf(client.CheckRedirect).Pointer() != reflect.ValueOf(before.CheckRedirect).Pointer() {
 			t.Error("the client was changed")
 		}
 		// A client that authorizes with the tokens that it is to fetch does not wait for itself.
 		rec.answer = answering(200, "", tokenAnswer)
 		creds = NewCredentials(clientOver(nil), NewSecret(canaryRefreshToken))
 		creds.client.HTTPClient = &http.Client{Transport: &Transport{Source: creds, Base: rec}}
-		if tok, err := creds.Token(t.Context()); err != nil || !tok.Valid() || rec.requests[len(rec.requests)-1].Header.Get("Authorization") != "" {
+		if tok, err := creds.Token(t.Context()); err != nil || !tok.Valid() ||
+			rec.requests[len(rec.requests)-1].Header.Get("Authorization") != "" {
 			t.Errorf("recursion: %v, %v", tok, err)
 		}
 	})
@@ -719,7 +762,8 @@ func TestBodiesBounded(t *testing.T) {
 		c := clientOver(roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: status, Header: http.Header{}, Body: body, Request: req}, nil
 		}))
-		if _, err := NewCredentials(c, NewSecret(canaryRefreshToken)).Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "larger than 1 MiB") {
+		_, err := NewCredentials(c, NewSecret(canaryRefreshToken)).Refresh(t.Context())
+		if !errorSays(err, "larger than 1 MiB") {
 			t.Errorf("%d: %v", status, err)
 		}
 		if body.read.Load() > maxBody+1 || body.closed.Load() == 0 {
@@ -768,7 +812,8 @@ func TestBombMemory(t *testing.T) {
 func TestProxySeesNothing(t *testing.T) {
 	t.Parallel()
 	shared := defaultClient.Transport.(*http.Transport)
-	if reflect.ValueOf(shared.Proxy).Pointer() != reflect.ValueOf(http.ProxyFromEnvironment).Pointer() { // which never sends loopback to a proxy
+	// which never sends loopback to a proxy
+	if reflect.ValueOf(shared.Proxy).Pointer() != reflect.ValueOf(http.ProxyFromEnvironment).Pointer() {
 		t.Error("the default client does not use ProxyFromEnvironment")
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -790,7 +835,8 @@ func TestProxySeesNothing(t *testing.T) {
 		}
 		far.Close()
 		<-done
-		if !strings.HasPrefix(seen.String(), "CONNECT as.example:443 HTTP/1.1\r\n") || strings.Count(seen.String(), "\r\n\r\n") != 1 || !strings.HasSuffix(seen.String(), "\r\n\r\n") {
+		if !strings.HasPrefix(seen.String(), "CONNECT as.example:443 HTTP/1.1\r\n") ||
+			strings.Count(seen.String(), "\r\n\r\n") != 1 || !strings.HasSuffix(seen.String(), "\r\n\r\n") {
 			t.Errorf("the proxy saw %q", seen.String())
 		}
 		noSecret(t, seen.String(), canaryCode, canaryClientSecret, canaryVerifier)
@@ -805,16 +851,26 @@ func TestNothing(t *testing.T) {
 	get := httptest.NewRequest("GET", "https://api.example/", nil)
 	var none context.Context
 	for name, call := range map[string]func() error{
-		"Refresh, nil context":     func() error { return errorOf(NewCredentials(client, NewSecret("x")).Refresh(none)) },
+		"Refresh, nil context": func() error {
+			return errorOf(NewCredentials(client, NewSecret("x")).Refresh(none))
+		},
 		"Token, nil context":       func() error { return errorOf(NewCredentials(client, NewSecret("x")).Token(none)) },
 		"FetchToken, nil context":  func() error { return errorOf(startedFlow(t, client).FetchToken(none, "c")) },
 		"TokenSource, nil context": func() error { return errorOf(client.TokenSource().Token(none)) },
-		"Credentials, nil client":  func() error { return errorOf(NewCredentials(nil, NewSecret("x")).Token(t.Context())) },
-		"Credentials, no client":   func() error { return errorOf(NewCredentials(&ClientSecrets{}, NewSecret("x")).Token(t.Context())) },
-		"Credentials, no token":    func() error { return errorOf(NewCredentials(client, Secret{}).Token(t.Context())) },
+		"Credentials, nil client": func() error {
+			return errorOf(NewCredentials(nil, NewSecret("x")).Token(t.Context()))
+		},
+		"Credentials, no client": func() error {
+			return errorOf(NewCredentials(&ClientSecrets{}, NewSecret("x")).Token(t.Context()))
+		},
+		"Credentials, no token": func() error {
+			return errorOf(NewCredentials(client, Secret{}).Token(t.Context()))
+		},
 		"Credentials, zero":        func() error { return errorOf(new(Credentials).Token(t.Context())) },
 		"Credentials, zero, saved": func() error { return errorOf(new(Credentials).MarshalAuthorizedUser()) },
-		"ClientSecrets, zero":      func() error { return errorOf(new(ClientSecrets).TokenSource().Token(t.Context())) },
+		"ClientSecrets, zero": func() error {
+			return errorOf(new(ClientSecrets).TokenSource().Token(t.Context()))
+		},
 		"ClientSecrets, no ID": func() error {
 			c := *client
 			c.ClientID = ""
@@ -827,15 +883,22 @@ func TestNothing(t *testing.T) {
 		"Flow, not begun": func() error {
 			return errorOf(NewFlow(client).FetchTokenFromRedirect(t.Context(), "http://127.0.0.1/?code=c&state="))
 		},
-		"Flow, not begun, stored":   func() error { return errorOf(NewFlow(client).Marshal()) },
-		"ResumeFlow, nothing":       func() error { return errorOf(ResumeFlow(client, nil)) },
-		"ResumeFlow, nil client":    func() error { b, _ := startedFlow(t, client).Marshal(); return errorOf(ResumeFlow(nil, b)) },
-		"RunLocalServer, nil":       func() error { return errorOf(NewInstalledAppFlow(client).RunLocalServer(none)) },
-		"RunLocalServer, no client": func() error { return errorOf(NewInstalledAppFlow(nil).RunLocalServer(t.Context())) },
-		"Transport, zero":           func() error { return errorOf(new(Transport).RoundTrip(get)) },
-		"NewClient, nil":            func() error { return errorOf(NewClient(nil).Transport.RoundTrip(get)) },
-		"CachedTokenSource, nil":    func() error { return errorOf(CachedTokenSource(nil).Token(t.Context())) },
-		"CachedTokenSource, empty":  func() error { return errorOf(CachedTokenSource(sourceOf(nil)).Token(t.Context())) },
+		"Flow, not begun, stored": func() error { return errorOf(NewFlow(client).Marshal()) },
+		"ResumeFlow, nothing":     func() error { return errorOf(ResumeFlow(client, nil)) },
+		"ResumeFlow, nil client": func() error {
+			b, _ := startedFlow(t, client).Marshal()
+			return errorOf(ResumeFlow(nil, b))
+		},
+		"RunLocalServer, nil": func() error { return errorOf(NewInstalledAppFlow(client).RunLocalServer(none)) },
+		"RunLocalServer, no client": func() error {
+			return errorOf(NewInstalledAppFlow(nil).RunLocalServer(t.Context()))
+		},
+		"Transport, zero":        func() error { return errorOf(new(Transport).RoundTrip(get)) },
+		"NewClient, nil":         func() error { return errorOf(NewClient(nil).Transport.RoundTrip(get)) },
+		"CachedTokenSource, nil": func() error { return errorOf(CachedTokenSource(nil).Token(t.Context())) },
+		"CachedTokenSource, empty": func() error {
+			return errorOf(CachedTokenSource(sourceOf(nil)).Token(t.Context()))
+		},
 		"ServiceAccount, zero":      func() error { return errorOf(new(ServiceAccountCredentials).Token(t.Context())) },
 		"ServiceAccount, no data":   func() error { return errorOf(ParseServiceAccount(nil)) },
 		"ParseCredentials, no data": func() error { return errorOf(ParseCredentials(nil)) },
@@ -861,7 +924,8 @@ const (
 
 func allCanaries() []string {
 	key := serverKey()
-	return append(slices.Clone(canaries), canaryState, canaryNonce, canaryIDToken, key.D.String(), string(key.D.Bytes()))
+	return append(slices.Clone(canaries), canaryState, canaryNonce, canaryIDToken, key.D.String(),
+		string(key.D.Bytes()))
 }
 
 func canaryServiceAccount(t testing.TB) []byte {
@@ -869,19 +933,34 @@ func canaryServiceAccount(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := json.Marshal(map[string]string{"type": "service_account", "client_email": "sa@example.com", "private_key_id": "kid",
-		"token_uri": "https://as.example/token", "private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))})
+	data, err := json.Marshal(map[string]string{
+		"type":           "service_account",
+		"client_email":   "sa@example.com",
+		"private_key_id": "kid",
+		"token_uri":      "https://as.example/token",
+		"private_key":    string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return data
 }
 
-// Every exported type, whatever prints or encodes it, keeps its secrets. A new type needs a value here. // S1 S2 XO25 CA9
+// Every exported type, whatever prints or encodes it, keeps its secrets. A new type needs a value here.
+//
+// S1 S2 XO25 CA9
 func TestCanaryTypes(t *testing.T) {
 	t.Parallel()
-	tok := &Token{AccessToken: NewSecret(canaryAccessToken), RefreshToken: NewSecret(canaryRefreshToken), IDToken: NewSecret(canaryIDToken), Expiry: time.Now().Add(time.Hour), Scopes: []string{"x"}}
-	client := clientOver(answering(200, "", `{"access_token":"SENTINEL-AT/+%&<\"\\","refresh_token":"SENTINEL-RT/+%&<\"\\","id_token":"SENTINEL-IDT.AAAA.BBBB"}`))
+	tok := &Token{
+		AccessToken:  NewSecret(canaryAccessToken),
+		RefreshToken: NewSecret(canaryRefreshToken),
+		IDToken:      NewSecret(canaryIDToken),
+		Expiry:       time.Now().Add(time.Hour),
+		Scopes:       []string{"x"},
+	}
+	client := clientOver(answering(200, "",
+		`{"access_token":"SENTINEL-AT/+%&<\"\\","refresh_token":"SENTINEL-RT/+%&<\"\\",`+
+			`"id_token":"SENTINEL-IDT.AAAA.BBBB"}`))
 	client.Key = serverKey()
 	flow := startedFlow(t, client)
 	flow.attempt.Load().state, flow.attempt.Load().nonce = NewSecret(canaryState), NewSecret(canaryNonce)
@@ -891,7 +970,9 @@ func TestCanaryTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	loaded, err := ParseCredentials([]byte(`{"client_id":"c","refresh_token":"SENTINEL-RT/+%&<\"\\","token":"SENTINEL-AT/+%&<\"\\","client_secret":"SENTINEL-SECRET/+%&<\"\\","id_token":"SENTINEL-IDT.AAAA.BBBB","own":"x"}`))
+	loaded, err := ParseCredentials([]byte(`{"client_id":"c","refresh_token":"SENTINEL-RT/+%&<\"\\",` +
+		`"token":"SENTINEL-AT/+%&<\"\\","client_secret":"SENTINEL-SECRET/+%&<\"\\",` +
+		`"id_token":"SENTINEL-IDT.AAAA.BBBB","own":"x"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -912,7 +993,8 @@ func TestCanaryTypes(t *testing.T) {
 	}
 	self, _ := sa.WithAudience("https://api.example/").Token(t.Context())
 	values := map[string][]any{
-		"Secret":                    {NewSecret(canaryClientSecret), []Secret{NewSecret(canaryClientSecret)}, map[string]Secret{"k": NewSecret(canaryClientSecret)}, struct{ s *Secret }{}},
+		"Secret": {NewSecret(canaryClientSecret), []Secret{NewSecret(canaryClientSecret)},
+			map[string]Secret{"k": NewSecret(canaryClientSecret)}, struct{ s *Secret }{}},
 		"Token":                     {tok, *tok, []*Token{tok}, self},
 		"Error":                     {&Error{Code: "x", Description: "y"}},
 		"Transport":                 {transport, NewClient(cached), &http.Client{Transport: transport}},
@@ -924,8 +1006,9 @@ func TestCanaryTypes(t *testing.T) {
 		"ComputeCredentials":        {&ComputeCredentials{}},
 		"IDTokenVerifier":           {verifier},
 		"IDToken":                   {&IDToken{Subject: "x"}},
-		"TokenSource":               {cached, client.TokenSource("x"), impersonate(cached, "https://iam.example/", nil, nil, "")},
-		"Store":                     {FileStore(filepath.Join(privateDir(t), "x"))},
+		"TokenSource": {cached, client.TokenSource("x"),
+			impersonate(cached, "https://iam.example/", nil, nil, "")},
+		"Store": {FileStore(filepath.Join(privateDir(t), "x"))},
 	}
 	for _, name := range sourceOfPackage(t).exportedTypes() {
 		if len(values[name]) == 0 {
@@ -937,7 +1020,8 @@ func TestCanaryTypes(t *testing.T) {
 			noSecret(t, v, append(allCanaries(), self.AccessToken.Reveal())...)
 		}
 	}
-	for _, v := range []any{tok, *tok, client, NewSecret(canaryClientSecret)} { // loudly, and not with something in its place
+	// loudly, and not with something in its place
+	for _, v := range []any{tok, *tok, client, NewSecret(canaryClientSecret)} {
 		if b, err := json.Marshal(v); err == nil || b != nil {
 			t.Errorf("%T was marshaled: %s", v, b)
 		}
@@ -948,7 +1032,8 @@ func TestCanaryTypes(t *testing.T) {
 		}
 	}
 	var logged bytes.Buffer
-	if slog.New(slog.NewJSONHandler(&logged, nil)).Info("m", "key", NewSecret(canaryClientSecret)); !strings.Contains(logged.String(), `"key":"[secret]"`) {
+	if slog.New(slog.NewJSONHandler(&logged, nil)).Info("m", "key",
+		NewSecret(canaryClientSecret)); !strings.Contains(logged.String(), `"key":"[secret]"`) {
 		t.Errorf("logged: %s", logged.String())
 	}
 	if b, err := NewSecret(canaryClientSecret).MarshalText(); err == nil || b != nil {
@@ -990,18 +1075,26 @@ func TestCanaryErrors(t *testing.T) {
 	rows := map[string]func() error{
 		"S3 endpoint with a query": func() error {
 			c := with(func(c *ClientSecrets) {
-				c.TokenURI, c.HTTPClient = "https://as.example/token?k="+url.QueryEscape(canaryAccessToken), &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) { return nil, io.ErrNoProgress })}
+				c.TokenURI, c.HTTPClient = "https://as.example/token?k="+
+					url.QueryEscape(canaryAccessToken),
+					&http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
+						return nil, io.ErrNoProgress
+					})}
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
 			defer cancel()
 			_, err := startedFlow(t, c).FetchToken(ctx, canaryCode)
 			return err
 		},
-		"S4 endpoint is no URL": authorize(func(c *ClientSecrets) { c.TokenURI = "https://as.example/?k=SENTINEL-SECRET/+%&<\"\\\x7f" }, nil),
+		"S4 endpoint is no URL": authorize(func(c *ClientSecrets) {
+			c.TokenURI = "https://as.example/?k=SENTINEL-SECRET/+%&<\"\\\x7f"
+		}, nil),
 		"endpoint with a password": authorize(func(c *ClientSecrets) {
 			c.TokenURI = "https://u:" + url.QueryEscape(canaryClientSecret) + "@as.example/"
 		}, nil),
-		"endpoint over http": authorize(func(c *ClientSecrets) { c.AuthURI = "http://as.example/?k=" + url.QueryEscape(canaryClientSecret) }, nil),
+		"endpoint over http": authorize(func(c *ClientSecrets) {
+			c.AuthURI = "http://as.example/?k=" + url.QueryEscape(canaryClientSecret)
+		}, nil),
 		"endpoint with a parameter": authorize(func(c *ClientSecrets) {
 			c.AuthURI = "https://as.example/?client_id=" + url.QueryEscape(canaryClientSecret)
 		}, nil),
@@ -1010,9 +1103,13 @@ func TestCanaryErrors(t *testing.T) {
 		}, nil),
 		"reserved parameter": authorize(func(*ClientSecrets) {}, url.Values{"client_secret": {canaryClientSecret}}),
 		"no such method": func() error {
-			return errorOf(NewCredentials(with(func(c *ClientSecrets) { c.AuthMethod = "x" }), NewSecret(canaryRefreshToken)).Refresh(t.Context()))
+			return errorOf(NewCredentials(with(func(c *ClientSecrets) {
+				c.AuthMethod = "x"
+			}), NewSecret(canaryRefreshToken)).Refresh(t.Context()))
 		},
-		"redirect, no query":       func() error { return errorOf(startedFlow(t, client).FetchTokenFromRedirect(t.Context(), canaryCode)) },
+		"redirect, no query": func() error {
+			return errorOf(startedFlow(t, client).FetchTokenFromRedirect(t.Context(), canaryCode))
+		},
 		"redirect, no state":       redirect("code=%s", code),
 		"redirect, other state":    redirect("code=%s&state=%s", code, canaryNonce),
 		"redirect, state twice":    redirect("code=%s&state=%s&state=%s", code, canaryState, canaryNonce),
@@ -1021,9 +1118,12 @@ func TestCanaryErrors(t *testing.T) {
 		"redirect, bad code":       redirect("code=%s%%00&state=%s", code, canaryState),
 		"redirect, other issuer":   redirect("code=%s&state=%s&iss=https://evil/%s", code, canaryState, canaryState),
 		"redirect, code and error": redirect("code=%s&error=x&state=%s", code, canaryState),
-		"redirect, error":          redirect("error=%s&error_description=%s&error_uri=%s&state=%s&iss=https://as.example", canaryState, canaryState, canaryState, canaryState),
-		"redirect, bad ID token":   redirect("code=%s&state=%s&iss=https://as.example", code, canaryState),
-		"code, malformed":          func() error { return errorOf(startedFlow(t, client).FetchToken(t.Context(), canaryCode+"\n")) },
+		"redirect, error": redirect("error=%[1]s&error_description=%[1]s&error_uri=%[1]s&state=%[1]s&"+
+			"iss=https://as.example", canaryState),
+		"redirect, bad ID token": redirect("code=%s&state=%s&iss=https://as.example", code, canaryState),
+		"code, malformed": func() error {
+			return errorOf(startedFlow(t, client).FetchToken(t.Context(), canaryCode+"\n"))
+		},
 		"stored, other client": func() error {
 			b, _ := startedFlow(t, client).Marshal()
 			other := clientOver(nil)
@@ -1037,67 +1137,75 @@ func TestCanaryErrors(t *testing.T) {
 			b, _ := startedFlow(t, client).Marshal()
 			return errorOf(ResumeFlow(client, b[:len(b)-1]))
 		},
-		"client file, cut": func() error {
-			return errorOf(ParseClientSecrets([]byte(`{"installed":{"client_secret":"SENTINEL-SECRET/`)))
-		},
-		"client file, kind of secret": func() error {
-			return errorOf(ParseClientSecrets([]byte(`{"installed":{"client_id":"c","client_secret":["SENTINEL-SECRET/"]}}`)))
-		},
-		"client file, twice": func() error {
-			return errorOf(ParseClientSecrets([]byte(`{"installed":{"SENTINEL-SECRET/":1,"SENTINEL-SECRET/":2}}`)))
-		},
-		"client file, endpoint": func() error {
-			return errorOf(ParseClientSecrets([]byte(`{"installed":{"client_id":"c","auth_uri":"http://h/?SENTINEL-SECRET/"}}`)))
-		},
-		"credentials, kind of token": func() error { return errorOf(ParseCredentials([]byte(`{"refresh_token":{"a":"SENTINEL-SECRET/"}}`))) },
-		"credentials, malformed token": func() error {
-			return errorOf(ParseCredentials([]byte(`{"client_id":"c","refresh_token":"SENTINEL-SECRET/\n"}`)))
-		},
-		"credentials, expiry": func() error {
-			return errorOf(ParseCredentials([]byte(`{"client_id":"c","refresh_token":"r","expiry":"SENTINEL-SECRET/"}`)))
-		},
-		"credentials, endpoint": func() error {
-			return errorOf(ParseCredentials([]byte(`{"client_id":"c","refresh_token":"r","token_uri":"http://SENTINEL-SECRET:x@h/"}`)))
-		},
-		"credentials, no client": func() error { return errorOf(ParseCredentials([]byte(`{"refresh_token":"SENTINEL-SECRET/"}`))) },
-		"service account, key": func() error {
-			return errorOf(ParseServiceAccount(bytes.Replace(canaryServiceAccount(t), []byte("MII"), []byte("MJJ"), 1)))
-		},
-		"service account, key is short": func() error {
-			return errorOf(ParseServiceAccount([]byte(`{"type":"service_account","client_email":"a","token_uri":"https://h/","private_key":"SENTINEL-SECRET/"}`)))
-		},
-		"service account, kind of key": func() error {
-			return errorOf(ParseServiceAccount([]byte(`{"type":"service_account","private_key":["SENTINEL-SECRET/"]}`)))
-		},
-		"default, source": func() error {
-			return errorOf(defaultFile([]byte(`{"type":"impersonated_service_account","source_credentials":{"type":"authorized_user","refresh_token":["SENTINEL-SECRET/"]}}`), "", nil))
-		},
 		"ID token": func() error {
 			return errorOf((&IDTokenVerifier{Audience: "c"}).Verify(t.Context(), canaryIDToken, canaryNonce))
 		},
 		"source, malformed token": func() error { return errorOf(CachedTokenSource(source).Token(t.Context())) },
 		"API, malformed token":    trip("GET", "https://api.example/", &Transport{Source: source}),
-		"API over http":           trip("GET", "http://api.example/?access_token="+canaryVerifier, &Transport{Source: source}),
-		"API, other host":         trip("GET", "https://u:SENTINEL-SECRET@api.example/?k="+canaryVerifier, &Transport{Source: source, Hosts: []string{"x"}}),
-		"API, no source":          trip("GET", "https://api.example/?k="+canaryVerifier, &Transport{}),
-		"browser, scheme":         func() error { return OpenBrowser("file:///?state=" + canaryState) },
-		"browser, metacharacters": func() error { return OpenBrowser("https://as.example/?state=" + canaryState + "$(x)") },
-		"browser, no URL":         func() error { return OpenBrowser("https://as.example/?state=" + canaryState + "\x7f") },
+		"API over http": trip("GET", "http://api.example/?access_token="+canaryVerifier,
+			&Transport{Source: source}),
+		"API, other host": trip("GET", "https://u:SENTINEL-SECRET@api.example/?k="+canaryVerifier,
+			&Transport{Source: source, Hosts: []string{"x"}}),
+		"API, no source":  trip("GET", "https://api.example/?k="+canaryVerifier, &Transport{}),
+		"browser, scheme": func() error { return OpenBrowser("file:///?state=" + canaryState) },
+		"browser, metacharacters": func() error {
+			return OpenBrowser("https://as.example/?state=" + canaryState + "$(x)")
+		},
+		"browser, no URL": func() error { return OpenBrowser("https://as.example/?state=" + canaryState + "\x7f") },
 		"listening": func() error {
-			return errorOf((&InstalledAppFlow{Flow: startedFlow(t, client), ListenAddr: "256.0.0.1:0"}).RunLocalServer(t.Context()))
+			f := &InstalledAppFlow{Flow: startedFlow(t, client), ListenAddr: "256.0.0.1:0"}
+			return errorOf(f.RunLocalServer(t.Context()))
 		},
 	}
+	maps.Copy(rows, canaryFiles(t))
 	for name, call := range rows {
 		err := call()
 		if err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' }) {
+		if unprintable(err.Error()) {
 			t.Errorf("%s: not printable: %q", name, err)
 		}
 		noSecret(t, err, append(allCanaries(), "SENTINEL-SECRET")...)
 		checkHoldsNoRequest(t, reflect.ValueOf(err), map[any]bool{})
+	}
+}
+
+// canaryFiles reads files that are wrong where a secret is.
+func canaryFiles(t *testing.T) map[string]func() error {
+	client := func(file string) func() error {
+		return func() error { return errorOf(ParseClientSecrets([]byte(file))) }
+	}
+	credentials := func(file string) func() error {
+		return func() error { return errorOf(ParseCredentials([]byte(file))) }
+	}
+	account := func(file []byte) func() error {
+		return func() error { return errorOf(ParseServiceAccount(file)) }
+	}
+	const source = `{"type":"authorized_user","refresh_token":["SENTINEL-SECRET/"]}`
+	return map[string]func() error{
+		"client file, cut":            client(`{"installed":{"client_secret":"SENTINEL-SECRET/`),
+		"client file, kind of secret": client(`{"installed":{"client_id":"c","client_secret":["SENTINEL-SECRET/"]}}`),
+		"client file, twice":          client(`{"installed":{"SENTINEL-SECRET/":1,"SENTINEL-SECRET/":2}}`),
+		"client file, endpoint": client(`{"installed":{"client_id":"c",` +
+			`"auth_uri":"http://h/?SENTINEL-SECRET/"}}`),
+		"credentials, kind of token":   credentials(`{"refresh_token":{"a":"SENTINEL-SECRET/"}}`),
+		"credentials, malformed token": credentials(`{"client_id":"c","refresh_token":"SENTINEL-SECRET/\n"}`),
+		"credentials, expiry": credentials(`{"client_id":"c","refresh_token":"r",` +
+			`"expiry":"SENTINEL-SECRET/"}`),
+		"credentials, endpoint": credentials(`{"client_id":"c","refresh_token":"r",` +
+			`"token_uri":"http://SENTINEL-SECRET:x@h/"}`),
+		"credentials, no client": credentials(`{"refresh_token":"SENTINEL-SECRET/"}`),
+		"service account, key":   account(bytes.Replace(canaryServiceAccount(t), []byte("MII"), []byte("MJJ"), 1)),
+		"service account, key is short": account([]byte(`{"type":"service_account","client_email":"a",` +
+			`"token_uri":"https://h/","private_key":"SENTINEL-SECRET/"}`)),
+		"service account, kind of key": account([]byte(`{"type":"service_account",` +
+			`"private_key":["SENTINEL-SECRET/"]}`)),
+		"default, source": func() error {
+			file := `{"type":"impersonated_service_account","source_credentials":` + source + `}`
+			return errorOf(defaultFile([]byte(file), "", nil))
+		},
 	}
 }
 
@@ -1117,7 +1225,9 @@ func TestCanaryOutside(t *testing.T) {
 		var secrets []string
 		flow.Prompt, flow.OpenBrowser = &prompt, func(target string) error {
 			u, _ := url.Parse(target)
-			secrets = []string{as.ClientSecret, u.Query().Get("state"), u.Query().Get("nonce"), u.Query().Get("code_challenge")}
+			secrets = []string{
+				as.ClientSecret, u.Query().Get("state"), u.Query().Get("nonce"), u.Query().Get("code_challenge"),
+			}
 			return as.Browser(target)
 		}
 		creds, err := flow.RunLocalServer(t.Context())
@@ -1129,7 +1239,8 @@ func TestCanaryOutside(t *testing.T) {
 		form := requests[len(requests)-1].Form
 		if deny == "" {
 			tok, _ := creds.Token(t.Context())
-			secrets = append(secrets, form.Get("code"), form.Get("code_verifier"), tok.AccessToken.Reveal(), tok.RefreshToken.Reveal(), tok.IDToken.Reveal())
+			secrets = append(secrets, form.Get("code"), form.Get("code_verifier"), tok.AccessToken.Reveal(),
+				tok.RefreshToken.Reveal(), tok.IDToken.Reveal())
 		}
 		if status == 0 || len(secrets) < 4 {
 			t.Fatal(status, page)
@@ -1183,7 +1294,9 @@ func TestCanaryOutside(t *testing.T) {
 	}
 	noSecret(t, strings.Join(lines, "\n"), canaryClientSecret, flow.attempt.Load().verifier.Reveal())
 	for _, v := range lines[2 : len(lines)-1] {
-		if name, _, _ := strings.Cut(v, "="); !slices.Contains([]string{"PWD", "OLDPWD", "SHLVL", "_"}, name) && !slices.Contains(os.Environ(), v) && !strings.Contains(strings.Join(os.Environ(), "\n"), v) {
+		name, _, _ := strings.Cut(v, "=")
+		if !slices.Contains([]string{"PWD", "OLDPWD", "SHLVL", "_"}, name) && !slices.Contains(os.Environ(), v) &&
+			!strings.Contains(strings.Join(os.Environ(), "\n"), v) {
 			t.Errorf("the launcher has another environment: %q", v)
 		}
 	}
@@ -1202,7 +1315,12 @@ func TestSource(t *testing.T) {
 	secretName := regexp.MustCompile(`(?i)(^|\.|\()(state|nonce|verifier|secret|at_?hash|signature|sig)\b`)
 	constant := regexp.MustCompile(`^("[^"]*"|nil|[0-9]+|http\.\w+)$`)
 	for name, f := range s.files {
-		for pattern, id := range map[string]string{`//go:(build|linkname|embed|generate)`: "X6", `// \+build`: "X6", `InsecureSkipVerify`: "B9", `tls\.Config\b`: "B9"} {
+		for pattern, id := range map[string]string{
+			`//go:(build|linkname|embed|generate)`: "X6",
+			`// \+build`:                           "X6",
+			`InsecureSkipVerify`:                   "B9",
+			`tls\.Config\b`:                        "B9",
+		} {
 			if regexp.MustCompile(pattern).MatchString(s.text[name]) {
 				t.Errorf("%s: %s has %s", id, name, pattern)
 			}
@@ -1212,7 +1330,10 @@ func TestSource(t *testing.T) {
 			if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") || imp.Name != nil {
 				t.Errorf("X7: %s imports %s", name, imp.Path.Value)
 			}
-			if slices.Contains([]string{"unsafe", "C", "reflect", "log", "math/rand", "math/rand/v2", "plugin", "encoding/gob", "html/template", "text/template", "expvar", "net/http/pprof"}, path) {
+			if slices.Contains([]string{
+				"unsafe", "C", "reflect", "log", "math/rand", "math/rand/v2", "plugin", "encoding/gob", "html/template",
+				"text/template", "expvar", "net/http/pprof",
+			}, path) {
 				t.Errorf("X6 S8 S13: %s imports %s", name, path)
 			}
 		}
@@ -1262,7 +1383,8 @@ func TestSource(t *testing.T) {
 					break
 				}
 				switch full := pkg.Name + "." + n.Sel.Name; {
-				case pkg.Name == "slog" && !slices.Contains(slogAllowed, n.Sel.Name), strings.HasPrefix(full, "fmt.Print"), full == "os.Stdout":
+				case pkg.Name == "slog" && !slices.Contains(slogAllowed, n.Sel.Name),
+					strings.HasPrefix(full, "fmt.Print"), full == "os.Stdout":
 					at("S8", full)
 				case full == "fmt.Sscan", full == "fmt.Sscanf": // which stop at what they can't read
 					at("X3", full)
@@ -1270,12 +1392,16 @@ func TestSource(t *testing.T) {
 					at("T13", full)
 				}
 			case *ast.CallExpr:
-				if id, ok := n.Fun.(*ast.Ident); ok && (id.Name == "print" || id.Name == "println") && s.info.Uses[id] != nil && s.info.Uses[id].Pkg() == nil {
+				id, ok := n.Fun.(*ast.Ident)
+				if ok && (id.Name == "print" || id.Name == "println") && s.info.Uses[id] != nil &&
+					s.info.Uses[id].Pkg() == nil {
 					at("S8", id.Name)
 				}
 			case *ast.BinaryExpr:
 				x, y := types.ExprString(n.X), types.ExprString(n.Y)
-				if (n.Op == token.EQL || n.Op == token.NEQ) && (secretName.MatchString(x) && !constant.MatchString(y) || secretName.MatchString(y) && !constant.MatchString(x)) {
+				if (n.Op == token.EQL || n.Op == token.NEQ) &&
+					(secretName.MatchString(x) && !constant.MatchString(y) ||
+						secretName.MatchString(y) && !constant.MatchString(x)) {
 					at("S12", x+" "+n.Op.String()+" "+y)
 				}
 			}
@@ -1284,11 +1410,16 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// FuzzTokenResponse: whatever a token endpoint answers, there is a token or an error, and the error does not have what was sent.
+// FuzzTokenResponse: whatever a token endpoint answers, there is a token or an error, and the error does not have what
+// was sent.
 func FuzzTokenResponse(f *testing.F) {
-	for _, body := range []string{tokenAnswer, `{"error":"invalid_grant","error_description":"bad ` + canaryVerifier + `"}`, `{"access_token":"a","expires_in":"3600.5","scope":"a b"}`,
-		`{"access_token":"a","refresh_token":"b","expires_in":-1}`, `{"error":{"status":"` + canaryVerifier + `","message":"x"}}`, `{"access_token":"a","x":[{"y":1e400}]}`,
-		`<html>`, ``, `null`, `[]`, `{`, `"\ud800"`, `{"access_token":"\u0061","access\u005ftoken":"b"}`, `{"error":"` + canaryVerifier[:20] + canaryVerifier + `"}`} {
+	for _, body := range []string{tokenAnswer,
+		`{"error":"invalid_grant","error_description":"bad ` + canaryVerifier + `"}`,
+		`{"access_token":"a","expires_in":"3600.5","scope":"a b"}`,
+		`{"access_token":"a","refresh_token":"b","expires_in":-1}`,
+		`{"error":{"status":"` + canaryVerifier + `","message":"x"}}`, `{"access_token":"a","x":[{"y":1e400}]}`,
+		`<html>`, ``, `null`, `[]`, `{`, `"\ud800"`, `{"access_token":"\u0061","access\u005ftoken":"b"}`,
+		`{"error":"` + canaryVerifier[:20] + canaryVerifier + `"}`} {
 		f.Add(200, "", body)
 		f.Add(400, "Content-Type: text/html", body)
 		f.Add(503, "Retry-After: 7", body)
@@ -1300,22 +1431,26 @@ func FuzzTokenResponse(f *testing.F) {
 		c := clientOver(answering(status, header, body))
 		form := url.Values{"refresh_token": {canaryVerifier}}
 		ans := c.post(t.Context(), "testing", c.TokenURI, form, true)
-		if ans.err == nil && status/100 != 2 || ans.err != nil && (ans.status != 0 || ans.body != nil || ans.members != nil) {
+		if ans.err == nil && status/100 != 2 ||
+			ans.err != nil && (ans.status != 0 || ans.body != nil || ans.members != nil) {
 			t.Fatalf("status %d: neither an answer nor an error: %v", status, ans.err)
 		}
 		tok, err := ans.token("x")
-		if err == nil && (!tok.Valid() || tok.check() != nil || !tok.RefreshToken.empty() && !validToken(tok.RefreshToken.Reveal()) || tok.Expiry.After(time.Now().Add(maxLifetime+time.Hour))) {
+		if err == nil && (!tok.Valid() || tok.check() != nil ||
+			!tok.RefreshToken.empty() && !validToken(tok.RefreshToken.Reveal()) ||
+			tok.Expiry.After(time.Now().Add(maxLifetime+time.Hour))) {
 			t.Fatalf("unusable token %+v", tok)
 		}
 		if err == nil {
 			return
 		}
 		var e *Error
-		if !errors.As(err, &e) || e.StatusCode != status || len(e.Description) > maxErrorText || len(e.Code) > maxErrorCode || e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter {
+		if !errors.As(err, &e) || e.StatusCode != status || len(e.Description) > maxErrorText ||
+			len(e.Code) > maxErrorCode || e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter {
 			t.Fatalf("unusable error %#v", err)
 		}
 		for _, s := range []string{err.Error(), e.Code, e.Description, e.URI} {
-			if strings.Contains(s, canaryVerifier) || strings.Contains(s, "SENTINEL-SECRET/+%&<") || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+			if strings.Contains(s, canaryVerifier) || strings.Contains(s, "SENTINEL-SECRET/+%&<") || unprintable(s) {
 				t.Fatalf("error %q", s)
 			}
 		}
@@ -1324,8 +1459,10 @@ func FuzzTokenResponse(f *testing.F) {
 
 // FuzzObject: parseObject sees what encoding/json sees, and refuses what has two meanings.
 func FuzzObject(f *testing.F) {
-	for _, s := range []string{`{}`, `{"a":1,"b":[{"c":null}],"d":"\"}"}`, ` { "a" : { "b" : [ 1 , 2e-5 , true ] } , "" : "" } `, `{"a":1,"\u0061":2}`, `{"a":{"x":1,"x":2}}`, `[]`, `5`,
-		`{"a":"\ud800","\\":"\/"}`, "{\"\xff\":1}", `{"a":1}{}`, "\ufeff{}", `{"a":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, `{"a":1,"A":2}`, "{\"k\":\t1}\n"} {
+	for _, s := range []string{`{}`, `{"a":1,"b":[{"c":null}],"d":"\"}"}`,
+		` { "a" : { "b" : [ 1 , 2e-5 , true ] } , "" : "" } `, `{"a":1,"\u0061":2}`, `{"a":{"x":1,"x":2}}`, `[]`, `5`,
+		`{"a":"\ud800","\\":"\/"}`, "{\"\xff\":1}", `{"a":1}{}`, "\ufeff{}",
+		`{"a":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, `{"a":1,"A":2}`, "{\"k\":\t1}\n"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -1333,7 +1470,8 @@ func FuzzObject(f *testing.F) {
 		if (got == nil) != (err != nil) {
 			t.Fatalf("an object, or an error: %v %v", got, err)
 		}
-		refused := len(data) > maxBody || !utf8.Valid(data) || !json.Valid(data) || !strings.HasPrefix(strings.TrimLeft(string(data), " \t\r\n"), "{")
+		refused := len(data) > maxBody || !utf8.Valid(data) || !json.Valid(data) ||
+			!strings.HasPrefix(strings.TrimLeft(string(data), " \t\r\n"), "{")
 		if !refused {
 			refused = ambiguousJSON(json.NewDecoder(bytes.NewReader(data)))
 		}

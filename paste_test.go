@@ -3,6 +3,7 @@ package oauth2
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,12 @@ type pasteRun struct {
 }
 
 func newPasteRun() *pasteRun {
-	r := &pasteRun{TestServer: NewMemoryServer(), conns: make(chan net.Conn), closed: make(chan struct{}), done: make(chan struct{})}
+	r := &pasteRun{
+		TestServer: NewMemoryServer(),
+		conns:      make(chan net.Conn),
+		closed:     make(chan struct{}),
+		done:       make(chan struct{}),
+	}
 	r.redirect = &url.URL{Scheme: "http", Host: "127.0.0.1:8000", Path: "/"}
 	client := clientOf(r.TestServer)
 	client.Issuer, client.issRequired = r.URL, true
@@ -94,15 +100,16 @@ func (r *pasteRun) types(text string) int {
 // browse returns the status of the page that a browser gets which reaches the program.
 func (r *pasteRun) browse(t *testing.T, target string) int {
 	t.Helper()
-	browser := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
-		ours, theirs := net.Pipe()
-		select {
-		case r.conns <- theirs:
-			return ours, nil
-		case <-r.closed:
-			return nil, net.ErrClosed
-		}
-	}}}
+	browser := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			select {
+			case r.conns <- theirs:
+				return ours, nil
+			case <-r.closed:
+				return nil, net.ErrClosed
+			}
+		}}}
 	resp, err := browser.Get(target)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +135,8 @@ func (r *pasteRun) signedIn(t *testing.T) {
 	if r.err != nil {
 		t.Fatal(r.err)
 	}
-	if tok, err := r.creds.Token(t.Context()); err != nil || !r.valid(tok.AccessToken.Reveal()) || r.TokenRequests("authorization_code") != 1 {
+	tok, err := r.creds.Token(t.Context())
+	if err != nil || !r.valid(tok.AccessToken.Reveal()) || r.TokenRequests("authorization_code") != 1 {
 		t.Errorf("%v after %d exchanges", err, r.TokenRequests(""))
 	}
 }
@@ -136,7 +144,8 @@ func (r *pasteRun) signedIn(t *testing.T) {
 // What is pasted first, and what the person reads of it; then the right address is pasted.
 func TestPaste(t *testing.T) {
 	t.Parallel()
-	const neither, stranger = "that is neither an address with a code nor a code", "the redirect does not belong to this sign-in: its state is not the one sent"
+	const neither, stranger = "that is neither an address with a code nor a code",
+		"the redirect does not belong to this sign-in: its state is not the one sent"
 	tests := []struct{ name, first, says string }{ // says is empty where the first is right
 		{"address", "URL", ""}, // UP2 UP3
 		{"address in white space", " \t URL \r", ""},
@@ -152,18 +161,25 @@ func TestPaste(t *testing.T) {
 		{"address with an empty query", "http://127.0.0.1:8000/?", neither},
 		{"address of a page", "https://www.example.com/accounts/signin/oauth/consent", neither},
 		{"address that was opened", "AUTH", "that is the address to open"},
-		{"address of another sign-in", "http://127.0.0.1:8000/?code=code-0123456789abcdef&iss=ISS&state=" + strings.Repeat("s", 43), stranger}, // UP19
+		// UP19
+		{"address of another sign-in",
+			"http://127.0.0.1:8000/?code=code-0123456789abcdef&iss=ISS&state=" + strings.Repeat("s", 43), stranger},
 		{"address without the state", "http://127.0.0.1:8000/?code=CODE&iss=ISS", stranger},
-		{"address without the issuer", "http://127.0.0.1:8000/?code=CODE&state=STATE", "the redirect does not name its issuer, as this one's do (RFC 9207)"}, // F7
-		{"address of another issuer", "http://127.0.0.1:8000/?code=CODE&state=STATE&iss=https://other.example", `the redirect comes from the issuer "https://other.example", not from "ISS"`},
+		// F7
+		{"address without the issuer", "http://127.0.0.1:8000/?code=CODE&state=STATE",
+			"the redirect does not name its issuer, as this one's do (RFC 9207)"},
+		{"address of another issuer", "http://127.0.0.1:8000/?code=CODE&state=STATE&iss=https://other.example",
+			`the redirect comes from the issuer "https://other.example", not from "ISS"`},
 		{"error of another sign-in", "http://127.0.0.1:8000/?error=access_denied&state=other", stranger},
 		{"code twice", "URL&code=CODE", `the redirect has the parameter "code" twice (RFC 6749, Section 3.1)`},
 		{"code and error", "URL&error=access_denied", "the redirect has both or neither of code and error"},
 		{"half an escape", "URL&x=%2", "the redirect's query is malformed"},
-		{"code with a space", "http://127.0.0.1:8000/?code=a+b&state=STATE&iss=ISS", "the redirect has no authorization code, or one with characters that no code has"},
+		{"code with a space", "http://127.0.0.1:8000/?code=a+b&state=STATE&iss=ISS",
+			"the redirect has no authorization code, or one with characters that no code has"},
 		{"short code", "abcdefghijklmno", neither},
 		{"code with a letter that no code has", "abcdefghijklmnopü", neither},
-		{"escape sequences", "\x1b[2Jhttp://x/?iss=\x1b]0;x\a&code=CODE&state=STATE", "the redirect's query is malformed"},
+		{"escape sequences", "\x1b[2Jhttp://x/?iss=\x1b]0;x\a&code=CODE&state=STATE",
+			"the redirect's query is malformed"},
 		{"code at the limit", strings.Repeat("a", maxCode+1), neither},
 	}
 	for _, tt := range tests {
@@ -173,7 +189,8 @@ func TestPaste(t *testing.T) {
 				r := newPasteRun()
 				at := r.start(t.Context(), t)
 				q := at.Query()
-				fill := strings.NewReplacer("URL", at.String(), "QUERY", at.RawQuery, "AUTH", r.authURL, "CODE", q.Get("code"), "STATE", q.Get("state"), "ISS", q.Get("iss"))
+				fill := strings.NewReplacer("URL", at.String(), "QUERY", at.RawQuery, "AUTH", r.authURL, "CODE",
+					q.Get("code"), "STATE", q.Get("state"), "ISS", q.Get("iss"))
 				want := fmt.Sprintf(pasteOpen, r.authURL) + pasteHere
 				if r.screen.String() != want {
 					t.Fatalf("the screen has %q, want %q", r.screen.String(), want)
@@ -184,7 +201,8 @@ func TestPaste(t *testing.T) {
 						t.Fatalf("the wrong paste ended the sign-in: %v", r.err)
 					}
 					said := strings.TrimPrefix(r.screen.String(), want)
-					if !strings.HasPrefix(said, fill.Replace(tt.says)) || !strings.HasSuffix(said, pasteAgain) || strings.Count(said, "\n") != 1 {
+					if !strings.HasPrefix(said, fill.Replace(tt.says)) || !strings.HasSuffix(said, pasteAgain) ||
+						strings.Count(said, "\n") != 1 {
 						t.Errorf("the person reads %q", said)
 					}
 					if strings.ContainsFunc(said, func(c rune) bool { return c != '\n' && (c < ' ' || c > '~') }) {
@@ -271,13 +289,17 @@ func TestPasteEnds(t *testing.T) {
 			name: "ID token with another nonce", // F29
 			line: "URL",
 			says: "nonce",
-			set:  func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { c["nonce"] = strings.Repeat("n", 43) } },
+			set: func(s *TestServer) {
+				s.IDTokenClaims = func(c map[string]any) { c["nonce"] = strings.Repeat("n", 43) }
+			},
 		},
 		{
 			name: "a code alone, with another nonce", // F29
 			line: "CODE",
 			says: "nonce",
-			set:  func(s *TestServer) { s.IDTokenClaims = func(c map[string]any) { c["nonce"] = strings.Repeat("n", 43) } },
+			set: func(s *TestServer) {
+				s.IDTokenClaims = func(c map[string]any) { c["nonce"] = strings.Repeat("n", 43) }
+			},
 		},
 		{
 			name: "ID token for another client", // F28
@@ -298,7 +320,8 @@ func TestPasteEnds(t *testing.T) {
 				r.types(strings.NewReplacer("URL", at.String(), "CODE", at.Query().Get("code")).Replace(tt.line) + "\n")
 				<-r.done
 				e := new(Error)
-				if errors.As(r.err, &e); r.creds != nil || r.err == nil || e.Code != tt.code || !strings.Contains(r.err.Error(), tt.says) {
+				if errors.As(r.err, &e); r.creds != nil || r.err == nil || e.Code != tt.code ||
+					!strings.Contains(r.err.Error(), tt.says) {
 					t.Errorf("%v, want the code %q and %q", r.err, tt.code, tt.says)
 				}
 				noSecret(t, r.err, at.Query().Get("state"))
@@ -379,8 +402,10 @@ func TestPasteInputEnds(t *testing.T) {
 			browser: true,
 		},
 		{
-			name:    "a fault in a line",
-			input:   func(at string) io.Reader { return iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(at))) },
+			name: "a fault in a line",
+			input: func(at string) io.Reader {
+				return iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(at)))
+			},
 			browser: true,
 		},
 		{name: "no line end", input: func(at string) io.Reader { return strings.NewReader("yes\n" + at) }},
@@ -409,7 +434,10 @@ func TestPasteInputEnds(t *testing.T) {
 				opened := r.flow.OpenBrowser
 				ready := make(chan struct{})
 				r.flow.OpenBrowser = func(authURL string) error { opened(authURL); close(ready); return nil }
-				r.flow.Input = io.MultiReader(readerFunc(func([]byte) (int, error) { <-ready; return 0, io.EOF }), r.flow.Input)
+				r.flow.Input = io.MultiReader(readerFunc(func([]byte) (int, error) {
+					<-ready
+					return 0, io.EOF
+				}), r.flow.Input)
 				at := r.start(t.Context(), t)
 				if tt.browser == r.ended() {
 					t.Fatalf("ended: %v", r.err)
@@ -456,7 +484,8 @@ func TestPasteOSPipe(t *testing.T) {
 		}
 		io.WriteString(keyboard, "next\n")
 		want := map[string]string{"browser": "next\n", "paste": "first\n"}[how]
-		in.SetReadDeadline(time.Now().Add(time.Minute)) // so that a program that takes the line fails, and does not hang
+		// so that a program that takes the line fails, and does not hang
+		in.SetReadDeadline(time.Now().Add(time.Minute))
 		if line, err := bufio.NewReader(in).ReadString('\n'); line != want || err != nil {
 			t.Errorf("%s: the program reads %q, %v", how, line, err)
 		}
@@ -494,10 +523,12 @@ func TestPasteSignInAgain(t *testing.T) {
 		}
 		last = tok.RefreshToken.Reveal()
 		s.RevokeAll()
-		if _, err := creds.Refresh(t.Context()); !errors.Is(err, ErrLoginRequired) || !strings.Contains(err.Error(), "sign in again") {
+		if _, err := creds.Refresh(t.Context()); !errors.Is(err, ErrLoginRequired) ||
+			!strings.Contains(err.Error(), "sign in again") {
 			t.Errorf("sign-in %d: %v", n, err)
 		}
-		if stored, err := LoadCredentials(t.Context(), FileStore(name)); err != nil || stored.cache.current.Load().RefreshToken.Reveal() != last {
+		if stored, err := LoadCredentials(t.Context(), FileStore(name)); err != nil ||
+			stored.cache.current.Load().RefreshToken.Reveal() != last {
 			t.Errorf("sign-in %d: stored: %v", n, err)
 		}
 		// The stored access token has not expired, and the next run finds out only by asking.
@@ -548,90 +579,67 @@ func TestPasteHeadless(t *testing.T) {
 		t.Skip("a system without a display can still have a browser")
 	}
 	const session, none = "203.0.113.9 50000 198.51.100.7 22", ""
-	const headless = "There seems to be no browser here. To sign in, open this URL in a browser on your own machine:\n\n    %s\n\n"
-	const forward = "For that browser to get back to this program, first run this on your own machine, and leave it open:\n\n    %s\n\n"
+	const headless = "There seems to be no browser here. To sign in," +
+		" open this URL in a browser on your own machine:\n\n    %s\n\n"
+	const forward = "For that browser to get back to this program, first run this on your own machine," +
+		" and leave it open:\n\n    %s\n\n"
 	tests := []struct {
-		name, display, wayland, ssh, user string
-		redirect, listen                  string
-		want                              string // the command; none: there is a browser
+		name, display, wayland, ssh string
+		nobody                      bool   // there is no user name; otherwise it is alice
+		redirect                    string // "": http://127.0.0.1:8000/
+		listen                      string
+		want                        string // the command; none: there is a browser
 	}{
-		{name: "display", display: ":0", user: "alice", redirect: "http://127.0.0.1:8000/", want: none},
-		{name: "Wayland", wayland: "wayland-0", user: "alice", redirect: "http://127.0.0.1:8000/", want: none},
-		{
-			name:     "SSH with a display",
-			display:  "localhost:10.0",
-			ssh:      session,
-			user:     "alice",
-			redirect: "http://127.0.0.1:8000/",
-			want:     none,
-		},
+		{name: "display", display: ":0"},
+		{name: "Wayland", wayland: "wayland-0"},
+		{name: "SSH with a display", display: "localhost:10.0", ssh: session},
 		{
 			name:     "SSH", // UP2
 			ssh:      session,
-			user:     "alice",
 			redirect: "http://127.0.0.1:41234/",
 			want:     "ssh -L 41234:127.0.0.1:41234 alice@198.51.100.7",
 		},
 		{
 			name:     "SSH, ::1",
 			ssh:      session,
-			user:     "alice",
 			redirect: "http://[::1]:41234/cb",
 			want:     "ssh -L 41234:[::1]:41234 alice@198.51.100.7",
 		},
 		{
 			name:     "SSH, localhost",
 			ssh:      session,
-			user:     "alice",
 			redirect: "http://localhost:8080/cb",
 			want:     "ssh -L 8080:localhost:8080 alice@198.51.100.7",
 		},
 		{
 			name:     "SSH, no port",
 			ssh:      session,
-			user:     "alice",
 			redirect: "http://localhost/cb",
 			want:     "ssh -L 80:localhost:80 alice@198.51.100.7",
 		},
 		{
-			name:     "SSH at another port",
-			ssh:      "203.0.113.9 50000 198.51.100.7 2222",
-			user:     "alice",
-			redirect: "http://127.0.0.1:8000/",
-			want:     "ssh -L 8000:127.0.0.1:8000 -p 2222 alice@198.51.100.7",
+			name: "SSH at another port",
+			ssh:  "203.0.113.9 50000 198.51.100.7 2222",
+			want: "ssh -L 8000:127.0.0.1:8000 -p 2222 alice@198.51.100.7",
 		},
 		{
-			name:     "SSH over IPv6",
-			ssh:      "2001:db8::1 50000 2001:db8::2 22",
-			user:     "alice",
-			redirect: "http://127.0.0.1:8000/",
-			want:     "ssh -L 8000:127.0.0.1:8000 alice@2001:db8::2",
+			name: "SSH over IPv6",
+			ssh:  "2001:db8::1 50000 2001:db8::2 22",
+			want: "ssh -L 8000:127.0.0.1:8000 alice@2001:db8::2",
 		},
 		{
-			name:     "SSH without a user name",
-			ssh:      session,
-			redirect: "http://127.0.0.1:8000/",
-			want:     "ssh -L 8000:127.0.0.1:8000 USER@198.51.100.7",
+			name:   "SSH without a user name",
+			nobody: true,
+			ssh:    session,
+			want:   "ssh -L 8000:127.0.0.1:8000 USER@198.51.100.7",
 		},
-		{
-			name:     "no SSH",
-			user:     "alice",
-			redirect: "http://127.0.0.1:8000/",
-			want:     "ssh -L 8000:127.0.0.1:8000 USER@THIS-MACHINE",
-		},
-		{
-			name:     "malformed SSH_CONNECTION",
-			ssh:      "what",
-			user:     "alice",
-			redirect: "http://127.0.0.1:8000/",
-			want:     "ssh -L 8000:127.0.0.1:8000 USER@THIS-MACHINE",
-		},
+		{name: "no SSH", want: "ssh -L 8000:127.0.0.1:8000 USER@THIS-MACHINE"},
+		{name: "malformed SSH_CONNECTION", ssh: "what", want: "ssh -L 8000:127.0.0.1:8000 USER@THIS-MACHINE"},
 		// UP13
-		{name: "published port", user: "alice", redirect: "http://localhost:8000/", listen: "0.0.0.0:8000", want: " "},
+		{name: "published port", redirect: "http://localhost:8000/", listen: "0.0.0.0:8000", want: " "},
 		{
 			name:     "tunnel", // UP13
 			ssh:      session,
-			user:     "alice",
 			redirect: "https://tunnel.example/cb",
 			listen:   "127.0.0.1:8000",
 			want:     " ",
@@ -639,7 +647,17 @@ func TestPasteHeadless(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			for name, value := range map[string]string{"DISPLAY": tt.display, "WAYLAND_DISPLAY": tt.wayland, "SSH_CONNECTION": tt.ssh, "USER": tt.user, "PATH": t.TempDir()} {
+			user := "alice"
+			if tt.nobody {
+				user = ""
+			}
+			for name, value := range map[string]string{
+				"DISPLAY":         tt.display,
+				"WAYLAND_DISPLAY": tt.wayland,
+				"SSH_CONNECTION":  tt.ssh,
+				"USER":            user,
+				"PATH":            t.TempDir(),
+			} {
 				t.Setenv(name, value)
 			}
 			for _, input := range []io.Reader{nil, strings.NewReader("")} {
@@ -648,10 +666,14 @@ func TestPasteHeadless(t *testing.T) {
 					t.Fatal(err)
 				}
 				s := NewMemoryServer()
-				f := NewInstalledAppFlow(&ClientSecrets{ClientID: "client-1", AuthURI: s.URL + "/authorize", TokenURI: s.URL + "/token"})
+				f := NewInstalledAppFlow(&ClientSecrets{
+					ClientID: "client-1",
+					AuthURI:  s.URL + "/authorize",
+					TokenURI: s.URL + "/token",
+				})
 				var screen bytes.Buffer
 				f.Prompt, f.Input, f.ListenAddr = &screen, input, tt.listen
-				redirect, _ := url.Parse(tt.redirect)
+				redirect, _ := url.Parse(cmp.Or(tt.redirect, "http://127.0.0.1:8000/"))
 				ctx, cancel := context.WithCancel(t.Context())
 				cancel()
 				if _, err := f.run(ctx, []net.Listener{l}, redirect); !errors.Is(err, context.Canceled) {
@@ -701,22 +723,27 @@ func TestPasteWeb(t *testing.T) {
 	const callback = "https://app.example/callback"
 	tests := []struct {
 		name string
-		try  func(t *testing.T, s *TestServer, begin func(params url.Values) (cookie []byte, redirected string), resume func(cookie []byte, redirected string) (*Credentials, error)) error
+		try  func(t *testing.T, s *TestServer, begin func(params url.Values) (cookie []byte, redirected string),
+			resume func(cookie []byte, redirected string) (*Credentials, error)) error
 		says string
 	}{
 		{
 			name: "verifier kept between requests",
-			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error { // UP18
+			// UP18
+			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string),
+				resume func([]byte, string) (*Credentials, error)) error {
 				_, err := resume(begin(nil))
 				return err
 			},
 		},
 		{
 			name: "second tab",
-			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error { // UP19
+			// UP19
+			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string),
+				resume func([]byte, string) (*Credentials, error)) error {
 				_, first := begin(nil)
 				cookie, second := begin(nil)
-				if _, err := resume(cookie, first); err == nil || !strings.Contains(err.Error(), "does not belong") || s.TokenRequests("") > 0 {
+				if _, err := resume(cookie, first); !errorSays(err, "does not belong") || s.TokenRequests("") > 0 {
 					t.Errorf("the first tab: %v", err)
 				}
 				_, err := resume(cookie, second)
@@ -725,7 +752,8 @@ func TestPasteWeb(t *testing.T) {
 		},
 		{
 			name: "declined",
-			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error {
+			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string),
+				resume func([]byte, string) (*Credentials, error)) error {
 				s.Deny = "access_denied"
 				_, err := resume(begin(nil))
 				if e := new(Error); !errors.As(err, &e) || e.Code != "access_denied" {
@@ -737,7 +765,8 @@ func TestPasteWeb(t *testing.T) {
 		},
 		{
 			name: "after an hour",
-			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error {
+			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string),
+				resume func([]byte, string) (*Credentials, error)) error {
 				cookie, redirected := begin(nil)
 				time.Sleep(time.Hour + time.Second)
 				_, err := resume(cookie, redirected)
@@ -747,7 +776,9 @@ func TestPasteWeb(t *testing.T) {
 		},
 		{
 			name: "no refresh token the second time",
-			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string), resume func([]byte, string) (*Credentials, error)) error { // UP14
+			// UP14
+			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string),
+				resume func([]byte, string) (*Credentials, error)) error {
 				s.Answer = func(_ string, answer map[string]any) { // as Google does
 					for _, r := range s.Requests() {
 						if r.Path == "/authorize" && r.Query.Get("prompt") == "consent" {
@@ -761,7 +792,8 @@ func TestPasteWeb(t *testing.T) {
 					return err
 				}
 				tok, err := creds.Token(t.Context())
-				if _, again := creds.Refresh(t.Context()); err != nil || tok.RefreshToken.Reveal() != "" || !errors.Is(again, ErrLoginRequired) {
+				_, again := creds.Refresh(t.Context())
+				if err != nil || tok.RefreshToken.Reveal() != "" || !errors.Is(again, ErrLoginRequired) {
 					t.Errorf("without a refresh token: %v, %v", err, again)
 				}
 				if creds, err = resume(begin(url.Values{"prompt": {"consent"}})); err != nil {

@@ -17,7 +17,12 @@ import (
 
 // secretsFile is a client file with the members of "installed" replaced; an empty value is left out.
 func secretsFile(kind string, pairs ...string) string {
-	members := map[string]string{"client_id": `"cid"`, "client_secret": `"cs"`, "auth_uri": `"https://as.example/auth"`, "token_uri": `"https://as.example/token"`}
+	members := map[string]string{
+		"client_id":     `"cid"`,
+		"client_secret": `"cs"`,
+		"auth_uri":      `"https://as.example/auth"`,
+		"token_uri":     `"https://as.example/token"`,
+	}
 	return `{"` + kind + `":` + jsonObject(members, pairs) + `}`
 }
 
@@ -25,8 +30,17 @@ func secretsFile(kind string, pairs ...string) string {
 func TestParseClientSecrets(t *testing.T) {
 	t.Parallel()
 	const auth, token = "https://as.example/auth", "https://as.example/token"
-	google := []string{"auth_uri", `"https://accounts.google.com/o/oauth2/auth"`, "token_uri", `"https://oauth2.googleapis.com/token"`}
-	plain := ClientSecrets{Type: "installed", ClientID: "cid", ClientSecret: NewSecret("cs"), AuthURI: auth, TokenURI: token, AuthMethod: "client_secret_post"}
+	google := []string{
+		"auth_uri", `"https://accounts.google.com/o/oauth2/auth"`, "token_uri", `"https://oauth2.googleapis.com/token"`,
+	}
+	plain := ClientSecrets{
+		Type:         "installed",
+		ClientID:     "cid",
+		ClientSecret: NewSecret("cs"),
+		AuthURI:      auth,
+		TokenURI:     token,
+		AuthMethod:   "client_secret_post",
+	}
 	but := func(change func(c *ClientSecrets)) ClientSecrets {
 		c := plain
 		change(&c)
@@ -59,9 +73,11 @@ func TestParseClientSecrets(t *testing.T) {
 			name: "Google's",
 			file: secretsFile("installed", google...),
 			want: but(func(c *ClientSecrets) {
-				c.AuthURI, c.TokenURI = "https://accounts.google.com/o/oauth2/auth", "https://oauth2.googleapis.com/token"
+				c.AuthURI, c.TokenURI = "https://accounts.google.com/o/oauth2/auth",
+					"https://oauth2.googleapis.com/token"
 				c.Issuer, c.KeysURI = "https://accounts.google.com", "https://www.googleapis.com/oauth2/v3/certs"
-				c.DeviceAuthURI, c.RevocationURI = "https://oauth2.googleapis.com/device/code", "https://oauth2.googleapis.com/revoke"
+				c.DeviceAuthURI, c.RevocationURI = "https://oauth2.googleapis.com/device/code",
+					"https://oauth2.googleapis.com/revoke"
 			}),
 		},
 		{
@@ -71,9 +87,11 @@ func TestParseClientSecrets(t *testing.T) {
 		},
 		{
 			name: "Google's name in another host",
-			file: secretsFile("installed", google[0], google[1], "token_uri", `"https://oauth2.googleapis.com.evil.example/token"`),
+			file: secretsFile("installed", google[0], google[1], "token_uri",
+				`"https://oauth2.googleapis.com.evil.example/token"`),
 			want: but(func(c *ClientSecrets) {
-				c.AuthURI, c.TokenURI = "https://accounts.google.com/o/oauth2/auth", "https://oauth2.googleapis.com.evil.example/token"
+				c.AuthURI, c.TokenURI = "https://accounts.google.com/o/oauth2/auth",
+					"https://oauth2.googleapis.com.evil.example/token"
 			}),
 		},
 		{
@@ -108,7 +126,8 @@ func TestParseClientSecrets(t *testing.T) {
 		{"a kind that is null", `{"installed":null}`, "neither"},
 		{"a service account", `{"type":"service_account","client_id":"x"}`, `type "service_account"`},
 		{"a person's credentials", `{"type":"authorized_user","installed":{}}`, `type "authorized_user"`},
-		{"a program to run", `{"type":"external_account","credential_source":{"executable":{"command":"x"}}}`, `type "external_account"`},
+		{"a program to run", `{"type":"external_account","credential_source":{"executable":{"command":"x"}}}`,
+			`type "external_account"`},
 		{"a list", `[]`, "not a JSON object"},
 		{"nothing", ``, "not valid JSON"},
 		{"cut", web[:40], "not valid JSON"},
@@ -131,7 +150,8 @@ func TestParseClientSecrets(t *testing.T) {
 		{"limit + 1", web + strings.Repeat(" ", maxBody+1-len(web)), "larger than 1 MiB"},
 	} {
 		got, err := ParseClientSecrets([]byte(row.file))
-		if err == nil || got != nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), row.err) {
+		if err == nil || got != nil || !strings.HasPrefix(err.Error(), "oauth2: ") ||
+			!strings.Contains(err.Error(), row.err) {
 			t.Errorf("%s: got %v, %v", row.name, got, err)
 		}
 	}
@@ -176,7 +196,8 @@ func TestReadClientSecretsFile(t *testing.T) {
 			if err != nil || c.ClientID != "cid" {
 				t.Errorf("%s: %v", row.name, err)
 			}
-		case err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), row.err) || !strings.Contains(err.Error(), filepath.Base(row.file)):
+		case err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), row.err) ||
+			!strings.Contains(err.Error(), filepath.Base(row.file)):
 			t.Errorf("%s: %v", row.name, err)
 		}
 	}
@@ -186,17 +207,28 @@ func TestReadClientSecretsFile(t *testing.T) {
 func TestEndpoints(t *testing.T) {
 	t.Parallel()
 	for raw, ok := range map[string]bool{
-		"https://as.example/token": true, "HTTPS://AS.example:8443/token?tenant=1": true, "https://[2001:db8::1]/t": true, "https://127.0.0.1/t": true,
-		"http://127.0.0.1/t": true, "http://127.255.0.3:80/t": true, "http://[::1]:8080/t": true, "http://localhost:8080/t": true, "http://LocalHost/t": false, // which net/http sends to a proxy
+		"https://as.example/token": true, "HTTPS://AS.example:8443/token?tenant=1": true,
+		"https://[2001:db8::1]/t": true, "https://127.0.0.1/t": true,
+		// which net/http sends to a proxy
+		"http://127.0.0.1/t": true, "http://127.255.0.3:80/t": true, "http://[::1]:8080/t": true,
+		"http://localhost:8080/t": true, "http://LocalHost/t": false,
 
-		"http://as.example/token": false, "http://127.0.0.1.evil.example/": false, "http://localhost.evil.example/": false, "http://localhost./": false,
-		"http://127.1/": false, "http://0x7f.1/": false, "http://2130706433/": false, "http://0177.0.0.1/": false, "http://[::ffff:127.0.0.1]/": false,
-		"http://0.0.0.0/": false, "http://[::]/": false, "http://10.0.0.1/": false, "http://169.254.169.254/": false, "http://[::1%25lo]/": false,
-		"https://u:p@h/": false, "https://u@h/": false, "http://127.0.0.1@evil.example/": false, "https://h/#f": false, "https://h/#": false,
-		"https:///t": false, "https://:443/t": false, "https:h/t": false, "https:\\\\h": false, "https://h\\@evil.example/": false, "https://h/a\\b": false, "https://h%00/": false,
-		"https://h/\x00": false, "https://h/\n": false, "https://h/ x": false, " https://h/": false, "https://h/é": false, "https://[fe80::1%25eth0]/": false,
-		"https://h:0/": false, "https://h:/": false, "https://h:-1/": false, "https://[::1/": false, "//h/t": false, "/t": false, "": false,
-		"file:///etc/passwd": false, "javascript:alert(1)": false, "ftp://h/": false, "ws://h/": false, "smb://h/x": false, "search-ms:query=x": false, "--help": false, "data:,x": false,
+		"http://as.example/token": false, "http://127.0.0.1.evil.example/": false,
+		"http://localhost.evil.example/": false, "http://localhost./": false,
+		"http://127.1/": false, "http://0x7f.1/": false, "http://2130706433/": false, "http://0177.0.0.1/": false,
+		"http://[::ffff:127.0.0.1]/": false,
+		"http://0.0.0.0/":            false, "http://[::]/": false, "http://10.0.0.1/": false,
+		"http://169.254.169.254/": false, "http://[::1%25lo]/": false,
+		"https://u:p@h/": false, "https://u@h/": false, "http://127.0.0.1@evil.example/": false, "https://h/#f": false,
+		"https://h/#": false,
+		"https:///t":  false, "https://:443/t": false, "https:h/t": false, "https:\\\\h": false,
+		"https://h\\@evil.example/": false, "https://h/a\\b": false, "https://h%00/": false,
+		"https://h/\x00": false, "https://h/\n": false, "https://h/ x": false, " https://h/": false,
+		"https://h/é": false, "https://[fe80::1%25eth0]/": false,
+		"https://h:0/": false, "https://h:/": false, "https://h:-1/": false, "https://[::1/": false, "//h/t": false,
+		"/t": false, "": false,
+		"file:///etc/passwd": false, "javascript:alert(1)": false, "ftp://h/": false, "ws://h/": false,
+		"smb://h/x": false, "search-ms:query=x": false, "--help": false, "data:,x": false,
 	} {
 		u, err := checkEndpoint(raw)
 		if (err == nil) != ok || (u != nil) != ok {
@@ -208,12 +240,14 @@ func TestEndpoints(t *testing.T) {
 			return answering(200, "", tokenAnswer)(req)
 		}))
 		c.TokenURI = raw
-		if _, err = NewCredentials(c, NewSecret(canaryRefreshToken)).Refresh(t.Context()); (err == nil) != ok || (requests > 0) != ok {
+		if _, err = NewCredentials(c, NewSecret(canaryRefreshToken)).Refresh(t.Context()); (err == nil) != ok ||
+			(requests > 0) != ok {
 			t.Errorf("refresh at %q: %d requests, %v", raw, requests, err)
 		}
 		if raw != "" {
 			text, _ := url.QueryUnescape(raw)
-			if err != nil && len(raw) > 12 && (strings.Contains(err.Error(), raw) || strings.Contains(err.Error(), text)) {
+			if err != nil && len(raw) > 12 &&
+				(strings.Contains(err.Error(), raw) || strings.Contains(err.Error(), text)) {
 				t.Errorf("%q: the error repeats it: %v", raw, err)
 			}
 		}
@@ -250,7 +284,8 @@ func TestClientAuthentication(t *testing.T) {
 		{"hostile", "x\x1b[31m", "cs", false, "not supported"},
 	} {
 		for _, status := range []int{400, 401, 200} {
-			rec := &requestRecorder{answer: answering(status, "Www-Authenticate: Basic realm=x", `{"error":"invalid_client"}`)}
+			rec := &requestRecorder{answer: answering(status, "Www-Authenticate: Basic realm=x",
+				`{"error":"invalid_client"}`)}
 			c := clientOver(rec)
 			c.AuthMethod, c.ClientID, c.ClientSecret = row.method, "a:b", NewSecret(row.secret)
 			if row.key {
@@ -261,7 +296,8 @@ func TestClientAuthentication(t *testing.T) {
 			_, err := f.FetchToken(t.Context(), "code-1")
 			_, again := NewCredentials(c, NewSecret("rt-1")).Refresh(t.Context())
 			if len(rec.requests) == 0 {
-				if err == nil || again == nil || !strings.Contains(err.Error(), row.want) || strings.ContainsRune(err.Error(), '\x1b') {
+				if err == nil || again == nil || !strings.Contains(err.Error(), row.want) ||
+					strings.ContainsRune(err.Error(), '\x1b') {
 					t.Errorf("%s: %v, %v", row.name, err, again)
 				}
 				continue
@@ -278,16 +314,19 @@ func TestClientAuthentication(t *testing.T) {
 					got = "header"
 				case form.Get("client_secret") == "cs" && form.Get("client_id") == "a:b" && !header:
 					got = "body"
-				case form.Has("client_assertion") && form.Get("client_assertion_type") == jwtBearerAssertion && !header && !form.Has("client_secret"):
+				case form.Has("client_assertion") && form.Get("client_assertion_type") == jwtBearerAssertion &&
+					!header && !form.Has("client_secret"):
 					got = "assertion"
 				case form.Get("client_id") == "a:b" && !header && !form.Has("client_secret"):
 					got = "id"
 				}
-				if got != row.want || header && form.Has("client_secret") || strings.Contains(rec.bodies[i], "client_assertion") != (got == "assertion") {
+				if got != row.want || header && form.Has("client_secret") ||
+					strings.Contains(rec.bodies[i], "client_assertion") != (got == "assertion") {
 					t.Errorf("%s: %s: %v %s", row.name, got, req.Header, rec.bodies[i])
 				}
 			}
-			if e := (*Error)(nil); !errors.As(err, &e) || e.Code != "invalid_client" || !strings.Contains(err.Error(), "client secret") {
+			e := (*Error)(nil)
+			if !errors.As(err, &e) || e.Code != "invalid_client" || !strings.Contains(err.Error(), "client secret") {
 				t.Errorf("%s: %v", row.name, err)
 			}
 		}
@@ -320,7 +359,9 @@ func TestFirstErrorIsReported(t *testing.T) {
 			return true
 		}
 		_, err = f.FetchTokenFromRedirect(t.Context(), redirected)
-		if e := (*Error)(nil); !errors.As(err, &e) || e.Code != "redirect_uri_mismatch" || e.Description != "first" || !strings.Contains(err.Error(), `"https://app.example/cb"`) {
+		e := (*Error)(nil)
+		if !errors.As(err, &e) || e.Code != "redirect_uri_mismatch" || e.Description != "first" ||
+			!strings.Contains(err.Error(), `"https://app.example/cb"`) {
 			t.Errorf("%v", err)
 		}
 		if n := as.TokenRequests("authorization_code"); n != 1 {
@@ -331,8 +372,10 @@ func TestFirstErrorIsReported(t *testing.T) {
 
 // FuzzClientSecrets: a file gives a usable client or an error that repeats nothing of it that could be a secret.
 func FuzzClientSecrets(f *testing.F) {
-	for _, s := range []string{secretsFile("installed"), secretsFile("web", "redirect_uris", `["http://localhost/"]`), `{"type":"x"}`, `{"web":{},"installed":{}}`, `{"installed":"` + canaryVerifier + `"}`,
-		secretsFile("web", "client_secret", `["`+canaryVerifier+`"]`), secretsFile("web", "auth_uri", `"http://h/?`+canaryVerifier+`"`), secretsFile("web", "x", `1,"x":2`), ``, `{`} {
+	for _, s := range []string{secretsFile("installed"), secretsFile("web", "redirect_uris", `["http://localhost/"]`),
+		`{"type":"x"}`, `{"web":{},"installed":{}}`, `{"installed":"` + canaryVerifier + `"}`,
+		secretsFile("web", "client_secret", `["`+canaryVerifier+`"]`),
+		secretsFile("web", "auth_uri", `"http://h/?`+canaryVerifier+`"`), secretsFile("web", "x", `1,"x":2`), ``, `{`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -341,12 +384,16 @@ func FuzzClientSecrets(f *testing.F) {
 			t.Fatalf("a client, or an error: %v %v", c, err)
 		}
 		if err != nil {
-			if text := err.Error(); !strings.HasPrefix(text, "oauth2: ") || !strings.HasPrefix(string(data), `{"type":`) && strings.Contains(text, canaryVerifier) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+			text := err.Error()
+			if !strings.HasPrefix(text, "oauth2: ") ||
+				!strings.HasPrefix(string(data), `{"type":`) && strings.Contains(text, canaryVerifier) ||
+				unprintable(text) {
 				t.Fatalf("%q: error %q", data, text)
 			}
 			return
 		}
-		if c.ClientID == "" || c.Type != "web" && c.Type != "installed" || c.ClientSecret.empty() != (c.AuthMethod == "none") {
+		if c.ClientID == "" || c.Type != "web" && c.Type != "installed" ||
+			c.ClientSecret.empty() != (c.AuthMethod == "none") {
 			t.Fatalf("%q: %+v", data, c)
 		}
 		for _, raw := range []string{c.AuthURI, c.TokenURI} {

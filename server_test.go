@@ -162,10 +162,18 @@ func NewTestServer(t testing.TB) *TestServer {
 // NewMemoryServer makes a server, https://as.example, that only its Transport reaches.
 func NewMemoryServer() *TestServer {
 	return &TestServer{
-		URL: "https://as.example", ClientID: "client-1.example", ClientSecret: "cs-1-secret", AuthMethod: "client_secret_post",
-		RedirectURIs: []string{"http://127.0.0.1/", "http://[::1]/"}, Subject: "user-1", Email: "person@example.com",
-		codes: map[string]*issuedCode{}, access: map[string]issuedAccess{}, refresh: map[string]*tokenFamily{},
-		devices: map[string]*issuedDevice{}, jtis: map[string]bool{},
+		URL:          "https://as.example",
+		ClientID:     "client-1.example",
+		ClientSecret: "cs-1-secret",
+		AuthMethod:   "client_secret_post",
+		RedirectURIs: []string{"http://127.0.0.1/", "http://[::1]/"},
+		Subject:      "user-1",
+		Email:        "person@example.com",
+		codes:        map[string]*issuedCode{},
+		access:       map[string]issuedAccess{},
+		refresh:      map[string]*tokenFamily{},
+		devices:      map[string]*issuedDevice{},
+		jtis:         map[string]bool{},
 	}
 }
 
@@ -178,7 +186,8 @@ func (s *TestServer) Close() {
 }
 
 // Transport answers requests in the caller's goroutine, without sockets. A request whose context has ended when the
-// handler returns fails with the context's error; one whose Hook panics with http.ErrAbortHandler, with io.ErrUnexpectedEOF.
+// handler returns fails with the context's error; one whose Hook panics with http.ErrAbortHandler, with
+// io.ErrUnexpectedEOF.
 func (s *TestServer) Transport() http.RoundTripper { return memoryTransport{s} }
 
 type memoryTransport struct{ s *TestServer }
@@ -194,7 +203,8 @@ func (t memoryTransport) RoundTrip(req *http.Request) (resp *http.Response, err 
 	if req.Context().Err() != nil {
 		return nil, context.Cause(req.Context())
 	}
-	in := httptest.NewRequestWithContext(req.Context(), cmp.Or(req.Method, "GET"), req.URL.RequestURI(), bytes.NewReader(body))
+	in := httptest.NewRequestWithContext(req.Context(), cmp.Or(req.Method, "GET"), req.URL.RequestURI(),
+		bytes.NewReader(body))
 	in.Header, in.Host = req.Header.Clone(), cmp.Or(req.Host, req.URL.Host)
 	defer func() {
 		if v := recover(); v == http.ErrAbortHandler {
@@ -258,7 +268,8 @@ func (s *TestServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case r.URL.RawQuery != "" || r.URL.ForceQuery || r.Header.Get("Cookie") != "":
 			fail = "invalid_request: query or cookie"
 		default:
-			maps.DeleteFunc(form, func(_ string, v []string) bool { return v[0] == "" }) // RFC 6749, 3.1: empty is omitted
+			// RFC 6749, 3.1: empty is omitted
+			maps.DeleteFunc(form, func(_ string, v []string) bool { return v[0] == "" })
 			answer, fail = s.post(r, form)
 		}
 		status := 200
@@ -279,15 +290,28 @@ func (s *TestServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/keys":
 		w.Header().Set("Cache-Control", "public, max-age=3600")
 		e := big.NewInt(int64(serverKey().E)).Bytes()
-		writeJSON(w, 200, map[string]any{"keys": []any{map[string]any{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": serverKeyID,
-			"n": rawBase64.EncodeToString(serverKey().N.Bytes()), "e": rawBase64.EncodeToString(e)}}})
+		writeJSON(w, 200, map[string]any{"keys": []any{map[string]any{
+			"kty": "RSA",
+			"use": "sig",
+			"alg": "RS256",
+			"kid": serverKeyID,
+			"n":   rawBase64.EncodeToString(serverKey().N.Bytes()),
+			"e":   rawBase64.EncodeToString(e),
+		}}})
 	case "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server":
-		document := map[string]any{"issuer": s.URL, "authorization_endpoint": s.URL + "/authorize", "token_endpoint": s.URL + "/token",
-			"device_authorization_endpoint": s.URL + "/device", "revocation_endpoint": s.URL + "/revoke", "jwks_uri": s.URL + "/keys",
-			"userinfo_endpoint": s.URL + "/userinfo", "response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
-			"id_token_signing_alg_values_supported": []string{"RS256"}, "token_endpoint_auth_methods_supported": []string{s.AuthMethod},
-			"code_challenge_methods_supported": []string{"S256"}, "authorization_response_iss_parameter_supported": !s.OmitIss,
-			"grant_types_supported": []string{"authorization_code", "refresh_token", "client_credentials", jwtBearerGrant, deviceCodeGrant}}
+		document := map[string]any{"issuer": s.URL, "authorization_endpoint": s.URL + "/authorize",
+			"token_endpoint":                s.URL + "/token",
+			"device_authorization_endpoint": s.URL + "/device", "revocation_endpoint": s.URL + "/revoke",
+			"jwks_uri":          s.URL + "/keys",
+			"userinfo_endpoint": s.URL + "/userinfo", "response_types_supported": []string{"code"},
+			"subject_types_supported":                        []string{"public"},
+			"id_token_signing_alg_values_supported":          []string{"RS256"},
+			"token_endpoint_auth_methods_supported":          []string{s.AuthMethod},
+			"code_challenge_methods_supported":               []string{"S256"},
+			"authorization_response_iss_parameter_supported": !s.OmitIss,
+			"grant_types_supported": []string{
+				"authorization_code", "refresh_token", "client_credentials", jwtBearerGrant, deviceCodeGrant,
+			}}
 		if s.Metadata != nil {
 			s.Metadata(document)
 		}
@@ -346,10 +370,19 @@ func (s *TestServer) authorize(w http.ResponseWriter, r *http.Request) {
 	case s.Deny != "":
 		out.Set("error", s.Deny)
 	default:
-		g := &tokenFamily{scopes: s.grant(q.Get("scope")), nonce: q.Get("nonce"), offline: !s.OfflineOnly || q.Get("access_type") == "offline"}
+		g := &tokenFamily{
+			scopes:  s.grant(q.Get("scope")),
+			nonce:   q.Get("nonce"),
+			offline: !s.OfflineOnly || q.Get("access_type") == "offline",
+		}
 		out.Set("code", s.mint("code"))
 		defer s.lock()()
-		s.codes[out.Get("code")] = &issuedCode{tokenFamily: g, redirect: redirect, challenge: q.Get("code_challenge"), expiry: time.Now().Add(10 * time.Minute)}
+		s.codes[out.Get("code")] = &issuedCode{
+			tokenFamily: g,
+			redirect:    redirect,
+			challenge:   q.Get("code_challenge"),
+			expiry:      time.Now().Add(10 * time.Minute),
+		}
 	}
 	separator := "?"
 	if strings.Contains(redirect, "?") {
@@ -378,7 +411,8 @@ func (s *TestServer) registered(redirect string) bool {
 // post answers a well-formed request to /token, /device or /revoke; nil is an empty body.
 func (s *TestServer) post(r *http.Request, form url.Values) (answer answerMembers, fail failureText) {
 	grantType := form.Get("grant_type")
-	bearer := r.URL.Path == "/token" && grantType == jwtBearerGrant // such an assertion is all the authentication there is
+	// such an assertion is all the authentication there is
+	bearer := r.URL.Path == "/token" && grantType == jwtBearerGrant
 	google := r.URL.Path == "/device" && s.DeviceGoogle && form.Has("client_id")
 	if fail := s.authenticate(r, form, bearer || google); fail != "" {
 		return nil, fail
@@ -415,7 +449,8 @@ func (s *TestServer) post(r *http.Request, form url.Values) (answer answerMember
 		if s.IDTokenClaims != nil {
 			s.IDTokenClaims(claims)
 		}
-		answer["id_token"] = signClaims(serverKey(), map[string]any{"alg": "RS256", "typ": "JWT", "kid": serverKeyID}, claims)
+		answer["id_token"] = signClaims(serverKey(), map[string]any{"alg": "RS256", "typ": "JWT", "kid": serverKeyID},
+			claims)
 	}
 	if s.Answer != nil {
 		s.Answer(grantType, answer)
@@ -456,7 +491,8 @@ func (s *TestServer) authenticate(r *http.Request, form url.Values, optional boo
 		id, secret, _ := strings.Cut(string(pair), ":")
 		id, idErr := url.QueryUnescape(id)
 		secret, secretErr := url.QueryUnescape(secret)
-		ok = strings.EqualFold(scheme, "Basic") && basicSyntax.Match(pair) && err == nil && idErr == nil && secretErr == nil &&
+		ok = strings.EqualFold(scheme, "Basic") && basicSyntax.Match(pair) && err == nil && idErr == nil &&
+			secretErr == nil &&
 			id == s.ClientID && secret == s.ClientSecret
 	case method == "client_secret_post":
 		ok = form.Has("client_id") && form.Get("client_secret") == s.ClientSecret
@@ -466,8 +502,10 @@ func (s *TestServer) authenticate(r *http.Request, form url.Values, optional boo
 		exp, _ := c["exp"].(float64)
 		now := float64(time.Now().Unix())
 		defer s.lock()()
-		ok = err == nil && form.Get("client_assertion_type") == jwtBearerAssertion && c["iss"] == s.ClientID && c["sub"] == s.ClientID &&
-			(c["aud"] == s.URL+"/token" || c["aud"] == s.URL) && exp > now && exp <= now+3600 && jti != "" && !s.jtis[jti]
+		ok = err == nil && form.Get("client_assertion_type") == jwtBearerAssertion && c["iss"] == s.ClientID &&
+			c["sub"] == s.ClientID &&
+			(c["aud"] == s.URL+"/token" || c["aud"] == s.URL) && exp > now && exp <= now+3600 && jti != "" &&
+			!s.jtis[jti]
 		s.jtis[jti] = true
 	case method == "none":
 		ok = true
@@ -539,7 +577,11 @@ func (s *TestServer) renew(form url.Values) (answerMembers, failureText) {
 func (s *TestServer) device(form url.Values) answerMembers {
 	g, code := &tokenFamily{scopes: s.grant(form.Get("scope")), offline: true}, s.mint("dc")
 	defer s.lock()()
-	s.devices[code] = &issuedDevice{tokenFamily: g, pace: cmp.Or(s.DevicePace, 5*time.Second), expiry: time.Now().Add(30 * time.Minute)}
+	s.devices[code] = &issuedDevice{
+		tokenFamily: g,
+		pace:        cmp.Or(s.DevicePace, 5*time.Second),
+		expiry:      time.Now().Add(30 * time.Minute),
+	}
 	answer := answerMembers{"device_code": code, "user_code": "WDJB-MJHT", "expires_in": 1800}
 	answer[map[bool]string{false: "verification_uri", true: "verification_url"}[s.DeviceGoogle]] = s.URL + "/activate"
 	if s.DevicePace > 0 {
@@ -588,7 +630,8 @@ func (s *TestServer) assert(assertion string) (answerMembers, failureText) {
 		return nil, "invalid_grant: " + err.Error()
 	case !ok || iat > now || exp <= now || exp-iat > 3600:
 		return nil, "invalid_grant: iat or exp"
-	case iss == "" || s.AssertionIss != "" && iss != s.AssertionIss || s.AssertionKID != "" && h["kid"] != s.AssertionKID:
+	case iss == "" || s.AssertionIss != "" && iss != s.AssertionIss ||
+		s.AssertionKID != "" && h["kid"] != s.AssertionKID:
 		return nil, "invalid_grant: iss or kid"
 	case c["aud"] != s.URL+"/token":
 		return nil, "invalid_grant: aud"
@@ -647,7 +690,9 @@ func (s *TestServer) issuePerson(g *tokenFamily, scopes []string) answerMembers 
 
 func (s *TestServer) claims(aud, sub, email string) map[string]any {
 	now := time.Now().Unix()
-	return map[string]any{"iss": s.URL, "aud": aud, "sub": sub, "email": email, "email_verified": true, "iat": now, "exp": now + 3600}
+	return map[string]any{
+		"iss": s.URL, "aud": aud, "sub": sub, "email": email, "email_verified": true, "iat": now, "exp": now + 3600,
+	}
 }
 
 func (s *TestServer) grant(scope string) []string {
@@ -695,8 +740,14 @@ func (s *TestServer) CodeReuses() int { defer s.lock()(); return s.codeReuses }
 
 // ClientSecretsJSON is a client_secrets.json in Google's format, of kind "installed" or "web", that points here.
 func (s *TestServer) ClientSecretsJSON(kind string) []byte {
-	client := map[string]any{"client_id": s.ClientID, "project_id": "project-1", "auth_uri": s.URL + "/authorize", "token_uri": s.URL + "/token",
-		"auth_provider_x509_cert_url": s.URL + "/certs", "redirect_uris": s.RedirectURIs}
+	client := map[string]any{
+		"client_id":                   s.ClientID,
+		"project_id":                  "project-1",
+		"auth_uri":                    s.URL + "/authorize",
+		"token_uri":                   s.URL + "/token",
+		"auth_provider_x509_cert_url": s.URL + "/certs",
+		"redirect_uris":               s.RedirectURIs,
+	}
 	if s.ClientSecret != "" && s.AuthMethod != "none" {
 		client["client_secret"] = s.ClientSecret
 	}
@@ -820,11 +871,13 @@ func verifiedParts(raw string, key *rsa.PublicKey) (header, claims map[string]an
 	c, err2 := rawBase64.DecodeString(parts[1])
 	signature, err3 := rawBase64.DecodeString(parts[2])
 	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-	if err1 != nil || err2 != nil || err3 != nil || json.Unmarshal(h, &header) != nil || json.Unmarshal(c, &claims) != nil {
+	if err1 != nil || err2 != nil || err3 != nil || json.Unmarshal(h, &header) != nil ||
+		json.Unmarshal(c, &claims) != nil {
 		return nil, nil, errors.New("not a JWT")
 	}
 	typ := header["typ"]
-	if header["alg"] != "RS256" || header["crit"] != nil || typ != nil && typ != "JWT" && typ != "client-authentication+jwt" {
+	if header["alg"] != "RS256" || header["crit"] != nil ||
+		typ != nil && typ != "JWT" && typ != "client-authentication+jwt" {
 		return nil, nil, errors.New("header of the JWT")
 	}
 	if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature) != nil {
@@ -842,7 +895,9 @@ type plainClient struct {
 
 var (
 	clientInForm   = []string{"client_id", "client-1.example", "client_secret", "cs-1-secret"}
-	clientInHeader = []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("client-1.example:cs-1-secret"))}
+	clientInHeader = []string{
+		"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("client-1.example:cs-1-secret")),
+	}
 )
 
 // post sends a form of pairs, of which "Authorization" is the header, and checks the shape of the answer.
@@ -877,7 +932,10 @@ func (c *plainClient) code(verifier, redirect string) []string {
 	if err != nil || err2 != nil || u.Query().Get("state") != "s" || u.Query().Get("iss") != c.URL {
 		c.t.Fatal(location, err, err2)
 	}
-	return []string{"grant_type", "authorization_code", "code", u.Query().Get("code"), "redirect_uri", redirect, "code_verifier", verifier}
+	return []string{
+		"grant_type", "authorization_code", "code", u.Query().Get("code"), "redirect_uri", redirect, "code_verifier",
+		verifier,
+	}
 }
 
 func (c *plainClient) exchange(verifier, redirect string) any {
@@ -902,7 +960,10 @@ func (c *plainClient) userinfo(answer map[string]any) int {
 // assertion is one with one claim changed, for either use.
 func (c *plainClient) assertion(claim string, value any) string {
 	now := time.Now().Unix()
-	claims := map[string]any{"iss": c.ClientID, "sub": c.ClientID, "aud": c.URL + "/token", "iat": now, "exp": now + 3600, "jti": "j", "scope": "a"}
+	claims := map[string]any{
+		"iss": c.ClientID, "sub": c.ClientID, "aud": c.URL + "/token", "iat": now, "exp": now + 3600, "jti": "j",
+		"scope": "a",
+	}
 	claims[claim] = value
 	return signClaims(serverKey(), map[string]any{"alg": "RS256"}, claims)
 }
@@ -914,8 +975,16 @@ func (c *plainClient) bearer(claim string, value any) any {
 
 func authorizeQuery() url.Values {
 	sum := sha256.Sum256([]byte(strings.Repeat("v", 43)))
-	return url.Values{"response_type": {"code"}, "client_id": {"client-1.example"}, "redirect_uri": {"http://127.0.0.1:8000/"}, "state": {"s"},
-		"scope": {"openid"}, "nonce": {"n"}, "code_challenge": {rawBase64.EncodeToString(sum[:])}, "code_challenge_method": {"S256"}}
+	return url.Values{
+		"response_type":         {"code"},
+		"client_id":             {"client-1.example"},
+		"redirect_uri":          {"http://127.0.0.1:8000/"},
+		"state":                 {"s"},
+		"scope":                 {"openid"},
+		"nonce":                 {"n"},
+		"code_challenge":        {rawBase64.EncodeToString(sum[:])},
+		"code_challenge_method": {"S256"},
+	}
 }
 
 // TestServerIsStrict shows that the server, on which all other tests rely, refuses what it should, and no more.
@@ -971,14 +1040,17 @@ func strictCodes() []strictness {
 			c.Rotate = true
 			first := c.IssueRefreshToken("a")
 			second := c.refresh(first)["refresh_token"]
-			return fmt.Sprint(c.refresh(first)["error"], ", and its family: ", c.refresh(second)["error"], " ", c.Reuses())
+			return fmt.Sprint(c.refresh(first)["error"], ", and its family: ", c.refresh(second)["error"], " ",
+				c.Reuses())
 		}},
 		{"revoked refresh token", "invalid_grant", func(c *plainClient) any {
 			token := c.IssueRefreshToken("a")
 			c.post("/revoke", "token", token)
 			return c.refresh(token)["error"]
 		}},
-		{"more scopes", "invalid_scope", func(c *plainClient) any { return c.refresh(c.IssueRefreshToken("a"), "scope", "a b")["error"] }},
+		{"more scopes", "invalid_scope", func(c *plainClient) any {
+			return c.refresh(c.IssueRefreshToken("a"), "scope", "a b")["error"]
+		}},
 		{"expired token", "200 401", func(c *plainClient) any {
 			answer := c.refresh(c.IssueRefreshToken("a"))
 			time.Sleep(time.Hour - 1)
@@ -1024,7 +1096,9 @@ func strictClients() []strictness {
 			want: "invalid_client",
 			try: func(c *plainClient) any {
 				c.AuthMethod, c.ClientSecret = "client_secret_basic", "p/w"
-				c.auth = []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("client-1.example:p/w"))}
+				c.auth = []string{
+					"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("client-1.example:p/w")),
+				}
 				return c.exchange(verifier, redirect)
 			},
 		},
@@ -1032,7 +1106,9 @@ func strictClients() []strictness {
 			name: "reused client assertion",
 			want: "<nil> invalid_client",
 			try: func(c *plainClient) any {
-				c.AuthMethod, c.auth = "private_key_jwt", []string{"client_assertion_type", jwtBearerAssertion, "client_assertion", c.assertion("x", 1)}
+				c.AuthMethod, c.auth = "private_key_jwt", []string{
+					"client_assertion_type", jwtBearerAssertion, "client_assertion", c.assertion("x", 1),
+				}
 				first := c.post("/token", "grant_type", "client_credentials")["error"]
 				return fmt.Sprint(first, " ", c.post("/token", "grant_type", "client_credentials")["error"])
 			},
@@ -1076,7 +1152,9 @@ func strictClients() []strictness {
 			want: "authorization_pending slow_down authorization_pending <nil> ",
 			try: func(c *plainClient) any {
 				c.DeviceScript = []string{"authorization_pending", "authorization_pending", "ok"}
-				form, words := []string{"grant_type", deviceCodeGrant, "device_code", fmt.Sprint(c.post("/device")["device_code"])}, ""
+				form, words := []string{
+					"grant_type", deviceCodeGrant, "device_code", fmt.Sprint(c.post("/device")["device_code"]),
+				}, ""
 				for _, wait := range []time.Duration{0, 5*time.Second - 1, 10 * time.Second, 10 * time.Second} {
 					time.Sleep(wait)
 					words += fmt.Sprint(c.post("/token", form...)["error"], " ")
@@ -1092,10 +1170,18 @@ func checkAuthorizeIsStrict(t *testing.T) {
 	t.Helper()
 	const page = "the authorization endpoint answered 400 Bad Request"
 	s := NewTestServer(t)
-	for change, want := range map[string]string{"nonce=m": "", "state=": "invalid_request", "code_challenge=": "invalid_request",
-		"code_challenge_method=plain": "invalid_request", "response_type=token": "unsupported_response_type", "scope=a  b": "invalid_scope",
-		"client_id=other": page, "redirect_uri=http://localhost:8000/": page, "redirect_uri=http://127.0.0.1:8000/x": page,
-		"redirect_uri=http://127.0.0.1:8000@evil.example/": page} {
+	for change, want := range map[string]string{
+		"nonce=m":                              "",
+		"state=":                               "invalid_request",
+		"code_challenge=":                      "invalid_request",
+		"code_challenge_method=plain":          "invalid_request",
+		"response_type=token":                  "unsupported_response_type",
+		"scope=a  b":                           "invalid_scope",
+		"client_id=other":                      page,
+		"redirect_uri=http://localhost:8000/":  page,
+		"redirect_uri=http://127.0.0.1:8000/x": page,
+		"redirect_uri=http://127.0.0.1:8000@evil.example/": page,
+	} {
 		q := authorizeQuery()
 		name, value, _ := strings.Cut(change, "=")
 		q.Set(name, value)

@@ -18,7 +18,8 @@ import (
 )
 
 var (
-	signInFile   = flag.String("client-secrets", "", "TestSignIn: a client_secrets.json, to sign in at its provider, with your browser")
+	signInFile = flag.String("client-secrets", "",
+		"TestSignIn: a client_secrets.json, to sign in at its provider, with your browser")
 	signInScopes = flag.String("scopes", "openid email", "TestSignIn: the scopes to ask for")
 )
 
@@ -27,13 +28,14 @@ var (
 //	go test -v -run '^TestSignIn$' .
 //	go test -v -run '^TestSignIn$' . -args -client-secrets=client_secrets.json
 //
-// The first signs in at a server within the test, whose tokens live for two seconds. The second opens your browser at the
-// provider of the file, and forces a refresh in place of waiting for an hour; the URL is on the standard error too,
+// The first signs in at a server within the test, whose tokens live for two seconds. The second opens your browser at
+// the provider of the file, and forces a refresh in place of waiting for an hour; the URL is on the standard error too,
 // should no browser open. Neither prints a token, code or client secret.
 func TestSignIn(t *testing.T) {
 	t.Parallel()
 	if *signInFile != "" {
-		if err := signIn(t.Context(), t.Output(), *signInFile, filepath.Join(privateDir(t), "credentials.json"), nil); err != nil {
+		err := signIn(t.Context(), t.Output(), *signInFile, filepath.Join(privateDir(t), "credentials.json"), nil)
+		if err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -84,7 +86,8 @@ func signIn(ctx context.Context, out io.Writer, secretsFile, storeFile string, s
 			return err
 		}
 		redirect = u.Query().Get("redirect_uri")
-		say("opened %s://%s%s, for %q, with PKCE (%s), to come back to %s", u.Scheme, u.Host, u.Path, u.Query().Get("scope"), u.Query().Get("code_challenge_method"), redirect)
+		say("opened %s://%s%s, for %q, with PKCE (%s), to come back to %s", u.Scheme, u.Host, u.Path,
+			u.Query().Get("scope"), u.Query().Get("code_challenge_method"), redirect)
 		if err := open(authURL); err != nil {
 			say("no browser opened: open the URL yourself (%v)", err)
 		}
@@ -171,8 +174,10 @@ func TestSignInPrintsNoSecret(t *testing.T) {
 	if err := signInAtTestServer(t, &out, s, dir); err != nil {
 		t.Fatal(err, out.String())
 	}
-	for _, want := range []string{"1. read client_secrets.json: installed client", "2. opened " + s.URL + "/authorize", "3. the redirect came to http://127.0.0.1:",
-		`4. tokens: granted "openid email", expires in `, "; refresh token: true, ID token: true", "5. called ", "6. waited until ", "7. refreshed: ", "8. called ",
+	for _, want := range []string{"1. read client_secrets.json: installed client", "2. opened " + s.URL + "/authorize",
+		"3. the redirect came to http://127.0.0.1:",
+		`4. tokens: granted "openid email", expires in `, "; refresh token: true, ID token: true", "5. called ",
+		"6. waited until ", "7. refreshed: ", "8. called ",
 		"200 OK, sub user-1, email person@example.com", "9. a second run"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
@@ -210,7 +215,8 @@ func TestSignInPrintsNoSecret(t *testing.T) {
 	}
 	if creds, err := LoadCredentials(t.Context(), FileStore(filepath.Join(dir, "credentials.json"))); err != nil {
 		t.Error(err)
-	} else if _, err := creds.Refresh(t.Context()); err != nil || s.Reuses() != 0 || s.TokenRequests("refresh_token") < 2 {
+	} else if _, err := creds.Refresh(t.Context()); err != nil || s.Reuses() != 0 ||
+		s.TokenRequests("refresh_token") < 2 {
 		t.Error(err, s.Reuses(), s.TokenRequests("refresh_token"))
 	}
 	if n := s.Count("/authorize"); n != 1 {

@@ -27,8 +27,9 @@ import (
 const storeFileName = "credentials.json"
 
 // storeFile is a file with a token that is good for long, and something that this package does not know.
-const storeFile = `{"type":"authorized_user","client_id":"client-1.example","client_secret":"cs-1-secret","refresh_token":"rt","token":"at",
-	"expiry":"2140-01-02T03:04:05Z","token_uri":"https://as.example/token","account":"person@example.com"}`
+const storeFile = `{"type":"authorized_user","client_id":"client-1.example","client_secret":"cs-1-secret",
+	"refresh_token":"rt","token":"at","expiry":"2140-01-02T03:04:05Z","token_uri":"https://as.example/token",
+	"account":"person@example.com"}`
 
 // memoryStore is a Store as simple as can be: its lock is held during Load too, and can't be taken twice.
 type memoryStore struct {
@@ -201,7 +202,11 @@ func TestFileStoreModes(t *testing.T) {
 			if err := child.Wait(); err != nil {
 				t.Fatalf("%v: %s", err, said)
 			}
-			for path, want := range map[string]fs.FileMode{name: 0o600, filepath.Dir(name): 0o700 | fs.ModeDir, outer: 0o700 | fs.ModeDir} {
+			for path, want := range map[string]fs.FileMode{
+				name:               0o600,
+				filepath.Dir(name): 0o700 | fs.ModeDir,
+				outer:              0o700 | fs.ModeDir,
+			} {
 				if info, err := os.Lstat(path); err != nil || info.Mode() != want {
 					t.Errorf("%s: %v, %v; want %v", path, info.Mode(), err, want)
 				}
@@ -245,7 +250,8 @@ func TestFileStoreRefuses(t *testing.T) {
 		{"no refresh token", "refresh_token", text(`{"client_id":"c"}`)},
 		{"service account", `"service_account"`, text(`{"type":"service_account","private_key":"SENTINEL"}`)},
 		{"client secrets", `"client_secrets"`, text(`{"installed":{"client_id":"c","client_secret":"SENTINEL"}}`)},
-		{"external account", `"external_account"`, text(`{"type":"external_account","credential_source":{"executable":{"command":"SENTINEL"}}}`)},
+		{"external account", `"external_account"`,
+			text(`{"type":"external_account","credential_source":{"executable":{"command":"SENTINEL"}}}`)},
 		{"a byte too much", "1 MiB", text(storeFile + strings.Repeat(" ", maxBody+1-len(storeFile)))},
 		{"folder", "regular", func(t *testing.T, name string) {
 			if err := os.Mkdir(name, 0o700); err != nil {
@@ -273,10 +279,15 @@ func TestFileStoreRefuses(t *testing.T) {
 			flow.OpenBrowser = func(string) error { t.Error("a sign-in"); cancel(); return nil }
 			_, flowErr := flow.Credentials(ctx)
 			saveErr := credentialsOf(s).Save(t.Context(), store)
-			for call, err := range map[string]error{"LoadCredentials": loadErr, "InstalledAppFlow.Credentials": flowErr, "Save": saveErr} {
+			for call, err := range map[string]error{
+				"LoadCredentials":              loadErr,
+				"InstalledAppFlow.Credentials": flowErr,
+				"Save":                         saveErr,
+			} {
 				if err == nil || errors.Is(err, ErrLoginRequired) {
 					t.Errorf("%s: %v", call, err)
-				} else if text := err.Error(); !strings.Contains(text, tt.want) || !strings.Contains(text, storeFileName) || strings.Contains(text, "SENTINEL") {
+				} else if text := err.Error(); !strings.Contains(text, tt.want) ||
+					!strings.Contains(text, storeFileName) || strings.Contains(text, "SENTINEL") {
 					t.Errorf("%s: %q, want %s and the name of the file", call, text, tt.want)
 				}
 			}
@@ -285,7 +296,10 @@ func TestFileStoreRefuses(t *testing.T) {
 			}
 		})
 	}
-	for name, file := range map[string]string{"readable by others": storeFile, "as large as may be": storeFile + strings.Repeat(" ", maxBody-len(storeFile))} {
+	for name, file := range map[string]string{
+		"readable by others": storeFile,
+		"as large as may be": storeFile + strings.Repeat(" ", maxBody-len(storeFile)),
+	} {
 		path := filepath.Join(privateDir(t), storeFileName)
 		writeFile(t, path, file)
 		if err := os.Chmod(path, 0o444); err != nil {
@@ -312,8 +326,8 @@ func pathState(t *testing.T, name string) string {
 	return text
 }
 
-// A save replaces a symbolic link, and does not write through it; what else is in the folder, such as the file of another
-// FileStore and what was planted, is neither written to nor removed.
+// A save replaces a symbolic link, and does not write through it; what else is in the folder, such as the file of
+// another FileStore and what was planted, is neither written to nor removed.
 //
 // P5 P6 P8
 func TestFileStoreLinks(t *testing.T) {
@@ -321,11 +335,16 @@ func TestFileStoreLinks(t *testing.T) {
 	dir := privateDir(t)
 	name, saved := filepath.Join(dir, storeFileName), filepath.Join(dir, "saved")
 	writeFile(t, saved, storeFile)
-	keep := []string{"saved", ".others.1.tmp", storeFileName + ".2.tmp", storeFileName + ".lock.json", "." + storeFileName + ".3.tmp", storeFileName + "~"}
+	keep := []string{
+		"saved", ".others.1.tmp", storeFileName + ".2.tmp", storeFileName + ".lock.json",
+		"." + storeFileName + ".3.tmp", storeFileName + "~",
+	}
 	for _, leaf := range keep[1:] {
 		writeFile(t, filepath.Join(dir, leaf), storeFile)
 	}
-	for _, leaf := range []string{storeFileName, "." + storeFileName + ".tmp", storeFileName + ".tmp", storeFileName + ".new"} {
+	for _, leaf := range []string{
+		storeFileName, "." + storeFileName + ".tmp", storeFileName + ".tmp", storeFileName + ".new",
+	} {
 		if err := os.Symlink(saved, filepath.Join(dir, leaf)); err != nil {
 			t.Skip(err)
 		}
@@ -337,7 +356,8 @@ func TestFileStoreLinks(t *testing.T) {
 		if err := savedGeneration(n, 8).Save(t.Context(), FileStore(name)); err != nil {
 			t.Fatal(err)
 		}
-		if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o177 != 0 && runtime.GOOS != "windows" || storedGeneration(t, name) != n {
+		if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() ||
+			info.Mode().Perm()&0o177 != 0 && runtime.GOOS != "windows" || storedGeneration(t, name) != n {
 			t.Errorf("the file: %v, %v", info.Mode(), err)
 		}
 		for _, leaf := range keep {
@@ -360,7 +380,9 @@ func TestFileStoreFolder(t *testing.T) {
 		t.Skip("no modes")
 	}
 	t.Parallel()
-	for mode, ok := range map[fs.FileMode]bool{0o700: true, 0o755: true, 0o777 | fs.ModeSticky: false, 0o777: false, 0o775: false, 0o757: false, 0o722: false} {
+	for mode, ok := range map[fs.FileMode]bool{
+		0o700: true, 0o755: true, 0o777 | fs.ModeSticky: false, 0o777: false, 0o775: false, 0o757: false, 0o722: false,
+	} {
 		dir := privateDir(t)
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
@@ -384,7 +406,9 @@ func TestFileStoreFolder(t *testing.T) {
 // P13 P14 P16
 func TestFileStoreNames(t *testing.T) {
 	t.Parallel()
-	for _, leaf := range []string{"a b", "-rf", "..a", "%2e%2e", "~", "$HOME", "a.lock", "ü", ".hidden", "person@example.com"} {
+	for _, leaf := range []string{
+		"a b", "-rf", "..a", "%2e%2e", "~", "$HOME", "a.lock", "ü", ".hidden", "person@example.com",
+	} {
 		name := filepath.Join(privateDir(t), leaf)
 		if err := savedGeneration(1, 8).Save(t.Context(), FileStore(name)); err != nil {
 			t.Errorf("%q: %v", leaf, err)
@@ -399,7 +423,9 @@ func TestFileStoreNames(t *testing.T) {
 	}
 	for file, syntax := range sourceOfPackage(t).files {
 		ast.Inspect(syntax, func(n ast.Node) bool {
-			if s, ok := n.(*ast.SelectorExpr); ok && fmt.Sprint(s.X) == "os" && slices.Contains([]string{"TempDir", "MkdirTemp", "OpenRoot", "Root", "OpenInRoot"}, s.Sel.Name) {
+			s, ok := n.(*ast.SelectorExpr)
+			if ok && fmt.Sprint(s.X) == "os" &&
+				slices.Contains([]string{"TempDir", "MkdirTemp", "OpenRoot", "Root", "OpenInRoot"}, s.Sel.Name) {
 				t.Errorf("%s uses os.%s", file, s.Sel.Name)
 			}
 			return true
@@ -466,7 +492,8 @@ func TestFileStoreLock(t *testing.T) {
 				defer cancel()
 				err := savedGeneration(1, 8).Save(ctx, FileStore(name))
 				took := time.Since(start)
-				if tt.wait == never && (!errors.Is(err, context.DeadlineExceeded) || took != 3*soon/2) || tt.wait != never && (err != nil || took > tt.wait) {
+				if tt.wait == never && (!errors.Is(err, context.DeadlineExceeded) || took != 3*soon/2) ||
+					tt.wait != never && (err != nil || took > tt.wait) {
 					t.Errorf("after %v: %v", took, err)
 				}
 				if _, err := os.Lstat(path); (err == nil) != tt.stays {
@@ -569,13 +596,18 @@ func TestFileStoreWaits(t *testing.T) {
 				ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("no longer"))
 				defer cancel()
 				start := time.Now()
-				if err := store.Update(ctx, neverCalled(t)); err == nil || !strings.Contains(err.Error(), storeFileName) || !strings.Contains(err.Error(), "no longer") || time.Since(start) != time.Second {
+				err := store.Update(ctx, neverCalled(t))
+				if !errorSays(err, storeFileName) || !strings.Contains(err.Error(), "no longer") ||
+					time.Since(start) != time.Second {
 					t.Errorf("%s: after %v: %v", name, time.Since(start), err)
 				}
 			})
 			all.Go(func() {
 				start := time.Now()
-				if err := store.Update(t.Context(), func(old []byte) ([]byte, error) { return numberedFile(fileNumber(old) + 1), nil }); err != nil || time.Since(start).Round(time.Second) != 5*time.Second {
+				err := store.Update(t.Context(), func(old []byte) ([]byte, error) {
+					return numberedFile(fileNumber(old) + 1), nil
+				})
+				if err != nil || time.Since(start).Round(time.Second) != 5*time.Second {
 					t.Errorf("%s: after %v: %v", name, time.Since(start), err)
 				}
 			})
@@ -629,7 +661,9 @@ func TestFileStoreFails(t *testing.T) {
 		},
 		{
 			name: "lock taken over",
-			fn:   func(t *testing.T, name string) ([]byte, error) { return []byte("new"), os.RemoveAll(name + ".lock") },
+			fn: func(t *testing.T, name string) ([]byte, error) {
+				return []byte("new"), os.RemoveAll(name + ".lock")
+			},
 			want: "saving",
 			file: storeFile,
 		},
@@ -645,13 +679,15 @@ func TestFileStoreFails(t *testing.T) {
 				}
 				return tt.fn(t, name)
 			})
-			if (err == nil) != (tt.want == "") || tt.is != nil && !errors.Is(err, tt.is) || err != nil && !strings.Contains(err.Error(), tt.want) {
+			if (err == nil) != (tt.want == "") || tt.is != nil && !errors.Is(err, tt.is) ||
+				err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v", err)
 			}
 			data, _ := os.ReadFile(name)
 			info, statErr := os.Stat(name)
 			switch {
-			case tt.file == "" && !errors.Is(statErr, fs.ErrNotExist), tt.file == "folder" && !info.IsDir(), tt.file == "empty" && (len(data) > 0 || statErr != nil):
+			case tt.file == "" && !errors.Is(statErr, fs.ErrNotExist), tt.file == "folder" && !info.IsDir(),
+				tt.file == "empty" && (len(data) > 0 || statErr != nil):
 				t.Errorf("the file: %v, %v", info, statErr)
 			case len(tt.file) > 0 && tt.file != "folder" && tt.file != "empty" && string(data) != tt.file:
 				t.Errorf("the file: %s", data)
@@ -725,7 +761,8 @@ func TestFileStoreUnwritable(t *testing.T) {
 					time.Sleep(10 * time.Second)
 				}
 				start := time.Now()
-				if _, err := c.Refresh(t.Context()); err == nil || tt.is != nil && !errors.Is(err, tt.is) || time.Since(start) > time.Second {
+				if _, err := c.Refresh(t.Context()); err == nil || tt.is != nil && !errors.Is(err, tt.is) ||
+					time.Since(start) > time.Second {
 					t.Errorf("Refresh, after %v: %v", time.Since(start), err)
 				}
 				time.Sleep(time.Minute) // expired
@@ -744,7 +781,8 @@ func TestFileStoreUnwritable(t *testing.T) {
 				if got := tokenOrError(t.Context(), c); !strings.HasPrefix(got, "at-") || s.Reuses() != 0 {
 					t.Errorf("mended: %s, %d reuses", got, s.Reuses())
 				}
-				if again := tokenOrError(t.Context(), loadedCredentials(t, s, FileStore(name))); again != tokenOrError(t.Context(), c) {
+				again := tokenOrError(t.Context(), loadedCredentials(t, s, FileStore(name)))
+				if again != tokenOrError(t.Context(), c) {
 					t.Errorf("another process: %s", again)
 				}
 			})
@@ -769,7 +807,8 @@ func TestFileStoreReadOnly(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := FileStore(filepath.Join(dir, storeFileName)).Update(ctx, neverCalled(t)); err == nil || ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
+	err := FileStore(filepath.Join(dir, storeFileName)).Update(ctx, neverCalled(t))
+	if err == nil || ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 }
@@ -787,7 +826,8 @@ func TestFileStoreFullDisk(t *testing.T) {
 	name := filepath.Join(privateDir(t), storeFileName)
 	client := clientOf(s)
 	client.HTTPClient = nil
-	if err := NewCredentials(client, NewSecret(s.IssueRefreshToken("a"))).Save(t.Context(), FileStore(name)); err != nil {
+	err := NewCredentials(client, NewSecret(s.IssueRefreshToken("a"))).Save(t.Context(), FileStore(name))
+	if err != nil {
 		t.Fatal(err)
 	}
 	before := pathState(t, name)
@@ -819,7 +859,8 @@ func TestStoreAdopts(t *testing.T) {
 				}
 				for round := range 20 {
 					for i := range all {
-						if got := askAtOnce(t.Context(), 3, all[(i+round)%len(all)]); !slices.Equal(got, askAtOnce(t.Context(), 1, all[round%len(all)])) {
+						got := askAtOnce(t.Context(), 3, all[(i+round)%len(all)])
+						if !slices.Equal(got, askAtOnce(t.Context(), 1, all[round%len(all)])) {
 							t.Fatalf("round %d, process %d: %v", round, i, got)
 						}
 						time.Sleep(time.Second)
@@ -848,7 +889,8 @@ func TestStoreAdopts(t *testing.T) {
 				if n := s.TokenRequests(""); n-20 != different || s.Reuses() != 0 {
 					t.Errorf("%d requests, %d tokens, %d reuses", n, different, s.Reuses())
 				}
-				if left := storedMembers(t, store); left["refresh_token"] != all[4].cache.current.Load().RefreshToken.Reveal() {
+				left := storedMembers(t, store)
+				if left["refresh_token"] != all[4].cache.current.Load().RefreshToken.Reveal() {
 					t.Errorf("stored: %v", left)
 				}
 			})
@@ -867,9 +909,10 @@ func TestStoreAdoptsFromOthers(t *testing.T) {
 		requests      int
 	}{
 		{
-			name:    "all of it",
-			members: `"refresh_token":"rt-2","token":"at-2","expiry":"2000-01-01T03:00:00Z","id_token":"i-2","granted_scopes":["b"]`,
-			want:    "at-2 rt-2 i-2 [b]",
+			name: "all of it",
+			members: `"refresh_token":"rt-2","token":"at-2","expiry":"2000-01-01T03:00:00Z","id_token":"i-2",` +
+				`"granted_scopes":["b"]`,
+			want: "at-2 rt-2 i-2 [b]",
 		},
 		{
 			name:    "as Python writes it",
@@ -909,15 +952,21 @@ func TestStoreAdoptsFromOthers(t *testing.T) {
 					fmt.Fprintf(w, `{"access_token":"at-3","token_type":"Bearer","expires_in":3600,"scope":"a"}`)
 					return true
 				}
-				c, err := clientOf(s).signedIn(&Token{AccessToken: NewSecret("at-1"), RefreshToken: NewSecret("rt-1"), IDToken: NewSecret("i-1"),
-					Scopes: []string{"a"}, Expiry: time.Now().Add(time.Hour)}, []string{"a", "b"}, "")
+				c, err := clientOf(s).signedIn(&Token{
+					AccessToken:  NewSecret("at-1"),
+					RefreshToken: NewSecret("rt-1"),
+					IDToken:      NewSecret("i-1"),
+					Scopes:       []string{"a"},
+					Expiry:       time.Now().Add(time.Hour),
+				}, []string{"a", "b"}, "")
 				if err == nil {
 					err = c.Save(t.Context(), store)
 				}
 				if err != nil {
 					t.Fatal(err)
 				}
-				store.data = fmt.Appendf(nil, `{"client_id":%q,"client_secret":%q,"token_uri":%q,%s}`, s.ClientID, s.ClientSecret, s.URL+"/token", tt.members)
+				store.data = fmt.Appendf(nil, `{"client_id":%q,"client_secret":%q,"token_uri":%q,%s}`, s.ClientID,
+					s.ClientSecret, s.URL+"/token", tt.members)
 				if !strings.HasPrefix(tt.name, "fresh") {
 					time.Sleep(time.Hour)
 				}
@@ -925,7 +974,9 @@ func TestStoreAdoptsFromOthers(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := fmt.Sprint(tok.AccessToken.Reveal(), " ", tok.RefreshToken.Reveal(), " ", tok.IDToken.Reveal(), " ", tok.Scopes); got != tt.want {
+				got := fmt.Sprint(tok.AccessToken.Reveal(), " ", tok.RefreshToken.Reveal(), " ", tok.IDToken.Reveal(),
+					" ", tok.Scopes)
+				if got != tt.want {
 					t.Errorf("got %s, want %s", got, tt.want)
 				}
 				if n := s.TokenRequests(""); n != tt.requests {
@@ -961,7 +1012,9 @@ func TestStoreWritesFirst(t *testing.T) {
 		}
 		go func() { got <- tokenOrError(t.Context(), c) }()
 		tok := <-got
-		if stored := storedMembers(t, store); blocked || stored["token"] != tok || stored["refresh_token"] != c.cache.current.Load().RefreshToken.Reveal() {
+		stored := storedMembers(t, store)
+		if blocked || stored["token"] != tok ||
+			stored["refresh_token"] != c.cache.current.Load().RefreshToken.Reveal() {
 			t.Errorf("%s; stored: %v", tok, stored)
 		}
 	})
@@ -981,7 +1034,8 @@ func TestStoreSaveFails(t *testing.T) {
 		synctest.Wait()
 		store.write = func() error { tries++; return full }
 		tok, err := c.Refresh(t.Context())
-		if !tok.Valid() || !errors.Is(err, full) || errors.Is(err, ErrLoginRequired) || !strings.Contains(err.Error(), "in use") {
+		if !tok.Valid() || !errors.Is(err, full) || errors.Is(err, ErrLoginRequired) ||
+			!strings.Contains(err.Error(), "in use") {
 			t.Fatalf("Refresh: %v, %v", tok, err)
 		}
 		if failed := keepAsking(t, c, time.Second, 30*time.Minute); failed > 0 {
@@ -990,7 +1044,9 @@ func TestStoreSaveFails(t *testing.T) {
 		if tries < 10 || tries > 40 { // once a minute, at last
 			t.Errorf("%d tries to save", tries)
 		}
-		if stored := storedMembers(t, store); s.TokenRequests("") != 1 || stored["refresh_token"] != first || tokenOrError(t.Context(), c) != tok.AccessToken.Reveal() {
+		stored := storedMembers(t, store)
+		if s.TokenRequests("") != 1 || stored["refresh_token"] != first ||
+			tokenOrError(t.Context(), c) != tok.AccessToken.Reveal() {
 			t.Errorf("%d requests; stored: %v", s.TokenRequests(""), stored)
 		}
 		synctest.Wait()
@@ -1049,7 +1105,8 @@ func TestStoreFailsEveryOtherTime(t *testing.T) {
 				synctest.Wait()
 				store.enter, store.write = nil, nil
 				time.Sleep(longestBackoff)
-				if mine := tokenOrError(t.Context(), c); mine != tokenOrError(t.Context(), loadedCredentials(t, s, store)) {
+				mine := tokenOrError(t.Context(), c)
+				if mine != tokenOrError(t.Context(), loadedCredentials(t, s, store)) {
 					t.Error("not saved in the end")
 				}
 			})
@@ -1095,12 +1152,14 @@ func TestStoreHangs(t *testing.T) {
 				start := time.Now()
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
-				if _, err := c.Token(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 10*time.Second {
+				_, err := c.Token(ctx)
+				if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 10*time.Second {
 					t.Errorf("expired: %v after %v", err, time.Since(start))
 				}
 				close(mended)
 				time.Sleep(longestBackoff)
-				if got := tokenOrError(t.Context(), c); !strings.HasPrefix(got, "at-") || got == tok || s.Reuses() != 0 {
+				got := tokenOrError(t.Context(), c)
+				if !strings.HasPrefix(got, "at-") || got == tok || s.Reuses() != 0 {
 					t.Errorf("mended: %s, %d reuses", got, s.Reuses())
 				}
 			})
@@ -1126,7 +1185,8 @@ func TestStoreCorrupted(t *testing.T) {
 		if failed := keepAsking(t, c, time.Second, 50*time.Second); failed > 0 || tokenOrError(t.Context(), c) != tok {
 			t.Errorf("stale: %d failures", failed)
 		}
-		if _, err := c.Refresh(t.Context()); err == nil || errors.Is(err, ErrLoginRequired) || !strings.Contains(err.Error(), "JSON") {
+		if _, err := c.Refresh(t.Context()); err == nil || errors.Is(err, ErrLoginRequired) ||
+			!strings.Contains(err.Error(), "JSON") {
 			t.Errorf("Refresh: %v", err)
 		}
 		time.Sleep(time.Minute)
@@ -1208,7 +1268,9 @@ func TestStoreInvalidGrant(t *testing.T) {
 					return false
 				}
 				_, err := c.Token(t.Context())
-				if (err == nil) != (tt.want == "") || err != nil && (!strings.Contains(err.Error(), tt.want) || errors.Is(err, ErrLoginRequired) != (tt.want == "invalid_grant")) {
+				if (err == nil) != (tt.want == "") ||
+					err != nil && (!strings.Contains(err.Error(), tt.want) ||
+						errors.Is(err, ErrLoginRequired) != (tt.want == "invalid_grant")) {
 					t.Errorf("error %v", err)
 				}
 				if n := s.TokenRequests(""); n != tt.requests || s.Reuses() != 0 {
@@ -1220,7 +1282,9 @@ func TestStoreInvalidGrant(t *testing.T) {
 				time.Sleep(24 * time.Hour)
 				_, again := c.Token(t.Context())
 				_, refresh := c.Refresh(t.Context())
-				if n := s.TokenRequests(""); again == nil || refresh == nil || errors.Is(again, ErrLoginRequired) != errors.Is(err, ErrLoginRequired) || n != tt.requests {
+				n := s.TokenRequests("")
+				if again == nil || refresh == nil ||
+					errors.Is(again, ErrLoginRequired) != errors.Is(err, ErrLoginRequired) || n != tt.requests {
 					t.Errorf("afterwards: %v, %v, %d requests", again, refresh, n)
 				}
 				if !bytes.Equal(store.data, after) {
@@ -1288,7 +1352,10 @@ func TestSaveDuringRefresh(t *testing.T) {
 // C7
 func TestStoreOfAnotherClient(t *testing.T) {
 	t.Parallel()
-	for name, value := range map[string]string{"client_id": "client-2.example", "token_uri": "https://other.example/token"} {
+	for name, value := range map[string]string{
+		"client_id": "client-2.example",
+		"token_uri": "https://other.example/token",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -1324,7 +1391,12 @@ func TestStoreOfAnotherClient(t *testing.T) {
 // UP21 UP24 PY13 XO21 UP43
 func TestSaveAndLoad(t *testing.T) {
 	t.Parallel()
-	for file, text := range map[string]string{"nothing": "", "Python": pythonFile, "google-oauthlib-tool": toolFile, "gcloud": gcloudUserFile} {
+	for file, text := range map[string]string{
+		"nothing":              "",
+		"Python":               pythonFile,
+		"google-oauthlib-tool": toolFile,
+		"gcloud":               gcloudUserFile,
+	} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -1333,12 +1405,18 @@ func TestSaveAndLoad(t *testing.T) {
 					t.Errorf("nothing stored: %v", err)
 				}
 				if text != "" {
-					if err := store.Update(t.Context(), func([]byte) ([]byte, error) { return []byte(text), nil }); err != nil {
+					err := store.Update(t.Context(), func([]byte) ([]byte, error) { return []byte(text), nil })
+					if err != nil {
 						t.Fatal(err)
 					}
 				}
-				c, err := clientOf(s).signedIn(&Token{AccessToken: NewSecret("at"), RefreshToken: NewSecret(s.IssueRefreshToken("openid")), IDToken: NewSecret("i.d.t"),
-					Scopes: []string{"openid"}, Expiry: time.Now().Add(time.Hour)}, []string{"openid", "email"}, "")
+				c, err := clientOf(s).signedIn(&Token{
+					AccessToken:  NewSecret("at"),
+					RefreshToken: NewSecret(s.IssueRefreshToken("openid")),
+					IDToken:      NewSecret("i.d.t"),
+					Scopes:       []string{"openid"},
+					Expiry:       time.Now().Add(time.Hour),
+				}, []string{"openid", "email"}, "")
 				if err == nil {
 					err = c.Save(t.Context(), store)
 				}
@@ -1348,14 +1426,16 @@ func TestSaveAndLoad(t *testing.T) {
 				data, _ := store.Load(t.Context())
 				checkPythonReads(t, data)
 				loaded := loadedCredentials(t, s, store)
-				if got, want := credentialsText(loaded), credentialsText(c); got != strings.ReplaceAll(want, "unknown []", "unknown []") {
+				if got, want := credentialsText(loaded), credentialsText(c); got !=
+					strings.ReplaceAll(want, "unknown []", "unknown []") {
 					t.Errorf("loaded %s\nsaved  %s", got, want)
 				}
 				if got := tokenOrError(t.Context(), loaded); got != "at" || len(s.Requests()) > 0 {
 					t.Errorf("got %s with %d requests", got, len(s.Requests()))
 				}
 				time.Sleep(time.Hour)
-				if got := tokenOrError(t.Context(), loaded); got != tokenOrError(t.Context(), c) || s.TokenRequests("") != 1 {
+				got := tokenOrError(t.Context(), loaded)
+				if got != tokenOrError(t.Context(), c) || s.TokenRequests("") != 1 {
 					t.Errorf("expired: %s, %d requests", got, s.TokenRequests(""))
 				}
 			})
@@ -1369,7 +1449,11 @@ func TestSaveAndLoad(t *testing.T) {
 // PY8 PY13 UP24 UP25 UP43
 func TestStoreOfOthers(t *testing.T) {
 	t.Parallel()
-	for name, file := range map[string]string{"Python": pythonFile, "google-oauthlib-tool": toolFile, "gcloud": gcloudUserFile} {
+	for name, file := range map[string]string{
+		"Python":               pythonFile,
+		"google-oauthlib-tool": toolFile,
+		"gcloud":               gcloudUserFile,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -1381,14 +1465,17 @@ func TestStoreOfOthers(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c.client.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+				google := roundTripFunc(func(r *http.Request) (*http.Response, error) {
 					r.ParseForm()
-					if r.URL.String() != "https://oauth2.googleapis.com/token" || r.Form.Get("refresh_token") != "1//made-up" || r.Form.Get("client_secret") != "made-up-secret" {
+					if r.URL.String() != "https://oauth2.googleapis.com/token" ||
+						r.Form.Get("refresh_token") != "1//made-up" || r.Form.Get("client_secret") != "made-up-secret" {
 						t.Errorf("%s: %v", r.URL, r.Form)
 					}
 					n++
-					return response(200, `{"access_token":"at-new","token_type":"Bearer","expires_in":3599,"refresh_token":"1//new"}`), nil
-				})}
+					return response(200, `{"access_token":"at-new","token_type":"Bearer","expires_in":3599,`+
+						`"refresh_token":"1//new"}`), nil
+				})
+				c.client.HTTPClient = &http.Client{Transport: google}
 				if _, err := c.Refresh(t.Context()); err != nil || n != 1 {
 					t.Fatalf("%v, %d requests", err, n)
 				}
@@ -1396,14 +1483,20 @@ func TestStoreOfOthers(t *testing.T) {
 				checkPythonReads(t, data)
 				after := storedMembers(t, store)
 				for name, value := range before {
-					if want := map[string]string{"refresh_token": "1//new", "token": "at-new", "expiry": fmt.Sprint(after["expiry"])}[name]; want != "" {
+					want := map[string]string{
+						"refresh_token": "1//new",
+						"token":         "at-new",
+						"expiry":        fmt.Sprint(after["expiry"]),
+					}[name]
+					if want != "" {
 						value = want
 					}
 					if fmt.Sprint(after[name]) != fmt.Sprint(value) {
 						t.Errorf("%s was %v and is %v", name, value, after[name])
 					}
 				}
-				if after["type"] != "authorized_user" || after["token"] != "at-new" || after["expiry"] != "2000-01-01T00:59:59Z" {
+				if after["type"] != "authorized_user" || after["token"] != "at-new" ||
+					after["expiry"] != "2000-01-01T00:59:59Z" {
 					t.Errorf("after: %v", after)
 				}
 				if src, err := defaultFile(data, "", nil); err != nil || tokenOrError(t.Context(), src) != "at-new" {
@@ -1461,7 +1554,8 @@ func TestRevoke(t *testing.T) {
 					}
 					tt.with(s)
 					err = c.Revoke(t.Context())
-					if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) || errors.Is(err, ErrLoginRequired) {
+					if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) ||
+						errors.Is(err, ErrLoginRequired) {
 						t.Fatalf("error %v", err)
 					}
 					noSecret(t, err, tok.RefreshToken.Reveal(), tok.AccessToken.Reveal(), s.ClientSecret)
@@ -1469,7 +1563,9 @@ func TestRevoke(t *testing.T) {
 						t.Errorf("%d requests", n)
 					}
 					all := s.Requests()
-					if last := all[len(all)-1]; last.Method != "POST" || last.Form.Get("token") != tok.RefreshToken.Reveal() || last.Form.Get("token_type_hint") != "refresh_token" || len(last.Query) > 0 {
+					last := all[len(all)-1]
+					if last.Method != "POST" || last.Form.Get("token") != tok.RefreshToken.Reveal() ||
+						last.Form.Get("token_type_hint") != "refresh_token" || len(last.Query) > 0 {
 						t.Errorf("sent %v", last.Form)
 					}
 					if erased := store.data == nil; stored && erased != (err == nil) {
@@ -1501,7 +1597,12 @@ func checkEnded(t *testing.T, s *TestServer, c *Credentials, store *memoryStore)
 	_, refreshErr := c.Refresh(t.Context())
 	time.Sleep(24 * time.Hour)
 	_, laterErr := c.Token(t.Context())
-	for call, err := range map[string]error{"Token": tokenErr, "Refresh": refreshErr, "Token, later": laterErr, "Save": c.Save(t.Context(), store)} {
+	for call, err := range map[string]error{
+		"Token":        tokenErr,
+		"Refresh":      refreshErr,
+		"Token, later": laterErr,
+		"Save":         c.Save(t.Context(), store),
+	} {
 		if !errors.Is(err, ErrLoginRequired) {
 			t.Errorf("%s after Revoke: %v", call, err)
 		}
@@ -1542,7 +1643,10 @@ func TestRevokeTheCurrent(t *testing.T) {
 		}},
 		{"no refresh token", func(t *testing.T, s *TestServer, store *memoryStore, c *Credentials) {
 			store.set("refresh_token", "")
-			c.cache.current.Store(&Token{AccessToken: c.cache.current.Load().AccessToken, Expiry: time.Now().Add(time.Hour)})
+			c.cache.current.Store(&Token{
+				AccessToken: c.cache.current.Load().AccessToken,
+				Expiry:      time.Now().Add(time.Hour),
+			})
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -1587,10 +1691,12 @@ func TestRevokeTheCurrent(t *testing.T) {
 		})
 	}
 	for name, c := range map[string]*Credentials{
-		"no RevocationURI":   NewCredentials(&ClientSecrets{ClientID: "c", TokenURI: "https://as.example/token"}, NewSecret("r")),
-		"no client":          NewCredentials(nil, NewSecret("r")),
-		"http RevocationURI": NewCredentials(&ClientSecrets{ClientID: "c", RevocationURI: "http://as.example/revoke"}, NewSecret("r")),
-		"no token":           NewCredentials(&ClientSecrets{ClientID: "c", RevocationURI: "https://as.example/revoke"}, Secret{}),
+		"no RevocationURI": NewCredentials(&ClientSecrets{ClientID: "c", TokenURI: "https://as.example/token"},
+			NewSecret("r")),
+		"no client": NewCredentials(nil, NewSecret("r")),
+		"http RevocationURI": NewCredentials(&ClientSecrets{ClientID: "c", RevocationURI: "http://as.example/revoke"},
+			NewSecret("r")),
+		"no token": NewCredentials(&ClientSecrets{ClientID: "c", RevocationURI: "https://as.example/revoke"}, Secret{}),
 	} {
 		if err := c.Revoke(t.Context()); err == nil {
 			t.Errorf("%s: no error", name)
@@ -1601,7 +1707,11 @@ func TestRevokeTheCurrent(t *testing.T) {
 // Credentials with nothing in them are not stored: what could not be loaded again would be in the way of a sign-in.
 func TestSaveNothing(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]*Credentials{"no token": NewCredentials(clientOf(NewMemoryServer()), Secret{}), "no client": NewCredentials(nil, NewSecret("r")), "zero": {}} {
+	for name, c := range map[string]*Credentials{
+		"no token":  NewCredentials(clientOf(NewMemoryServer()), Secret{}),
+		"no client": NewCredentials(nil, NewSecret("r")),
+		"zero":      {},
+	} {
 		store := newMemoryStore()
 		if err := c.Save(t.Context(), store); err == nil || store.data != nil {
 			t.Errorf("%s: %v; stored: %s", name, err, store.data)
@@ -1627,20 +1737,54 @@ func TestInstalledAppCredentials(t *testing.T) {
 	}{
 		{name: "nothing stored", scopes: "a", signIns: 1, asks: 1},
 		{name: "all of them", scopes: "a b", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["b","a"]`},
-		{name: "fewer are enough", scopes: "a", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["b","a"]`},
+		{
+			name:   "fewer are enough",
+			scopes: "a",
+			stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["b","a"]`,
+		},
 		{name: "none are enough", scopes: "", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z"`},
-		{name: "scopes as Python has them", scopes: "a b", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":"a b"`},
-		{name: "declined, and not asked for again", scopes: "a b", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["a","b"],"granted_scopes":["a"]`},
-		{name: "granted, though not asked for", scopes: "a b", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["a"],"granted_scopes":["a","b"]`},
-		{name: "email by its long name", scopes: "openid email", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["openid","https://www.googleapis.com/auth/userinfo.email"]`},
+		{
+			name:   "scopes as Python has them",
+			scopes: "a b",
+			stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":"a b"`,
+		},
+		{
+			name:   "declined, and not asked for again",
+			scopes: "a b",
+			stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["a","b"],"granted_scopes":["a"]`,
+		},
+		{
+			name:   "granted, though not asked for",
+			scopes: "a b",
+			stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["a"],"granted_scopes":["a","b"]`,
+		},
+		{
+			name:   "email by its long name",
+			scopes: "openid email",
+			stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["openid",` +
+				`"https://www.googleapis.com/auth/userinfo.email"]`,
+		},
 		{name: "expired", scopes: "a", stored: `"token":"at","expiry":"1999-01-01T00:00:00Z","scopes":["a"]`, asks: 1},
 		{name: "no token", scopes: "a", stored: `"scopes":["a"]`, asks: 1},
-		{name: "one scope missing", scopes: "a b", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["a"]`, signIns: 1, asks: 1},
+		{
+			name:    "one scope missing",
+			scopes:  "a b",
+			stored:  `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["a"]`,
+			signIns: 1,
+			asks:    1,
+		},
 		{name: "revoked", scopes: "a", stored: `"scopes":["a"]`, signIns: 1, asks: 2,
 			with: func(s *TestServer, _ *memoryStore, _ *InstalledAppFlow) { s.RevokeAll() }},
-		{name: "another client", scopes: "a", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["a"]`, signIns: 1, asks: 1,
-			with: func(_ *TestServer, store *memoryStore, _ *InstalledAppFlow) { store.set("client_id", "other") }},
-		{name: "another server", scopes: "a", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["a"]`, signIns: 1, asks: 1,
+		{
+			name:    "another client",
+			scopes:  "a",
+			stored:  `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["a"]`,
+			signIns: 1,
+			asks:    1,
+			with:    func(_ *TestServer, store *memoryStore, _ *InstalledAppFlow) { store.set("client_id", "other") },
+		},
+		{name: "another server", scopes: "a", stored: `"token":"at","expiry":"2140-01-01T00:00:00Z","scopes":["a"]`,
+			signIns: 1, asks: 1,
 			with: func(_ *TestServer, store *memoryStore, _ *InstalledAppFlow) {
 				store.set("token_uri", "https://other.example/token")
 			}},
@@ -1670,7 +1814,8 @@ func TestInstalledAppCredentials(t *testing.T) {
 			client := clientOf(s)
 			client.HTTPClient = nil
 			if tt.stored != "" {
-				store.data = fmt.Appendf(nil, `{"client_id":%q,"client_secret":%q,"token_uri":%q,"issuer":%q,"refresh_token":%q,%s}`,
+				store.data = fmt.Appendf(nil,
+					`{"client_id":%q,"client_secret":%q,"token_uri":%q,"issuer":%q,"refresh_token":%q,%s}`,
 					s.ClientID, s.ClientSecret, client.TokenURI, s.URL, s.IssueRefreshToken("a", "b"), tt.stored)
 			}
 			flow := NewInstalledAppFlow(client, tt.scopes)
@@ -1692,16 +1837,20 @@ func TestInstalledAppCredentials(t *testing.T) {
 				tok, err := c.Token(t.Context())
 				data, _ := store.Load(t.Context())
 				loaded, parseErr := ParseCredentials(data)
-				if err != nil || parseErr != nil || loaded.cache.current.Load().RefreshToken.Reveal() != tok.RefreshToken.Reveal() ||
+				if err != nil || parseErr != nil ||
+					loaded.cache.current.Load().RefreshToken.Reveal() != tok.RefreshToken.Reveal() ||
 					tok.AccessToken.Reveal() != tokenOrError(t.Context(), loaded) || s.TokenRequests("") != tt.asks {
 					t.Errorf("%v, %v, %v; stored: %s", tok, err, parseErr, data)
 				}
 				again, err := flow.Credentials(t.Context())
-				if err != nil || tokenOrError(t.Context(), again) != tok.AccessToken.Reveal() || s.Count("/authorize") != tt.signIns || s.TokenRequests("") != tt.asks {
-					t.Errorf("again: %v; %d sign-ins, %d token requests", err, s.Count("/authorize"), s.TokenRequests(""))
+				if err != nil || tokenOrError(t.Context(), again) != tok.AccessToken.Reveal() ||
+					s.Count("/authorize") != tt.signIns || s.TokenRequests("") != tt.asks {
+					t.Errorf("again: %v; %d sign-ins, %d token requests", err, s.Count("/authorize"),
+						s.TokenRequests(""))
 				}
 			case errors.Is(err, full) && tt.signIns > 0: // the work of the person is not lost
-				if c == nil || !strings.HasPrefix(tokenOrError(t.Context(), c), "at-") || s.TokenRequests("") != tt.asks {
+				if c == nil || !strings.HasPrefix(tokenOrError(t.Context(), c), "at-") ||
+					s.TokenRequests("") != tt.asks {
 					t.Errorf("no credentials: %v", err)
 				}
 			case !bytes.Equal(store.data, before):

@@ -36,7 +36,8 @@ func TestThreatModel(t *testing.T) {
 		"| F1 | a | b |":                     "columns",
 		"":                                   "has no row",
 	} {
-		if got := threatFaults(row, map[string]bool{}, map[string]string{"F1": "x_test.go"}); !slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, want) }) {
+		got := threatFaults(row, map[string]bool{}, map[string]string{"F1": "x_test.go"})
+		if !slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, want) }) {
 			t.Errorf("%q: %q, want %q", row, got, want)
 		}
 	}
@@ -68,7 +69,8 @@ func threatFaults(text string, tests map[string]bool, named map[string]string) (
 				faults = append(faults, fmt.Sprintf("%s names %s, which does not exist", id, f[1]))
 			}
 		}
-		if reason, ok := strings.CutPrefix(proof, "—"); len(functions) == 0 && (!ok || len(strings.Trim(reason, ": ")) < 10) {
+		reason, ok := strings.CutPrefix(proof, "—")
+		if len(functions) == 0 && (!ok || len(strings.Trim(reason, ": ")) < 10) {
 			faults = append(faults, id+" has neither a test nor a reason")
 		}
 	}
