@@ -261,17 +261,22 @@ func TestMetadataAnswers(t *testing.T) {
 		name, flavor, body, want string
 		status                   int
 	}{
-		{name: "no flavor", body: good, want: "metadata server", status: 200},                        // G2 M63 PY15
-		{name: "another flavor", flavor: "google", body: good, want: "metadata server", status: 200}, // G2 M63 PY15
-		{name: "captive portal", body: "<html>", want: "metadata server", status: 200},               // G2 M63
-		{name: "refused without flavor", want: "metadata server", status: 404},                       // G2 M63
-		{name: "redirect", flavor: "Google", body: good, want: "redirect", status: 302},              // G4
-		{name: "permanent redirect", flavor: "Google", body: good, want: "redirect", status: 308},    // G4
-		{name: "gone", flavor: "Google", want: "404", status: 404},                                   // M61
-		{name: "forbidden", flavor: "Google", body: `{"error":"x"}`, want: "403", status: 403},       // M61
-		{name: "empty", flavor: "Google", want: "empty", status: 200},                                // G18
-		{name: "no token", flavor: "Google", body: `{}`, want: "access_token", status: 200},          // G18
-		{name: "HTML", flavor: "Google", body: "<html>", want: "not a JSON object", status: 200},     // G18
+		// G2 M63 PY15
+		{name: "no flavor", body: good, want: "metadata server", status: 200},
+		{name: "another flavor", flavor: "google", body: good, want: "metadata server", status: 200},
+		// G2 M63
+		{name: "captive portal", body: "<html>", want: "metadata server", status: 200},
+		{name: "refused without flavor", want: "metadata server", status: 404},
+		// G4
+		{name: "redirect", flavor: "Google", body: good, want: "redirect", status: 302},
+		{name: "permanent redirect", flavor: "Google", body: good, want: "redirect", status: 308},
+		// M61
+		{name: "gone", flavor: "Google", want: "404", status: 404},
+		{name: "forbidden", flavor: "Google", body: `{"error":"x"}`, want: "403", status: 403},
+		// G18
+		{name: "empty", flavor: "Google", want: "empty", status: 200},
+		{name: "no token", flavor: "Google", body: `{}`, want: "access_token", status: 200},
+		{name: "HTML", flavor: "Google", body: "<html>", want: "not a JSON object", status: 200},
 		{
 			name:   "negative lifetime", // G18
 			flavor: "Google",

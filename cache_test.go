@@ -601,6 +601,7 @@ func TestCacheKeepsTheBetterToken(t *testing.T) {
 // XO29 C14
 func TestCacheBadSources(t *testing.T) {
 	t.Parallel()
+	goexit := &countingSource{next: func(context.Context, int64) (*Token, error) { runtime.Goexit(); return nil, nil }}
 	for _, tt := range []struct {
 		name string
 		src  TokenSource
@@ -613,10 +614,7 @@ func TestCacheBadSources(t *testing.T) {
 		{"too long", sourceOf(&Token{AccessToken: NewSecret(strings.Repeat("a", maxToken+1))}), "no usable"},
 		{"another type", sourceOf(&Token{AccessToken: NewSecret("a"), Type: "mac"}), "no usable"},
 		{"expired", sourceOf(&Token{AccessToken: NewSecret("a"), Expiry: time.Unix(1, 0)}), "clock"},
-		{"Goexit", &countingSource{next: func(context.Context, int64) (*Token, error) {
-			runtime.Goexit()
-			return nil, nil
-		}}, "did not return"},
+		{"Goexit", goexit, "did not return"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -651,9 +649,8 @@ func TestCacheBadSources(t *testing.T) {
 // callers waiting.
 func TestCachePanic(t *testing.T) {
 	if os.Getenv("CACHE_PANIC") != "" {
-		CachedTokenSource(&countingSource{next: func(context.Context, int64) (*Token, error) {
-			panic("boom")
-		}}).Token(t.Context())
+		src := &countingSource{next: func(context.Context, int64) (*Token, error) { panic("boom") }}
+		CachedTokenSource(src).Token(t.Context())
 		return
 	}
 	t.Parallel()
@@ -684,16 +681,16 @@ func TestCacheRecursion(t *testing.T) {
 		s := NewMemoryServer()
 		client = &http.Client{Transport: &Transport{Source: cached, Base: s.Transport()}}
 		began := time.Now()
-		if _, err := cached.Token(context.Background()); !errors.Is(err, context.DeadlineExceeded) ||
-			time.Since(began) > flightTimeout {
+		_, err := cached.Token(context.Background())
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > flightTimeout {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 
 		creds := credentialsOf(s)
-		mine := &http.Client{Transport: &Transport{Source: creds, Base: s.Transport()},
-			CheckRedirect: func(*http.Request, []*http.Request) error {
-				return nil
-			}}
+		mine := &http.Client{
+			Transport:     &Transport{Source: creds, Base: s.Transport()},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return nil },
+		}
 		check := reflect.ValueOf(mine.CheckRedirect).Pointer()
 		creds.client.HTTPClient = mine
 		resp, err := mine.Get(s.URL + "/userinfo")

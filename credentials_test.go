@@ -27,11 +27,13 @@ func TestParseCredentials(t *testing.T) {
 		{
 			name: "Python",
 			file: pythonFile,
-			want: []string{`client "1-made-up.apps.googleusercontent.com" "made-up-secret" ` +
-				`"https://oauth2.googleapis.com/token" ` + google,
+			want: []string{
+				`client "1-made-up.apps.googleusercontent.com" "made-up-secret"`,
+				`"made-up-secret" "https://oauth2.googleapis.com/token" ` + google,
 				`token "ya29.made-up" "1//made-up" "" 2040-08-14 15:54:01.123456 +0000 UTC []`,
 				`scopes ["openid" "https://www.googleapis.com/auth/drive"]; granted false`,
-				`unknown ["account=\"\"" "universe_domain=\"googleapis.com\""]`},
+				`unknown ["account=\"\"" "universe_domain=\"googleapis.com\""]`,
+			},
 		},
 		{
 			name: "google-oauthlib-tool",
@@ -242,9 +244,8 @@ func TestMarshalAuthorizedUser(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, creds := range []*Credentials{
-					signed, NewCredentials(client, NewSecret(s.IssueRefreshToken("openid", "a")), "a"),
-				} {
+				other := NewCredentials(client, NewSecret(s.IssueRefreshToken("openid", "a")), "a")
+				for _, creds := range []*Credentials{signed, other} {
 					for round := range 3 {
 						tok, err := creds.Token(t.Context())
 						if err != nil {
@@ -281,8 +282,8 @@ func TestMarshalAuthorizedUser(t *testing.T) {
 			})
 		})
 	}
-	data, err := NewCredentials(&ClientSecrets{ClientID: "c", TokenURI: googleTokenURI},
-		NewSecret("r")).MarshalAuthorizedUser()
+	client := &ClientSecrets{ClientID: "c", TokenURI: googleTokenURI}
+	data, err := NewCredentials(client, NewSecret("r")).MarshalAuthorizedUser()
 	if err != nil || bytes.Contains(data, []byte("expiry")) || bytes.Contains(data, []byte("0001")) ||
 		!bytes.Contains(data, []byte(`"client_secret": ""`)) {
 		t.Errorf("%s, %v", data, err)
@@ -312,10 +313,10 @@ func TestParsedExpiry(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := NewMemoryServer()
 				expiry := time.Now().Add(tt.left).In(time.FixedZone("", tt.zone)).Format(time.RFC3339)
-				c, err := ParseCredentials(fmt.Appendf(nil,
-					`{"client_id":%q,"client_secret":%q,"refresh_token":%q,"token_uri":%q,"token":"stored",`+
-						`"expiry":%q}`,
-					s.ClientID, s.ClientSecret, s.IssueRefreshToken("a"), s.URL+"/token", expiry))
+				file := fmt.Appendf(nil, `{"client_id":%q,"client_secret":%q,"refresh_token":%q,"token_uri":%q,`+
+					`"token":"stored","expiry":%q}`,
+					s.ClientID, s.ClientSecret, s.IssueRefreshToken("a"), s.URL+"/token", expiry)
+				c, err := ParseCredentials(file)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -332,10 +333,12 @@ func TestParsedExpiry(t *testing.T) {
 // Whatever a file has, it is refused or read; what is read is written so that Python reads it, and read again as the
 // same.
 func FuzzCredentials(f *testing.F) {
-	for _, file := range []string{pythonFile, toolFile, gcloudUserFile, smallestFile(``),
+	for _, file := range []string{
+		pythonFile, toolFile, gcloudUserFile, smallestFile(``),
 		smallestFile(`,"scopes":"a b","expiry":"2040-01-02T03:04:05+02:00"`),
 		smallestFile(`,"granted_scopes":["a"],"id_token":"i.j.k","x":{"y":[1e400,"<\u2028>"]}`),
-		`{"client_id":"c","token":"a"}`} {
+		`{"client_id":"c","token":"a"}`,
+	} {
 		f.Add([]byte(file))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

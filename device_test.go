@@ -104,10 +104,9 @@ func (r *deviceRun) run(ctx context.Context) (*Credentials, error) {
 	if err != nil && (!strings.HasPrefix(err.Error(), "oauth2: ") || strings.Contains(err.Error(), "dc-")) {
 		r.t.Errorf("the error is %v", err)
 	}
-	if strings.ContainsFunc(r.prompt.String(), func(c rune) bool {
-		return c != '\n' && (c < ' ' || c > '~')
-	}) || strings.Contains(r.prompt.String(), "dc-") {
-		r.t.Errorf("the prompt is %q", r.prompt.String())
+	prompt := r.prompt.String()
+	if unprintable(strings.ReplaceAll(prompt, "\n", "")) || strings.Contains(prompt, "dc-") {
+		r.t.Errorf("the prompt is %q", prompt)
 	}
 	return creds, err
 }
@@ -220,8 +219,8 @@ func TestDevicePolling(t *testing.T) {
 				if !slices.Equal(r.polls, tt.want) {
 					t.Errorf("asked after %v, want %v", r.polls, tt.want)
 				}
-				if tok, err := creds.Refresh(t.Context()); err != nil ||
-					!slices.Equal(tok.Scopes, []string{"openid", "email"}) {
+				tok, err := creds.Refresh(t.Context())
+				if err != nil || !slices.Equal(tok.Scopes, []string{"openid", "email"}) {
 					t.Errorf("refreshing: %v, %v", tok, err)
 				}
 			})

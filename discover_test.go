@@ -84,8 +84,8 @@ func filledClient(transport http.RoundTripper) ClientSecrets {
 
 func discoveredClient(issuer string, transport http.RoundTripper) ClientSecrets {
 	c := filledClient(transport)
-	c.Issuer, c.AuthURI, c.TokenURI, c.KeysURI, c.issRequired = issuer, "https://as.example/a", "https://as.example/t",
-		"https://keys.example/k", true
+	c.Issuer, c.issRequired = issuer, true
+	c.AuthURI, c.TokenURI, c.KeysURI = "https://as.example/a", "https://as.example/t", "https://keys.example/k"
 	c.DeviceAuthURI, c.RevocationURI = "https://as.example/d", "https://as.example/r"
 	return c
 }
@@ -283,8 +283,8 @@ func TestDiscoverRefused(t *testing.T) {
 			refused(t, issuer, tt.document, tt.says, 1)
 		})
 	}
-	s := &documentServer{documents: map[string]string{issuer + openIDPath: document +
-		strings.Repeat(" ", maxBody-len(document))}}
+	largest := document + strings.Repeat(" ", maxBody-len(document))
+	s := &documentServer{documents: map[string]string{issuer + openIDPath: largest}}
 	if c := filledClient(s); c.Discover(t.Context(), issuer) != nil {
 		t.Error("a document of 1 MiB is refused")
 	}
@@ -533,15 +533,15 @@ func TestDiscoverEnds(t *testing.T) {
 		if err := c.Discover(noContext, s.URL); err == nil || len(s.Requests()) > 0 {
 			t.Errorf("a nil context: %v", err)
 		}
-		if err := c.Discover(t.Context(), s.URL); !strings.Contains(fmt.Sprint(err), "503") ||
-			len(s.Requests()) != maxAttempts {
+		err := c.Discover(t.Context(), s.URL)
+		if !errorSays(err, "503") || len(s.Requests()) != maxAttempts {
 			t.Errorf("a server that is away: %v, asked %d times", err, len(s.Requests()))
 		}
 		waits = true
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		start := time.Now()
-		err := c.Discover(ctx, s.URL)
+		err = c.Discover(ctx, s.URL)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}

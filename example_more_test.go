@@ -126,9 +126,9 @@ func ExampleInstalledAppFlow_headless() {
 	terminal, person := io.Pipe()
 
 	flow := oauth2.NewInstalledAppFlow(client, "openid", "email")
-	flow.Input = terminal    // os.Stdin
-	flow.Prompt = io.Discard // a program for people leaves this out,
-	// and this: who is here opens the URL on a phone and types what it shows
+	flow.Input = terminal // os.Stdin
+	// A program for people leaves out what follows: who is here opens the URL on a phone, and types what it shows.
+	flow.Prompt = io.Discard
 	flow.OpenBrowser = func(authURL string) error {
 		redirected, err := provider.Authorize(authURL)
 		fmt.Fprintln(person, "what am I to paste?")

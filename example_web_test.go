@@ -125,8 +125,7 @@ func (a *WebApp) Callback(w http.ResponseWriter, r *http.Request) {
 		log.Print(err) // has neither tokens nor codes in it
 		http.Error(w, "The sign-in failed. Please try again.", http.StatusBadGateway)
 		return
-	// the redirect of a tab that was opened before, or somebody's forgery: the cookie is for another one
-	case err != nil:
+	case err != nil: // the redirect of an older tab, or somebody's forgery: the cookie is for another sign-in
 		http.Error(w, "A newer sign-in was begun in this browser. Please go on in its tab, or sign in again.",
 			http.StatusBadRequest)
 		return
@@ -135,7 +134,7 @@ func (a *WebApp) Callback(w http.ResponseWriter, r *http.Request) {
 	tok, err := creds.Token(r.Context())
 	var person *oauth2.IDToken
 	if err == nil {
-		// FetchTokenFromRedirect has checked the nonce
+		// FetchTokenFromRedirect has checked the nonce.
 		person, err = a.verifier.Verify(r.Context(), tok.IDToken.Reveal(), "")
 	}
 	if err != nil {

@@ -145,8 +145,8 @@ func TestFleetChild(t *testing.T) {
 		if !tok.Valid() || !errorSays(err, "could not be saved") {
 			fault("Refresh with a full disk: %v, %v", tok, err)
 		}
-		if again, err := creds.Token(t.Context()); err != nil ||
-			again.AccessToken.Reveal() != tok.AccessToken.Reveal() {
+		again, err := creds.Token(t.Context())
+		if err != nil || again.AccessToken.Reveal() != tok.AccessToken.Reveal() {
 			fault("Token after that: %v, %v", again, err)
 		}
 		writeReport(report)
@@ -242,8 +242,8 @@ func storedGeneration(t *testing.T, name string) int {
 	var n int
 	fmt.Sscanf(tok.RefreshToken.Reveal(), "rt-%d", &n)
 	pad := strings.Trim(c.rest.Load().unknown["pad"], `"`)
-	if tok.AccessToken.Reveal() != fmt.Sprint("at-", n) || pad != strings.Repeat(fmt.Sprintf("%7d.", n), len(pad)/8) ||
-		pad == "" {
+	want := strings.Repeat(fmt.Sprintf("%7d.", n), len(pad)/8)
+	if tok.AccessToken.Reveal() != fmt.Sprint("at-", n) || pad != want || pad == "" {
 		t.Fatalf("a file of several saves: %q", data[:min(len(data), 400)])
 	}
 	return n
@@ -385,8 +385,8 @@ func checkFleet(t *testing.T, reports []fleetReport, refreshes []time.Time, life
 	// A process that is alone refreshes in the middle of a short life.
 	window := refreshes[len(refreshes)-1].Sub(refreshes[0])
 	one := int(window/(lifetime/2)) + 1
-	t.Logf("%d tokens and %d calls of the API in %d processes: %d refreshes, where one process makes %d", tokens, calls,
-		len(reports), len(refreshes), one)
+	t.Logf("%d tokens and %d calls of the API in %d processes: %d refreshes, where one process makes %d",
+		tokens, calls, len(reports), len(refreshes), one)
 	if len(refreshes) > one+1 || len(refreshes) < int(used/lifetime) {
 		t.Errorf("%d refreshes in %v, where one process makes %d", len(refreshes), window, one)
 	}
@@ -506,8 +506,8 @@ func TestSoak(t *testing.T) {
 		idle := leftOver(t.Context(), goroutines)
 		bytes := float64(liveHeap()-before) / float64(users)
 		runtime.KeepAlive(all)
-		t.Logf("%7d users: %v, %.0f bytes each, %d goroutines more than before", users, took.Round(time.Millisecond),
-			bytes, idle)
+		t.Logf("%7d users: %v, %.0f bytes each, %d goroutines more than before",
+			users, took.Round(time.Millisecond), bytes, idle)
 		if failed.Load() != 0 || s.wrong.Load() != 0 {
 			t.Errorf("%d users: %d got no token, %d wrong requests", users, failed.Load(), s.wrong.Load())
 		}

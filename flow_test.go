@@ -213,15 +213,20 @@ func TestAuthorizationURL(t *testing.T) {
 			set:  func(f *Flow) { auth(authURI + "?prompt=none")(f); params("prompt", "consent")(f) },
 			err:  `"prompt"`,
 		},
-		{name: "malformed auth_uri query", set: auth(authURI + "?a=%zz"), err: "malformed query"}, // F24
-		{name: "fragment", set: auth(authURI + "#f"), err: "fragment"},                            // F24, XO30
-		{name: "empty fragment", set: auth(authURI + "#"), err: "fragment"},                       // F24
-		{name: "file auth_uri", set: auth("file:///etc/passwd"), err: "not a valid URL"},          // B1
-		{name: "javascript auth_uri", set: auth("javascript:alert(1)"), err: "not a valid URL"},   // B1
-		{name: "smb auth_uri", set: auth("smb://evil.example/share"), err: `scheme "smb"`},        // B1
-		{name: "search-ms auth_uri", set: auth("search-ms://query=x"), err: `scheme "search-ms"`}, // B1
-		{name: "http auth_uri", set: auth("http://as.example/authorize"), err: `scheme "http"`},   // B1
-		{name: "option auth_uri", set: auth("--help"), err: "not a valid URL"},                    // B2
+		// F24
+		{name: "malformed auth_uri query", set: auth(authURI + "?a=%zz"), err: "malformed query"},
+		// F24 XO30
+		{name: "fragment", set: auth(authURI + "#f"), err: "fragment"},
+		// F24
+		{name: "empty fragment", set: auth(authURI + "#"), err: "fragment"},
+		// B1
+		{name: "file auth_uri", set: auth("file:///etc/passwd"), err: "not a valid URL"},
+		{name: "javascript auth_uri", set: auth("javascript:alert(1)"), err: "not a valid URL"},
+		{name: "smb auth_uri", set: auth("smb://evil.example/share"), err: `scheme "smb"`},
+		{name: "search-ms auth_uri", set: auth("search-ms://query=x"), err: `scheme "search-ms"`},
+		{name: "http auth_uri", set: auth("http://as.example/authorize"), err: `scheme "http"`},
+		// B2
+		{name: "option auth_uri", set: auth("--help"), err: "not a valid URL"},
 		{name: "no auth_uri", set: auth(""), err: "AuthURI is missing"},
 		{
 			name: "token_uri",
@@ -250,11 +255,11 @@ func TestAuthorizationURL(t *testing.T) {
 		{name: "no client", set: func(f *Flow) { f.client = nil }, err: "no ClientID"},
 		{name: "no client ID", set: func(f *Flow) { f.client.ClientID = "" }, err: "no ClientID"},
 	}
-	for _, name := range []string{"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state",
-		"nonce", "code_challenge",
+	for _, name := range []string{ // F23, XO30
+		"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge",
 		"code_challenge_method", "request", "request_uri", "grant_type", "code", "code_verifier", "refresh_token",
-		"assertion", "client_secret",
-		"client_assertion", "client_assertion_type"} { // F23, XO30
+		"assertion", "client_secret", "client_assertion", "client_assertion_type",
+	} {
 		rows = append(rows, row{"reserved " + name, params(name, "evil"), fmt.Sprintf("Params has %q", name), nil})
 	}
 	for _, tt := range rows {
@@ -316,53 +321,66 @@ func TestAttemptsShareNothing(t *testing.T) {
 // code, and leaves the attempt open. {S} is the right state, {C} the right code, {I} the issuer, {LONG} 8193 bytes.
 func TestRedirectRefused(t *testing.T) {
 	t.Parallel()
-	const state, twice, malformed, both, code = "its state is not the one sent", "twice", "malformed",
-		"both or neither", "no authorization code"
+	const (
+		state     = "its state is not the one sent"
+		twice     = "twice"
+		malformed = "malformed"
+		both      = "both or neither"
+		code      = "no authorization code"
+	)
 	for _, tt := range []struct{ name, query, err string }{
-		// F1, PY1
+		// F1 PY1
 		{"no state", "code={C}", state},
 		{"empty state", "code={C}&state=", state}, // F2
-		// F2, F5, LB2
+		// F2 F5 LB2
 		{"wrong state", "code={C}&state=wrong", state},
-		{"state with suffix", "code={C}&state={S}A", state},                                             // F2
-		{"state with prefix", "code={C}&state=A{S}", state},                                             // F2
-		{"state cut", "code={C}&state={CUT}", state},                                                    // F2
-		{"state with a bit flipped", "code={C}&state={FLIP}", state},                                    // F2
-		{"state in upper case", "code={C}&state={UPPER}", state},                                        // F2
-		{"state under another name", "code={C}&State={S}", state},                                       // F2
-		{"state twice", "code={C}&state={S}&state={S}", twice},                                          // F16
-		{"state and a wrong one", "code={C}&state={S}&state=x", twice},                                  // F16
-		{"code twice", "code={C}&code=b&state={S}", twice},                                              // F16
-		{"code twice, escaped", "code={C}&co%64e=b&state={S}", twice},                                   // F16
-		{"iss twice", "code={C}&state={S}&iss={I}&iss={I}", twice},                                      // F16
-		{"error twice", "error=a&error=b&state={S}", twice},                                             // F16
-		{"error_description twice", "error=a&error_description=a&error_description=b&state={S}", twice}, // F16
-		{"error_uri twice", "error=a&error_uri=a&error_uri=b&state={S}", twice},                         // F16
-		{"scope twice", "code={C}&state={S}&scope=a&scope=b", twice},                                    // F16
-		{"bad escape", "code=%zz&code={C}&state={S}", malformed},                                        // F17
-		{"semicolon", "code={C}&state={S}&a;b", malformed},                                              // F17
-		{"code and error", "code={C}&error=access_denied&state={S}", both},                              // F18
-		{"code and empty error", "code={C}&error=&state={S}", both},                                     // F18
-		{"neither code nor error", "state={S}", both},                                                   // F18
-		// F19, LB1
+		// F2
+		{"state with suffix", "code={C}&state={S}A", state},
+		{"state with prefix", "code={C}&state=A{S}", state},
+		{"state cut", "code={C}&state={CUT}", state},
+		{"state with a bit flipped", "code={C}&state={FLIP}", state},
+		{"state in upper case", "code={C}&state={UPPER}", state},
+		{"state under another name", "code={C}&State={S}", state},
+		// F16
+		{"state twice", "code={C}&state={S}&state={S}", twice},
+		{"state and a wrong one", "code={C}&state={S}&state=x", twice},
+		{"code twice", "code={C}&code=b&state={S}", twice},
+		{"code twice, escaped", "code={C}&co%64e=b&state={S}", twice},
+		{"iss twice", "code={C}&state={S}&iss={I}&iss={I}", twice},
+		{"error twice", "error=a&error=b&state={S}", twice},
+		{"error_description twice", "error=a&error_description=a&error_description=b&state={S}", twice},
+		{"error_uri twice", "error=a&error_uri=a&error_uri=b&state={S}", twice},
+		{"scope twice", "code={C}&state={S}&scope=a&scope=b", twice},
+		// F17
+		{"bad escape", "code=%zz&code={C}&state={S}", malformed},
+		{"semicolon", "code={C}&state={S}&a;b", malformed},
+		// F18
+		{"code and error", "code={C}&error=access_denied&state={S}", both},
+		{"code and empty error", "code={C}&error=&state={S}", both},
+		{"neither code nor error", "state={S}", both},
+		// F19
 		{"error without state", "error=access_denied", state},
-		// F19, LB1
+		// LB1
 		{"error with wrong state", "error=access_denied&state=x", state},
-		{"access token", "access_token=evil&state={S}", both},                                    // F22
-		{"ID token", "id_token=evil&state={S}", both},                                            // F22
-		{"empty code", "code=&state={S}", code},                                                  // F21
-		{"NUL in code", "code=%00&state={S}", code},                                              // F21
-		{"line end in code", "code=a%0d%0ab&state={S}", code},                                    // F21
-		{"space in code", "code=a+b&state={S}", code},                                            // F21
-		{"code beyond ASCII", "code=%C3%A9&state={S}", code},                                     // F21
-		{"code too long", "code={LONG}&state={S}", code},                                         // F21
-		{"another issuer", "code={C}&state={S}&iss=https://evil.example", "from the issuer"},     // F6
-		{"issuer and slash", "code={C}&state={S}&iss={I}/", "from the issuer"},                   // F6
-		{"issuer in upper case", "code={C}&state={S}&iss=HTTPS://AS.example", "from the issuer"}, // F6
-		{"empty issuer", "code={C}&state={S}&iss=", "from the issuer"},                           // F6
-		// F5, F6
+		// F22
+		{"access token", "access_token=evil&state={S}", both},
+		{"ID token", "id_token=evil&state={S}", both},
+		// F21
+		{"empty code", "code=&state={S}", code},
+		{"NUL in code", "code=%00&state={S}", code},
+		{"line end in code", "code=a%0d%0ab&state={S}", code},
+		{"space in code", "code=a+b&state={S}", code},
+		{"code beyond ASCII", "code=%C3%A9&state={S}", code},
+		{"code too long", "code={LONG}&state={S}", code},
+		// F6
+		{"another issuer", "code={C}&state={S}&iss=https://evil.example", "from the issuer"},
+		{"issuer and slash", "code={C}&state={S}&iss={I}/", "from the issuer"},
+		{"issuer in upper case", "code={C}&state={S}&iss=HTTPS://AS.example", "from the issuer"},
+		{"empty issuer", "code={C}&state={S}&iss=", "from the issuer"},
+		// F5
 		{"issuer is the state", "code={C}&state={S}&iss={S}", "from the issuer"},
-		{"another issuer's error", "error=access_denied&state={S}&iss=https://evil.example", "from the issuer"}, // F6
+		// F6
+		{"another issuer's error", "error=access_denied&state={S}&iss=https://evil.example", "from the issuer"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -371,9 +389,9 @@ func TestRedirectRefused(t *testing.T) {
 			u, _ := url.Parse(redirected)
 			st := sent.Get("state")
 			flip := st[:42] + string("AB"[strings.Count(st[42:], "A")])
-			query := strings.NewReplacer("{S}", st, "{C}", u.Query().Get("code"), "{I}", s.URL, "{CUT}", st[:42],
-				"{FLIP}", flip,
-				"{UPPER}", strings.ToUpper(st)+"", "{LONG}", strings.Repeat("c", maxCode+1)).Replace(tt.query)
+			query := strings.NewReplacer("{S}", st, "{C}", u.Query().Get("code"), "{I}", s.URL,
+				"{CUT}", st[:42], "{FLIP}", flip, "{UPPER}", strings.ToUpper(st),
+				"{LONG}", strings.Repeat("c", maxCode+1)).Replace(tt.query)
 			_, err := f.FetchTokenFromRedirect(t.Context(), "http://127.0.0.1:8000/?"+query)
 			if err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") || !strings.Contains(err.Error(), tt.err) {
 				t.Fatalf("got %v, want an error with %q", err, tt.err)
@@ -515,8 +533,8 @@ func TestRedirectAccepted(t *testing.T) {
 				t.Fatal(err)
 			}
 			tok, err := creds.Token(t.Context())
-			if err != nil || strings.Contains(tok.AccessToken.Reveal()+tok.IDToken.Reveal()+tok.RefreshToken.Reveal(),
-				"evil") || !slices.Equal(tok.Scopes, []string{"a"}) {
+			secrets := tok.AccessToken.Reveal() + tok.IDToken.Reveal() + tok.RefreshToken.Reveal()
+			if err != nil || strings.Contains(secrets, "evil") || !slices.Equal(tok.Scopes, []string{"a"}) {
 				t.Error(tok, err)
 			}
 			if form := onlyExchange(t, s); form.Get("redirect_uri") != f.RedirectURI { // F25
@@ -526,9 +544,10 @@ func TestRedirectAccepted(t *testing.T) {
 	}
 
 	f := NewFlow(&ClientSecrets{})
-	// PY1
-	for name, redirected := range map[string]string{"no sign-in under way": "?code=c&state=",
-		"no state sent": "?code=c"} {
+	for name, redirected := range map[string]string{ // PY1
+		"no sign-in under way": "?code=c&state=",
+		"no state sent":        "?code=c",
+	} {
 		if _, err := f.FetchTokenFromRedirect(t.Context(), redirected); !errorSays(err, "no sign-in is under way") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -629,14 +648,14 @@ func TestExchangeIsFrozen(t *testing.T) {
 		s := NewMemoryServer()
 		s.AuthMethod = method
 		f := NewFlow(fileClientOf(t, s, "installed"), "a", "b")
-		f.RedirectURI, f.Params = "http://127.0.0.1:8000/",
-			url.Values{"resource": {"https://api.example"}, "login_hint": {"x"}}
+		f.RedirectURI = "http://127.0.0.1:8000/"
+		f.Params = url.Values{"resource": {"https://api.example"}, "login_hint": {"x"}}
 		sent, redirected := authorizeFlow(t, s, f)
 		u, _ := url.Parse(redirected)
 		f.RedirectURI = "https://evil.example/"
 		f.Params.Set("resource", "https://evil.example")
-		f.client.TokenURI, f.client.Issuer, f.client.ClientID = "https://evil.example/token", "https://evil.example",
-			"evil"
+		f.client.TokenURI, f.client.Issuer = "https://evil.example/token", "https://evil.example"
+		f.client.ClientID = "evil"
 		if _, err := f.FetchTokenFromRedirect(t.Context(), redirected); err != nil {
 			t.Fatal(err)
 		}
@@ -773,10 +792,10 @@ func TestRedirectTwice(t *testing.T) {
 	}
 }
 
-// The scopes that were granted are what the Token says, none is lost and no refresh asks for more. F26, PY7, UP15,
-// UP16; the refresh token is kept for that:
+// The scopes that were granted are what the Token says, none is lost and no refresh asks for more. The refresh token is
+// kept for that.
 //
-// CA6
+// F26 PY7 UP15 UP16 CA6
 func TestGrantedScopes(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -1056,12 +1075,13 @@ func TestStaticTokenSource(t *testing.T) {
 // FuzzRedirect shows that no query panics or completes an attempt without its state. The state is of 43 characters of
 // random, which no input has unless the target puts it in for "{S}".
 func FuzzRedirect(f *testing.F) {
-	for _, seed := range []string{"", "code=c", "code=c&state={S}", "state={S}", "code=c&state={S}&state={S}",
-		"error=access_denied&state={S}", "code=%zz&state={S}",
-		"code=c;state={S}", "co%64e=c&code=d&state={S}", "code=c&state={S}&iss=https://as.example",
-		"code=c&state={S}&iss=x", "code=%00&state={S}",
+	for _, seed := range []string{
+		"", "code=c", "code=c&state={S}", "state={S}", "code=c&state={S}&state={S}", "error=access_denied&state={S}",
+		"code=%zz&state={S}", "code=c;state={S}", "co%64e=c&code=d&state={S}",
+		"code=c&state={S}&iss=https://as.example", "code=c&state={S}&iss=x", "code=%00&state={S}",
 		"error=%1b[31m&error_description={S}&state={S}", "code=c&error=e&state={S}", "{S}", "code={S}&state=",
-		"st%61te={S}&code=c", "code=c&state={S}#", "%7BS%7D"} {
+		"st%61te={S}&code=c", "code=c&state={S}#", "%7BS%7D",
+	} {
 		f.Add(seed)
 	}
 	var requests int

@@ -138,8 +138,8 @@ var certificates = sync.OnceValue(func() *testCertificates {
 		leaf, _ := x509.ParseCertificate(der)
 		return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 	}
-	all.good, all.expired, all.wrongHost, all.unknownCA = make("as.example", 110), make("as.example", 5),
-		make("other.example", 110), make("as.example", 110)
+	all.good, all.unknownCA = make("as.example", 110), make("as.example", 110)
+	all.expired, all.wrongHost = make("as.example", 5), make("other.example", 110)
 	for _, c := range []tls.Certificate{all.good, all.expired, all.wrongHost} {
 		all.roots.AddCert(c.Leaf)
 	}
@@ -201,16 +201,15 @@ func startedFlow(t testing.TB, client *ClientSecrets) *Flow {
 	return f
 }
 
-// onlyExchange is the form of the only code exchange that s has seen.
+// onlyExchange returns the form of the only code exchange that s has seen.
 func onlyExchange(t testing.TB, s *TestServer) url.Values {
 	t.Helper()
 	if n := s.TokenRequests("authorization_code"); n != 1 {
 		t.Fatalf("%d code exchanges, want 1", n)
 	}
+	isExchange := func(r RecordedRequest) bool { return r.Form.Get("grant_type") == "authorization_code" }
 	requests := s.Requests()
-	return requests[slices.IndexFunc(requests, func(r RecordedRequest) bool {
-		return r.Form.Get("grant_type") == "authorization_code"
-	})].Form
+	return requests[slices.IndexFunc(requests, isExchange)].Form
 }
 
 // staticSource is a TokenSource of a program that always has the same token.
@@ -493,8 +492,8 @@ func credentialsText(c *Credentials) string {
 		unknown = append(unknown, name+"="+escaped.String())
 	}
 	return fmt.Sprintf("client %q %q %q %q %q %q; token %q %q %q %v %q; scopes %q; granted %v, quota %q, unknown %q",
-		client.ClientID, client.ClientSecret.Reveal(), client.TokenURI, client.Issuer, client.RevocationURI,
-		client.AuthMethod,
+		client.ClientID, client.ClientSecret.Reveal(), client.TokenURI,
+		client.Issuer, client.RevocationURI, client.AuthMethod,
 		t.AccessToken.Reveal(), t.RefreshToken.Reveal(), t.IDToken.Reveal(), t.Expiry.UTC(), t.Scopes,
 		strings.Fields(c.scope), rest.granted, rest.quota, unknown)
 }
@@ -516,8 +515,8 @@ func checkPythonReads(t *testing.T, data []byte) {
 	if file["type"] != "authorized_user" {
 		t.Errorf("type is %v", file["type"])
 	}
-	if expiry, ok := file["expiry"]; ok &&
-		!regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$`).MatchString(fmt.Sprint(expiry)) {
+	utc := regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$`)
+	if expiry, ok := file["expiry"]; ok && !utc.MatchString(fmt.Sprint(expiry)) {
 		t.Errorf("expiry is %v", expiry)
 	}
 	if scopes, ok := file["scopes"]; ok && reflect.TypeOf(scopes) != reflect.TypeFor[[]any]() {

@@ -175,9 +175,8 @@ func checkPageHeader(t *testing.T, name string, h http.Header) {
 		}
 	}
 	csp := h.Get("Content-Security-Policy")
-	if !strings.HasPrefix(csp,
-		"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src") ||
-		strings.Contains(csp, "unsafe") {
+	const want = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src"
+	if !strings.HasPrefix(csp, want) || strings.Contains(csp, "unsafe") {
 		t.Errorf("%s: Content-Security-Policy is %q", name, csp)
 	}
 }
@@ -236,41 +235,43 @@ func strayRequests() []strayRequest {
 			status:  400,
 			body:    strayPage,
 		},
-		{name: "favicon", request: get("/favicon.ico"), status: 404},                            // L8, PY2
-		{name: "robots", request: get("/robots.txt"), status: 404},                              // L8
-		{name: "root", request: get("/?code={C}&state={S}"), status: 404},                       // L8
-		{name: "two slashes", request: get("//cb?code={C}&state={S}"), status: 404},             // L7
-		{name: "dots", request: get("/./cb?code={C}&state={S}"), status: 404},                   // L7
-		{name: "more dots", request: get("/cb/../cb?code={C}&state={S}"), status: 404},          // L7
-		{name: "encoded path", request: get("/%63b?code={C}&state={S}"), status: 404},           // L7
-		{name: "slash after", request: get("/cb/?code={C}&state={S}"), status: 404},             // L7
-		{name: "encoded slash", request: get("/cb%2f?code={C}&state={S}"), status: 404},         // L7
-		{name: "upper case path", request: get("/CB?code={C}&state={S}"), status: 404},          // L7
-		{name: "path parameter", request: get("/cb;a?code={C}&state={S}"), status: 404},         // L7
-		{name: "evil host", request: host("evil.example:8000"), status: 421},                    // L5, LB1
-		{name: "evil host without port", request: host("evil.example"), status: 421},            // L5
-		{name: "localhost", request: host("localhost:8000"), status: 421},                       // L5
-		{name: "no port", request: host("127.0.0.1"), status: 421},                              // L5
-		{name: "port 80", request: host("127.0.0.1:80"), status: 421},                           // L5
-		{name: "host with suffix", request: host("127.0.0.1:8000.evil"), status: 421},           // L5
-		{name: "IPv6", request: host("[::1]:8000"), status: 421},                                // L5
-		{name: "empty host", request: host(""), status: 421},                                    // L5
-		{name: "HTTP/1.0", request: "GET /cb?code={C}&state={S} HTTP/1.0\r\n\r\n", status: 421}, // L5
+		// L8 PY2
+		{name: "favicon", request: get("/favicon.ico"), status: 404},
+		{name: "robots", request: get("/robots.txt"), status: 404},
+		{name: "root", request: get("/?code={C}&state={S}"), status: 404},
+		// L7
+		{name: "two slashes", request: get("//cb?code={C}&state={S}"), status: 404},
+		{name: "dots", request: get("/./cb?code={C}&state={S}"), status: 404},
+		{name: "more dots", request: get("/cb/../cb?code={C}&state={S}"), status: 404},
+		{name: "encoded path", request: get("/%63b?code={C}&state={S}"), status: 404},
+		{name: "slash after", request: get("/cb/?code={C}&state={S}"), status: 404},
+		{name: "encoded slash", request: get("/cb%2f?code={C}&state={S}"), status: 404},
+		{name: "upper case path", request: get("/CB?code={C}&state={S}"), status: 404},
+		{name: "path parameter", request: get("/cb;a?code={C}&state={S}"), status: 404},
+		// L5 LB1
+		{name: "evil host", request: host("evil.example:8000"), status: 421},
+		{name: "evil host without port", request: host("evil.example"), status: 421},
+		{name: "localhost", request: host("localhost:8000"), status: 421},
+		{name: "no port", request: host("127.0.0.1"), status: 421},
+		{name: "port 80", request: host("127.0.0.1:80"), status: 421},
+		{name: "host with suffix", request: host("127.0.0.1:8000.evil"), status: 421},
+		{name: "IPv6", request: host("[::1]:8000"), status: 421},
+		{name: "empty host", request: host(""), status: 421},
+		{name: "HTTP/1.0", request: "GET /cb?code={C}&state={S} HTTP/1.0\r\n\r\n", status: 421},
 		{
-			name:    "absolute form", // L5
+			name:    "absolute form",
 			request: "GET http://evil.example/cb?code={C}&state={S} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n",
 			status:  421,
 		},
-		{name: "no host", request: "GET /cb?code={C}&state={S} HTTP/1.1\r\n\r\n", status: 400, body: own}, // L5
-		{name: "two hosts", request: with("Host: evil.example"), status: 400, body: own},                  // L5
-		{name: "HEAD", request: method("HEAD"), status: 405},                                              // L6
-		{name: "POST", request: method("POST"), status: 405},                                              // L6, LB2
-		{name: "PUT", request: method("PUT"), status: 405},                                                // L6
-		{name: "OPTIONS", request: method("OPTIONS"), status: 405},                                        // L6
-		{name: "lower case get", request: method("get"), status: 405},                                     // L6
-		// L6
+		{name: "no host", request: "GET /cb?code={C}&state={S} HTTP/1.1\r\n\r\n", status: 400, body: own},
+		{name: "two hosts", request: with("Host: evil.example"), status: 400, body: own},
+		// L6 LB2
+		{name: "HEAD", request: method("HEAD"), status: 405},
+		{name: "POST", request: method("POST"), status: 405},
+		{name: "PUT", request: method("PUT"), status: 405},
+		{name: "OPTIONS", request: method("OPTIONS"), status: 405},
+		{name: "lower case get", request: method("get"), status: 405},
 		{name: "OPTIONS *", request: "OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n", status: 200, body: own},
-		// L6
 		{name: "CONNECT", request: "CONNECT 127.0.0.1:8000 HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n", status: 404},
 		{name: "no-cors", request: with("Origin: https://evil.example\r\nSec-Fetch-Mode: no-cors"), status: 403}, // L18
 		{name: "cors", request: with("Origin: https://evil.example\r\nSec-Fetch-Mode: cors"), status: 403},       // L18
@@ -298,12 +299,13 @@ func strayRequests() []strayRequest {
 			status:  400,
 			body:    strayPage,
 		},
-		{name: "TLS", request: "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00\r\n\r\n", status: 400, body: own}, // L9
-		{name: "TLS without line end", request: "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", body: own}, // L9
-		{name: "SSH", request: "SSH-2.0-x\r\n", status: 400, body: own},                                    // L9
-		{name: "HTTP/2", request: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", body: own},                           // L9
-		{name: "NUL", request: "\x00\x00\x00\x00\r\n\r\n", status: 400, body: own},                         // L9
-		{name: "nothing", body: own}, // L9
+		// L9
+		{name: "TLS", request: "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00\r\n\r\n", status: 400, body: own},
+		{name: "TLS without line end", request: "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", body: own},
+		{name: "SSH", request: "SSH-2.0-x\r\n", status: 400, body: own},
+		{name: "HTTP/2", request: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", body: own},
+		{name: "NUL", request: "\x00\x00\x00\x00\r\n\r\n", status: 400, body: own},
+		{name: "nothing", body: own},
 		{
 			name:    "header never ends", // L12
 			request: "GET /cb?code={C}&state={S} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n",
@@ -521,8 +523,8 @@ func TestLoopbackPageTellsTheTruth(t *testing.T) {
 						for part := range strings.SplitSeq(body, "<style>") {
 							if style, _, ok := strings.Cut(part, "</style>"); ok {
 								sum := sha256.Sum256([]byte(style))
-								if !strings.Contains(header.Get("Content-Security-Policy"),
-									" 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") {
+								allowed := " 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+								if !strings.Contains(header.Get("Content-Security-Policy"), allowed) {
 									t.Error("the page's own style is blocked")
 								}
 							}
@@ -564,7 +566,8 @@ func TestLoopbackPageTellsTheTruth(t *testing.T) {
 
 // The wait ends with its context, in each phase, and after five minutes without one: errors.Is tells which. It leaves
 // nothing.
-// F27, UP1, UP6, UP7
+//
+// F27 UP1 UP6 UP7
 func TestRunEnds(t *testing.T) {
 	t.Parallel()
 	exchanging := func(s *TestServer, f *InstalledAppFlow) {
@@ -883,10 +886,8 @@ func TestRunLocalServerIPv6Only(t *testing.T) {
 		t.Error(form.Get("redirect_uri"))
 	}
 	f = NewInstalledAppFlow(fileClientOf(t, s, "installed"), "a") // an address of one's own choice has no fallback: L4
-	f.Prompt, f.RedirectURI, f.OpenBrowser = io.Discard, "http://127.0.0.1:0/", func(string) error {
-		t.Error("opened")
-		return nil
-	}
+	f.Prompt, f.RedirectURI = io.Discard, "http://127.0.0.1:0/"
+	f.OpenBrowser = func(string) error { t.Error("opened"); return nil }
 	if _, err := f.RunLocalServer(t.Context()); !errors.Is(err, syscall.EADDRNOTAVAIL) {
 		t.Error(err)
 	}
@@ -1003,26 +1004,40 @@ func TestOpenBrowserRefuses(t *testing.T) {
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	for name, target := range map[string]string{
 		// B1
-		"file": "file:///etc/passwd", "javascript": "javascript:alert(1)", "data": "data:text/html,x",
-		"smb": "smb://evil.example/x",
-		// B1
-		"search-ms": "search-ms:query=x", "ms-settings": "ms-settings:", "http": "http://as.example/",
-		"ftp": "ftp://as.example/",
-		// B1
-		"upper case": "FILE:///etc/passwd", "no scheme": "as.example/x", "UNC": `\\evil.example\share`,
-		"path": "/bin/sh", "empty": "",
-		"option": "--help", "option and URL": "-e https://as.example/", "leading space": " https://as.example/", // B2
+		"file":        "file:///etc/passwd",
+		"javascript":  "javascript:alert(1)",
+		"data":        "data:text/html,x",
+		"smb":         "smb://evil.example/x",
+		"search-ms":   "search-ms:query=x",
+		"ms-settings": "ms-settings:",
+		"http":        "http://as.example/",
+		"ftp":         "ftp://as.example/",
+		"upper case":  "FILE:///etc/passwd",
+		"no scheme":   "as.example/x",
+		"UNC":         `\\evil.example\share`,
+		"path":        "/bin/sh",
+		"empty":       "",
+
+		// B2
+		"option":         "--help",
+		"option and URL": "-e https://as.example/",
+		"leading space":  " https://as.example/",
+
 		// B3
-		"double quote": `https://as.example/"&calc&"`, "single quote": "https://as.example/'",
-		"backtick": "https://as.example/`id`",
-		// B3
-		"dollar": "https://as.example/$(id)", "backslash": `https://as.example\x`, "caret": "https://as.example/^",
-		"pipe": "https://as.example/|id",
-		// B3
-		"redirection": "https://as.example/>x", "less": "https://as.example/<x", "space": "https://as.example/ x",
-		"line end": "https://as.example/\nid",
-		"NUL":      "https://as.example/\x00", "not ASCII": "https://as.example/\u202e",
-		"user": "https://as.example@evil.example/",
+		"double quote": `https://as.example/"&calc&"`,
+		"single quote": "https://as.example/'",
+		"backtick":     "https://as.example/`id`",
+		"dollar":       "https://as.example/$(id)",
+		"backslash":    `https://as.example\x`,
+		"caret":        "https://as.example/^",
+		"pipe":         "https://as.example/|id",
+		"redirection":  "https://as.example/>x",
+		"less":         "https://as.example/<x",
+		"space":        "https://as.example/ x",
+		"line end":     "https://as.example/\nid",
+		"NUL":          "https://as.example/\x00",
+		"not ASCII":    "https://as.example/\u202e",
+		"user":         "https://as.example@evil.example/",
 	} {
 		err := OpenBrowser(target)
 		if err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") ||
@@ -1159,8 +1174,8 @@ func TestOpenBrowserMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", filepath.Join(dir, "bin"))
-	if err := OpenBrowser("https://as.example/authorize?state=SENTINEL"); !errors.Is(err, syscall.ENOEXEC) ||
-		strings.Contains(err.Error(), "SENTINEL") {
+	err := OpenBrowser("https://as.example/authorize?state=SENTINEL")
+	if !errors.Is(err, syscall.ENOEXEC) || strings.Contains(err.Error(), "SENTINEL") {
 		t.Error(err)
 	}
 	if _, err := os.Stat("ran"); err == nil {
@@ -1245,16 +1260,24 @@ func TestSignInLogsNothing(t *testing.T) {
 // complete the sign-in, end it or send a code. "{S}" stands for the state, which no input can have. F1, L5, L6, L20
 func FuzzLoopbackRequest(f *testing.F) {
 	const line = " HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"
-	for _, seed := range []string{"", "GET /cb?code=c&state={S}" + line + "\r\n",
-		"GET /cb?code=c&state=x" + line + "\r\n", "HEAD /cb?code=c&state={S}" + line + "\r\n",
-		"GET http://127.0.0.1:8000/cb?code=c&state={S} HTTP/1.1\r\n\r\n", "GET /cb?code=c&state={S} HTTP/1.0\r\n\r\n",
+	for _, seed := range []string{
+		"",
+		"GET /cb?code=c&state={S}" + line + "\r\n",
+		"GET /cb?code=c&state=x" + line + "\r\n",
+		"HEAD /cb?code=c&state={S}" + line + "\r\n",
+		"GET http://127.0.0.1:8000/cb?code=c&state={S} HTTP/1.1\r\n\r\n",
+		"GET /cb?code=c&state={S} HTTP/1.0\r\n\r\n",
 		"POST /cb" + line + "Content-Length: 3\r\n\r\nabc",
-		"GET /cb?error=access_denied&state={S}" + line + "\r\n", "GET /cb?error=access_denied" + line + "\r\n",
+		"GET /cb?error=access_denied&state={S}" + line + "\r\n",
+		"GET /cb?error=access_denied" + line + "\r\n",
 		"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
 		"GET /%63b?code=c&state={S}" + line + "\r\n",
-		"GET /cb?code=c" + line + "\r\nGET /cb?code=c&state={S}" + line + "\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-		"GET /cb?code=c&state={S}" + line + "Sec-Fetch-Mode: no-cors\r\n\r\n", "\x16\x03\x01\x00\x05\x01\r\n\r\n",
-		"GET /cb?a=%zz;b" + line + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"} {
+		"GET /cb?code=c" + line + "\r\nGET /cb?code=c&state={S}" + line + "\r\n",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"GET /cb?code=c&state={S}" + line + "Sec-Fetch-Mode: no-cors\r\n\r\n",
+		"\x16\x03\x01\x00\x05\x01\r\n\r\n",
+		"GET /cb?a=%zz;b" + line + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, request []byte) {

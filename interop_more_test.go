@@ -1,6 +1,7 @@
 package oauth2
 
 import (
+	"bytes"
 	"context"
 	"crypto/rsa"
 	"encoding/base64"
@@ -82,8 +83,8 @@ func (h *doubledPoll) RoundTrip(r *http.Request) (*http.Response, error) {
 				return
 			}
 			again = r.Clone(r.Context())
-			again.Body, r.Body = io.NopCloser(strings.NewReader(string(body))),
-				io.NopCloser(strings.NewReader(string(body)))
+			again.Body = io.NopCloser(bytes.NewReader(body))
+			r.Body = io.NopCloser(bytes.NewReader(body))
 		})
 	}
 	resp, err := http.DefaultTransport.RoundTrip(r)
@@ -510,9 +511,8 @@ func TestInteropMachine(t *testing.T) {
 				}
 			}
 			sent := requests()[before:]
-			if len(sent) != 3 || slices.ContainsFunc(sent, func(r interopRequest) bool {
-				return r.Status != 200 || r.Auth != tt.auth
-			}) {
+			wrong := func(r interopRequest) bool { return r.Status != 200 || r.Auth != tt.auth }
+			if len(sent) != 3 || slices.ContainsFunc(sent, wrong) {
 				t.Errorf("requests: %+v, want three with %s", sent, tt.auth)
 			}
 			c.ClientSecret, c.Key = NewSecret("wrong"), serverKey()

@@ -227,10 +227,11 @@ func (p *interopPerson) browse(target string) error {
 	if err != nil {
 		return err
 	}
-	browser := &http.Client{Jar: jar, Timeout: 30 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error {
-			return http.ErrUseLastResponse
-		}}
+	browser := &http.Client{
+		Jar:           jar,
+		Timeout:       30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	// follow returns the last page of the server, or the address outside of it.
 	follow := func(resp *http.Response, err error) (at *url.URL, home bool, _ error) {
 		for range 10 {
@@ -367,8 +368,8 @@ func TestInteropSignIn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			granted, asked := slices.Sorted(slices.Values(tok.Scopes)),
-				slices.Sorted(slices.Values(strings.Fields(scopes)))
+			granted := slices.Sorted(slices.Values(tok.Scopes))
+			asked := slices.Sorted(slices.Values(strings.Fields(scopes)))
 			if !slices.Equal(granted, asked) {
 				t.Errorf("granted %q, want %q", granted, asked)
 			}

@@ -15,7 +15,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -699,8 +698,8 @@ func TestVerifySize(t *testing.T) {
 				h := rawBase64.EncodeToString([]byte(headerJSON("x", `"`+strings.Repeat("a", extra)+`"`)))
 				n := len(h) + 2 + rawBase64.EncodedLen(len(claimsJSON("x", `""`))+pad) + rawBase64.EncodedLen(256)
 				if n == size {
-					return signJWT(serverKey(), headerJSON("x", `"`+strings.Repeat("a", extra)+`"`),
-						claimsJSON("x", `"`+strings.Repeat("a", pad)+`"`))
+					header := headerJSON("x", `"`+strings.Repeat("a", extra)+`"`)
+					return signJWT(serverKey(), header, claimsJSON("x", `"`+strings.Repeat("a", pad)+`"`))
 				}
 			}
 		}
@@ -800,8 +799,8 @@ func TestVerifySignature(t *testing.T) {
 		return append(append(em, 0), tail...)
 	}
 	raw := func(em []byte) []byte {
-		return new(big.Int).Exp(new(big.Int).Mod(new(big.Int).SetBytes(em), key.N), key.D, key.N).FillBytes(make([]byte,
-			key.Size()))
+		m := new(big.Int).Mod(new(big.Int).SetBytes(em), key.N)
+		return m.Exp(m, key.D, key.N).FillBytes(make([]byte, key.Size()))
 	}
 	short := func(fills int, parts ...[]byte) []byte { // few ff, then something behind (Bleichenbacher 2006)
 		em := slices.Concat([]byte{0, 1}, bytes.Repeat([]byte{0xff}, fills), []byte{0}, slices.Concat(parts...))
@@ -1083,8 +1082,9 @@ func certificateRows(t *testing.T) []keySetRow {
 
 // TestKeySetStatus: only a plain 200 from the configured URL is a key set. // K9
 func TestKeySetStatus(t *testing.T) {
-	for _, tt := range []struct{ status, requests int }{{301, 1}, {302, 1}, {307, 1}, {308, 1}, {404, 1}, {403, 1},
-		{500, 3}} {
+	for _, tt := range []struct{ status, requests int }{
+		{301, 1}, {302, 1}, {307, 1}, {308, 1}, {404, 1}, {403, 1}, {500, 3},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey))
 			keys.status = tt.status
@@ -1099,12 +1099,21 @@ func TestKeySetStatus(t *testing.T) {
 // TestKeySetMaxAge: the server says how long keys serve, from 5 minutes to 24 hours. // K4 UP34 PY14
 func TestKeySetMaxAge(t *testing.T) {
 	for header, want := range map[string]time.Duration{
-		"": minKeysAge, "no-store": minKeysAge, "max-age=0": minKeysAge, "max-age=299": minKeysAge,
-		"max-age=301": 301 * time.Second, "max-age=-5": minKeysAge,
-		"public, max-age=21600, must-revalidate": 6 * time.Hour, "max-age=86401": 24 * time.Hour,
-		"max-age=2147483647": 24 * time.Hour, "s-maxage=9999": minKeysAge,
-		"max-age=": minKeysAge, "max-age=1e9": minKeysAge, "max-age=3600;x": minKeysAge,
-		"max-age=99999999999999999999": 24 * time.Hour,
+		"":              minKeysAge,
+		"no-store":      minKeysAge,
+		"max-age=0":     minKeysAge,
+		"max-age=299":   minKeysAge,
+		"max-age=301":   301 * time.Second,
+		"max-age=-5":    minKeysAge,
+		"max-age=86401": 24 * time.Hour,
+		"max-age=":      minKeysAge,
+		"max-age=1e9":   minKeysAge,
+		"s-maxage=9999": minKeysAge,
+
+		"max-age=3600;x":                         minKeysAge,
+		"max-age=2147483647":                     24 * time.Hour,
+		"max-age=99999999999999999999":           24 * time.Hour,
+		"public, max-age=21600, must-revalidate": 6 * time.Hour,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey))
@@ -1478,9 +1487,8 @@ func rfcTokens() []rfcToken {
 		{name: "RFC 7515, E, crit", raw: crit + ".RkFJTA.", want: other},
 		{
 			name: "RFC 7515, E, crit with RS256",
-			raw: signJWT(serverKey(),
-				`{"alg":"RS256","kid":"k1","crit":["http://example.com/UNDEFINED"],`+
-					`"http://example.com/UNDEFINED":true}`, claimsJSON()),
+			raw: signJWT(serverKey(), headerJSON("crit", `["http://example.com/UNDEFINED"]`,
+				"http://example.com/UNDEFINED", "true"), claimsJSON()),
 			want: "critical",
 		},
 		{name: "RFC 7515, F, detached", raw: rfc7515Header + ".." + rfc7515Signature, want: b64},
@@ -1545,16 +1553,13 @@ func rfcTokens() []rfcToken {
 // ("openssl dgst -sha256 -sign a2.pem" over the first two parts) verifies; keys that can't sign make no signer.
 func TestSignVectors(t *testing.T) {
 	t.Parallel()
-	key, err := parsePrivateKey(string(pem.EncodeToMemory(&pem.Block{
-		Type:  "RSA PRIVATE KEY",
-		Bytes: x509.MarshalPKCS1PrivateKey(rfc7515Key()),
-	})))
+	key, err := parsePrivateKey(pemText("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rfc7515Key())))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256([]byte(rfc7515Header + "." + rfc7515Payload))
-	if sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:]); err != nil ||
-		rawBase64.EncodeToString(sig) != rfc7515Signature {
+	made, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
+	if err != nil || rawBase64.EncodeToString(made) != rfc7515Signature {
 		t.Error("RFC 7515, A.2:", err)
 	}
 	const signed = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6ImEyIn0.eyJleHAiOjEzMDA4MTkzODAsImlzcyI6ImpvZSJ9"
@@ -1628,10 +1633,12 @@ func FuzzJWT(f *testing.F) {
 	good := signJWT(key, `{"alg":"RS256","kid":"k1"}`,
 		`{"iss":"https://as.example","aud":"client-1.example","sub":"user-1","iat":946684800,"exp":4102444800}`)
 	h, p, s, _ := splitJWT(good)
-	for _, seed := range []string{good, h + "." + p + ".", h + ".." + s, "..", "", good + "\n",
+	for _, seed := range []string{
+		good, h + "." + p + ".", h + ".." + s, "..", "", good + "\n",
 		rfc7515Header + "." + p + "." + s, rfc7520Header + "." + rfc7520Payload + "." + rfc7520Signature,
 		rawBase64.EncodeToString([]byte(`{"alg":"RS256","alg":"none"}`)) + "." + p + "." + s,
-		h + "." + rawBase64.EncodeToString([]byte(`{"a":[[[[]]]],"exp":1e400}`)) + "." + s} {
+		h + "." + rawBase64.EncodeToString([]byte(`{"a":[[[[]]]],"exp":1e400}`)) + "." + s,
+	} {
 		f.Add(seed, "")
 	}
 	v := verifierWith(serveKeys(jwkJSON("k1", &key.PublicKey), jwkJSON("k2", &serverKey().PublicKey)))
@@ -1648,10 +1655,12 @@ func FuzzJWT(f *testing.F) {
 
 // FuzzKeySet: a set yields only keys that are strong enough, at most 100, and none that occurs twice.
 func FuzzKeySet(f *testing.F) {
-	for _, seed := range []string{keySetJSON(jwkJSON("k1", rfc7515Key().Public().(*rsa.PublicKey))), keySetJSON(), `{}`,
-		`{"keys":1}`, `{"k1":"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----"}`,
+	for _, seed := range []string{
+		keySetJSON(jwkJSON("k1", &rfc7515Key().PublicKey)), keySetJSON(), `{}`, `{"keys":1}`,
+		`{"k1":"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----"}`,
 		keySetJSON(`{"kty":"RSA","kid":"a","n":"AQ","e":"AQAB"}`, `{"kty":"EC"}`, `null`),
-		`{"keys":[{"kty":"RSA","n":"` + rfc7515N + `","e":"AQAAAAE"}]}`} {
+		`{"keys":[{"kty":"RSA","n":"` + rfc7515N + `","e":"AQAAAAE"}]}`,
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -1674,10 +1683,11 @@ func FuzzKeySet(f *testing.F) {
 // typicalJWT is a token as Google issues them, and a verifier that has its key.
 func typicalJWT(tb testing.TB) (*IDTokenVerifier, string) {
 	v := verifierWith(serveKeys(jwkJSON("k1", &serverKey().PublicKey), jwkJSON("k2", &otherKey().PublicKey)))
-	raw := goodJWT("azp", `"client-1.example"`, "hd", `"example.com"`, "email", `"person@example.com"`,
-		"email_verified", "true", "nonce", `"0394852-3190485-2490358"`,
-		"at_hash", `"HK6E_P6Dh8Y93mRNtsDB1Q"`, "name", `"A Person"`, "picture", `"https://example.com/a/picture"`,
-		"given_name", `"A"`, "family_name", `"Person"`)
+	raw := goodJWT("azp", `"client-1.example"`, "hd", `"example.com"`,
+		"email", `"person@example.com"`, "email_verified", "true",
+		"nonce", `"0394852-3190485-2490358"`, "at_hash", `"HK6E_P6Dh8Y93mRNtsDB1Q"`,
+		"name", `"A Person"`, "given_name", `"A"`, "family_name", `"Person"`,
+		"picture", `"https://example.com/a/picture"`)
 	if _, err := v.Verify(tb.Context(), raw, ""); err != nil {
 		tb.Fatal(err)
 	}

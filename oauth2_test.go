@@ -42,14 +42,19 @@ func TestNoSecretSees(t *testing.T) {
 	const secret = `SENTINEL-X/+%&<"\`
 	type unexported struct{ s string }
 	for name, v := range map[string]any{
-		"string": secret, "bytes": []byte(secret), "unexported": unexported{secret}, "pointer": &unexported{secret},
-		"map": map[string]string{"k": secret},
-		"key": map[string]int{secret: 1}, "error": fmt.Errorf("x: %w", fmt.Errorf("%x", secret)),
-		"query":     url.Values{"k": {secret}}.Encode(),
-		"base64":    base64.StdEncoding.EncodeToString([]byte("id:" + secret + "!")),
-		"base64url": base64.RawURLEncoding.EncodeToString([]byte("abcd" + secret)),
-		"quoted":    strconv.Quote(secret), "json": json.RawMessage(`{"k":"SENTINEL-X/+%&\u003c\"\\"}`),
-		"struct": struct{ T struct{ Access string } }{struct{ Access string }{secret}},
+		"string":     secret,
+		"bytes":      []byte(secret),
+		"unexported": unexported{secret},
+		"pointer":    &unexported{secret},
+		"map":        map[string]string{"k": secret},
+		"key":        map[string]int{secret: 1},
+		"error":      fmt.Errorf("x: %w", fmt.Errorf("%x", secret)),
+		"query":      url.Values{"k": {secret}}.Encode(),
+		"base64":     base64.StdEncoding.EncodeToString([]byte("id:" + secret + "!")),
+		"base64url":  base64.RawURLEncoding.EncodeToString([]byte("abcd" + secret)),
+		"quoted":     strconv.Quote(secret),
+		"json":       json.RawMessage(`{"k":"SENTINEL-X/+%&\u003c\"\\"}`),
+		"struct":     struct{ T struct{ Access string } }{struct{ Access string }{secret}},
 	} {
 		probe := &failureProbe{TB: t}
 		noSecret(probe, v, secret)
@@ -523,13 +528,21 @@ func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now().UTC()
 		for s, want := range map[string]time.Duration{
-			"": 0, "0": 0, "1": time.Second, "299": 299 * time.Second, "300": maxRetryAfter, "301": maxRetryAfter,
+			"": 0, "0": 0, "-1": 0, "1.5": 0, "1e9": 0, "0x10": 0, " 5": 0, "soon": 0, "5, 6": 0,
+
+			"1":          time.Second,
+			"299":        299 * time.Second,
+			"300":        maxRetryAfter,
+			"301":        maxRetryAfter,
 			"1000000000": maxRetryAfter,
-			"9223372037": maxRetryAfter, "99999999999999999999": maxRetryAfter, "-1": 0, "1.5": 0, "1e9": 0, "0x10": 0,
-			" 5": 0, "soon": 0, "5, 6": 0,
-			now.Add(time.Minute).Format(http.TimeFormat): time.Minute, now.Add(-time.Minute).Format(http.TimeFormat): 0,
-			now.Add(time.Hour).Format(http.TimeFormat): maxRetryAfter, "Fri, 31 Dec 9999 23:59:59 GMT": maxRetryAfter,
-			"Mon, 01 Jan 0001 00:00:00 GMT": 0,
+			"9223372037": maxRetryAfter,
+
+			"99999999999999999999":                        maxRetryAfter,
+			now.Add(time.Minute).Format(http.TimeFormat):  time.Minute,
+			now.Add(-time.Minute).Format(http.TimeFormat): 0,
+			now.Add(time.Hour).Format(http.TimeFormat):    maxRetryAfter,
+			"Fri, 31 Dec 9999 23:59:59 GMT":               maxRetryAfter,
+			"Mon, 01 Jan 0001 00:00:00 GMT":               0,
 		} {
 			if got := retryAfter(http.Header{"Retry-After": {s}}); got != want {
 				t.Errorf("%q: %v, want %v", s, got, want)
@@ -661,10 +674,9 @@ func TestTokenRequest(t *testing.T) {
 			want.Set("Authorization", row.auth)
 		}
 		if req.Method != "POST" || req.URL.String() != "https://as.example/token" || rec.bodies[0] != row.body ||
-			!reflect.DeepEqual(req.Header, want) ||
-			req.ContentLength != int64(len(row.body)) || req.GetBody != nil {
-			t.Errorf("%s: %s %s %v %d\n%s\nwant\n%s %v", row.name, req.Method, req.URL, req.Header, req.ContentLength,
-				rec.bodies[0], row.body, want)
+			!reflect.DeepEqual(req.Header, want) || req.ContentLength != int64(len(row.body)) || req.GetBody != nil {
+			t.Errorf("%s: %s %s %v %d\n%s\nwant\n%s %v", row.name,
+				req.Method, req.URL, req.Header, req.ContentLength, rec.bodies[0], row.body, want)
 		}
 		noSecret(t, req.URL.String()+req.Referer(), canaryVerifier)
 	}
@@ -710,11 +722,12 @@ func TestCallersClient(t *testing.T) {
 		jar.SetCookies(endpoint, []*http.Cookie{{Name: "mine", Value: "1", Path: "/"}})
 		rec := &requestRecorder{answer: answering(200, "Set-Cookie: trap=1; Path=/", tokenAnswer)}
 		followed := 0
-		client := &http.Client{Transport: rec, Jar: jar, Timeout: 7 * time.Second,
-			CheckRedirect: func(*http.Request, []*http.Request) error {
-				followed++
-				return nil
-			}}
+		client := &http.Client{
+			Transport:     rec,
+			Jar:           jar,
+			Timeout:       7 * time.Second,
+			CheckRedirect: func(*http.Request, []*http.Request) error { followed++; return nil },
+		}
 		before := *client
 		creds := NewCredentials(clientOver(nil), NewSecret(canaryRefreshToken))
 		creds.client.HTTPClient = client
@@ -958,9 +971,8 @@ func TestCanaryTypes(t *testing.T) {
 		Expiry:       time.Now().Add(time.Hour),
 		Scopes:       []string{"x"},
 	}
-	client := clientOver(answering(200, "",
-		`{"access_token":"SENTINEL-AT/+%&<\"\\","refresh_token":"SENTINEL-RT/+%&<\"\\",`+
-			`"id_token":"SENTINEL-IDT.AAAA.BBBB"}`))
+	client := clientOver(answering(200, "", `{"access_token":"SENTINEL-AT/+%&<\"\\",`+
+		`"refresh_token":"SENTINEL-RT/+%&<\"\\","id_token":"SENTINEL-IDT.AAAA.BBBB"}`))
 	client.Key = serverKey()
 	flow := startedFlow(t, client)
 	flow.attempt.Load().state, flow.attempt.Load().nonce = NewSecret(canaryState), NewSecret(canaryNonce)
@@ -993,8 +1005,10 @@ func TestCanaryTypes(t *testing.T) {
 	}
 	self, _ := sa.WithAudience("https://api.example/").Token(t.Context())
 	values := map[string][]any{
-		"Secret": {NewSecret(canaryClientSecret), []Secret{NewSecret(canaryClientSecret)},
-			map[string]Secret{"k": NewSecret(canaryClientSecret)}, struct{ s *Secret }{}},
+		"Secret": {
+			NewSecret(canaryClientSecret), []Secret{NewSecret(canaryClientSecret)},
+			map[string]Secret{"k": NewSecret(canaryClientSecret)}, struct{ s *Secret }{},
+		},
 		"Token":                     {tok, *tok, []*Token{tok}, self},
 		"Error":                     {&Error{Code: "x", Description: "y"}},
 		"Transport":                 {transport, NewClient(cached), &http.Client{Transport: transport}},
@@ -1006,8 +1020,9 @@ func TestCanaryTypes(t *testing.T) {
 		"ComputeCredentials":        {&ComputeCredentials{}},
 		"IDTokenVerifier":           {verifier},
 		"IDToken":                   {&IDToken{Subject: "x"}},
-		"TokenSource": {cached, client.TokenSource("x"),
-			impersonate(cached, "https://iam.example/", nil, nil, "")},
+		"TokenSource": {
+			cached, client.TokenSource("x"), impersonate(cached, "https://iam.example/", nil, nil, ""),
+		},
 		"Store": {FileStore(filepath.Join(privateDir(t), "x"))},
 	}
 	for _, name := range sourceOfPackage(t).exportedTypes() {
@@ -1032,8 +1047,8 @@ func TestCanaryTypes(t *testing.T) {
 		}
 	}
 	var logged bytes.Buffer
-	if slog.New(slog.NewJSONHandler(&logged, nil)).Info("m", "key",
-		NewSecret(canaryClientSecret)); !strings.Contains(logged.String(), `"key":"[secret]"`) {
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("m", "key", NewSecret(canaryClientSecret))
+	if !strings.Contains(logged.String(), `"key":"[secret]"`) {
 		t.Errorf("logged: %s", logged.String())
 	}
 	if b, err := NewSecret(canaryClientSecret).MarshalText(); err == nil || b != nil {
@@ -1074,13 +1089,9 @@ func TestCanaryErrors(t *testing.T) {
 	source := sourceOf(&Token{AccessToken: NewSecret(canaryAccessToken + "\n")})
 	rows := map[string]func() error{
 		"S3 endpoint with a query": func() error {
-			c := with(func(c *ClientSecrets) {
-				c.TokenURI, c.HTTPClient = "https://as.example/token?k="+
-					url.QueryEscape(canaryAccessToken),
-					&http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
-						return nil, io.ErrNoProgress
-					})}
-			})
+			fails := roundTripFunc(func(*http.Request) (*http.Response, error) { return nil, io.ErrNoProgress })
+			c := clientOver(fails)
+			c.TokenURI = "https://as.example/token?k=" + url.QueryEscape(canaryAccessToken)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
 			defer cancel()
 			_, err := startedFlow(t, c).FetchToken(ctx, canaryCode)
@@ -1103,9 +1114,8 @@ func TestCanaryErrors(t *testing.T) {
 		}, nil),
 		"reserved parameter": authorize(func(*ClientSecrets) {}, url.Values{"client_secret": {canaryClientSecret}}),
 		"no such method": func() error {
-			return errorOf(NewCredentials(with(func(c *ClientSecrets) {
-				c.AuthMethod = "x"
-			}), NewSecret(canaryRefreshToken)).Refresh(t.Context()))
+			c := with(func(c *ClientSecrets) { c.AuthMethod = "x" })
+			return errorOf(NewCredentials(c, NewSecret(canaryRefreshToken)).Refresh(t.Context()))
 		},
 		"redirect, no query": func() error {
 			return errorOf(startedFlow(t, client).FetchTokenFromRedirect(t.Context(), canaryCode))

@@ -144,8 +144,8 @@ func (r *pasteRun) signedIn(t *testing.T) {
 // What is pasted first, and what the person reads of it; then the right address is pasted.
 func TestPaste(t *testing.T) {
 	t.Parallel()
-	const neither, stranger = "that is neither an address with a code nor a code",
-		"the redirect does not belong to this sign-in: its state is not the one sent"
+	const neither = "that is neither an address with a code nor a code"
+	const stranger = "the redirect does not belong to this sign-in: its state is not the one sent"
 	tests := []struct{ name, first, says string }{ // says is empty where the first is right
 		{"address", "URL", ""}, // UP2 UP3
 		{"address in white space", " \t URL \r", ""},
@@ -161,12 +161,11 @@ func TestPaste(t *testing.T) {
 		{"address with an empty query", "http://127.0.0.1:8000/?", neither},
 		{"address of a page", "https://www.example.com/accounts/signin/oauth/consent", neither},
 		{"address that was opened", "AUTH", "that is the address to open"},
-		// UP19
-		{"address of another sign-in",
+		{"address of another sign-in", // UP19
 			"http://127.0.0.1:8000/?code=code-0123456789abcdef&iss=ISS&state=" + strings.Repeat("s", 43), stranger},
 		{"address without the state", "http://127.0.0.1:8000/?code=CODE&iss=ISS", stranger},
-		// F7
-		{"address without the issuer", "http://127.0.0.1:8000/?code=CODE&state=STATE",
+		{"address without the issuer", // F7
+			"http://127.0.0.1:8000/?code=CODE&state=STATE",
 			"the redirect does not name its issuer, as this one's do (RFC 9207)"},
 		{"address of another issuer", "http://127.0.0.1:8000/?code=CODE&state=STATE&iss=https://other.example",
 			`the redirect comes from the issuer "https://other.example", not from "ISS"`},
@@ -189,8 +188,8 @@ func TestPaste(t *testing.T) {
 				r := newPasteRun()
 				at := r.start(t.Context(), t)
 				q := at.Query()
-				fill := strings.NewReplacer("URL", at.String(), "QUERY", at.RawQuery, "AUTH", r.authURL, "CODE",
-					q.Get("code"), "STATE", q.Get("state"), "ISS", q.Get("iss"))
+				fill := strings.NewReplacer("URL", at.String(), "QUERY", at.RawQuery, "AUTH", r.authURL,
+					"CODE", q.Get("code"), "STATE", q.Get("state"), "ISS", q.Get("iss"))
 				want := fmt.Sprintf(pasteOpen, r.authURL) + pasteHere
 				if r.screen.String() != want {
 					t.Fatalf("the screen has %q, want %q", r.screen.String(), want)
@@ -434,10 +433,8 @@ func TestPasteInputEnds(t *testing.T) {
 				opened := r.flow.OpenBrowser
 				ready := make(chan struct{})
 				r.flow.OpenBrowser = func(authURL string) error { opened(authURL); close(ready); return nil }
-				r.flow.Input = io.MultiReader(readerFunc(func([]byte) (int, error) {
-					<-ready
-					return 0, io.EOF
-				}), r.flow.Input)
+				waits := readerFunc(func([]byte) (int, error) { <-ready; return 0, io.EOF })
+				r.flow.Input = io.MultiReader(waits, r.flow.Input)
 				at := r.start(t.Context(), t)
 				if tt.browser == r.ended() {
 					t.Fatalf("ended: %v", r.err)
@@ -717,30 +714,32 @@ func TestPasteHeadless(t *testing.T) {
 	})
 }
 
+// The two halves of a sign-in on a web site, which different processes may do. The first returns what the site keeps,
+// and where the browser ends.
+type (
+	beginFunc  func(params url.Values) (cookie []byte, redirected string)
+	resumeFunc func(cookie []byte, redirected string) (*Credentials, error)
+)
+
 // A web application's two requests, which may be answered by two processes.
 func TestPasteWeb(t *testing.T) {
 	t.Parallel()
 	const callback = "https://app.example/callback"
 	tests := []struct {
 		name string
-		try  func(t *testing.T, s *TestServer, begin func(params url.Values) (cookie []byte, redirected string),
-			resume func(cookie []byte, redirected string) (*Credentials, error)) error
+		try  func(t *testing.T, s *TestServer, begin beginFunc, resume resumeFunc) error
 		says string
 	}{
 		{
-			name: "verifier kept between requests",
-			// UP18
-			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string),
-				resume func([]byte, string) (*Credentials, error)) error {
+			name: "verifier kept between requests", // UP18
+			try: func(t *testing.T, s *TestServer, begin beginFunc, resume resumeFunc) error {
 				_, err := resume(begin(nil))
 				return err
 			},
 		},
 		{
-			name: "second tab",
-			// UP19
-			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string),
-				resume func([]byte, string) (*Credentials, error)) error {
+			name: "second tab", // UP19
+			try: func(t *testing.T, s *TestServer, begin beginFunc, resume resumeFunc) error {
 				_, first := begin(nil)
 				cookie, second := begin(nil)
 				if _, err := resume(cookie, first); !errorSays(err, "does not belong") || s.TokenRequests("") > 0 {
@@ -752,8 +751,7 @@ func TestPasteWeb(t *testing.T) {
 		},
 		{
 			name: "declined",
-			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string),
-				resume func([]byte, string) (*Credentials, error)) error {
+			try: func(t *testing.T, s *TestServer, begin beginFunc, resume resumeFunc) error {
 				s.Deny = "access_denied"
 				_, err := resume(begin(nil))
 				if e := new(Error); !errors.As(err, &e) || e.Code != "access_denied" {
@@ -765,8 +763,7 @@ func TestPasteWeb(t *testing.T) {
 		},
 		{
 			name: "after an hour",
-			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string),
-				resume func([]byte, string) (*Credentials, error)) error {
+			try: func(t *testing.T, s *TestServer, begin beginFunc, resume resumeFunc) error {
 				cookie, redirected := begin(nil)
 				time.Sleep(time.Hour + time.Second)
 				_, err := resume(cookie, redirected)
@@ -775,10 +772,8 @@ func TestPasteWeb(t *testing.T) {
 			says: "begin it anew",
 		},
 		{
-			name: "no refresh token the second time",
-			// UP14
-			try: func(t *testing.T, s *TestServer, begin func(url.Values) ([]byte, string),
-				resume func([]byte, string) (*Credentials, error)) error {
+			name: "no refresh token the second time", // UP14
+			try: func(t *testing.T, s *TestServer, begin beginFunc, resume resumeFunc) error {
 				s.Answer = func(_ string, answer map[string]any) { // as Google does
 					for _, r := range s.Requests() {
 						if r.Path == "/authorize" && r.Query.Get("prompt") == "consent" {

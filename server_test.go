@@ -299,19 +299,24 @@ func (s *TestServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"e":   rawBase64.EncodeToString(e),
 		}}})
 	case "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server":
-		document := map[string]any{"issuer": s.URL, "authorization_endpoint": s.URL + "/authorize",
+		document := map[string]any{
+			"issuer":                        s.URL,
+			"authorization_endpoint":        s.URL + "/authorize",
 			"token_endpoint":                s.URL + "/token",
-			"device_authorization_endpoint": s.URL + "/device", "revocation_endpoint": s.URL + "/revoke",
-			"jwks_uri":          s.URL + "/keys",
-			"userinfo_endpoint": s.URL + "/userinfo", "response_types_supported": []string{"code"},
+			"device_authorization_endpoint": s.URL + "/device",
+			"revocation_endpoint":           s.URL + "/revoke",
+			"jwks_uri":                      s.URL + "/keys",
+			"userinfo_endpoint":             s.URL + "/userinfo",
+			"grant_types_supported": []string{
+				"authorization_code", "refresh_token", "client_credentials", jwtBearerGrant, deviceCodeGrant,
+			},
+			"response_types_supported":                       []string{"code"},
 			"subject_types_supported":                        []string{"public"},
 			"id_token_signing_alg_values_supported":          []string{"RS256"},
 			"token_endpoint_auth_methods_supported":          []string{s.AuthMethod},
 			"code_challenge_methods_supported":               []string{"S256"},
 			"authorization_response_iss_parameter_supported": !s.OmitIss,
-			"grant_types_supported": []string{
-				"authorization_code", "refresh_token", "client_credentials", jwtBearerGrant, deviceCodeGrant,
-			}}
+		}
 		if s.Metadata != nil {
 			s.Metadata(document)
 		}
@@ -449,8 +454,8 @@ func (s *TestServer) post(r *http.Request, form url.Values) (answer answerMember
 		if s.IDTokenClaims != nil {
 			s.IDTokenClaims(claims)
 		}
-		answer["id_token"] = signClaims(serverKey(), map[string]any{"alg": "RS256", "typ": "JWT", "kid": serverKeyID},
-			claims)
+		header := map[string]any{"alg": "RS256", "typ": "JWT", "kid": serverKeyID}
+		answer["id_token"] = signClaims(serverKey(), header, claims)
 	}
 	if s.Answer != nil {
 		s.Answer(grantType, answer)
@@ -491,9 +496,8 @@ func (s *TestServer) authenticate(r *http.Request, form url.Values, optional boo
 		id, secret, _ := strings.Cut(string(pair), ":")
 		id, idErr := url.QueryUnescape(id)
 		secret, secretErr := url.QueryUnescape(secret)
-		ok = strings.EqualFold(scheme, "Basic") && basicSyntax.Match(pair) && err == nil && idErr == nil &&
-			secretErr == nil &&
-			id == s.ClientID && secret == s.ClientSecret
+		ok = strings.EqualFold(scheme, "Basic") && basicSyntax.Match(pair) &&
+			err == nil && idErr == nil && secretErr == nil && id == s.ClientID && secret == s.ClientSecret
 	case method == "client_secret_post":
 		ok = form.Has("client_id") && form.Get("client_secret") == s.ClientSecret
 	case method == "private_key_jwt": // RFC 7523, 3
@@ -502,10 +506,10 @@ func (s *TestServer) authenticate(r *http.Request, form url.Values, optional boo
 		exp, _ := c["exp"].(float64)
 		now := float64(time.Now().Unix())
 		defer s.lock()()
-		ok = err == nil && form.Get("client_assertion_type") == jwtBearerAssertion && c["iss"] == s.ClientID &&
-			c["sub"] == s.ClientID &&
-			(c["aud"] == s.URL+"/token" || c["aud"] == s.URL) && exp > now && exp <= now+3600 && jti != "" &&
-			!s.jtis[jti]
+		ok = err == nil && form.Get("client_assertion_type") == jwtBearerAssertion &&
+			c["iss"] == s.ClientID && c["sub"] == s.ClientID &&
+			(c["aud"] == s.URL+"/token" || c["aud"] == s.URL) &&
+			exp > now && exp <= now+3600 && jti != "" && !s.jtis[jti]
 		s.jtis[jti] = true
 	case method == "none":
 		ok = true
@@ -933,8 +937,8 @@ func (c *plainClient) code(verifier, redirect string) []string {
 		c.t.Fatal(location, err, err2)
 	}
 	return []string{
-		"grant_type", "authorization_code", "code", u.Query().Get("code"), "redirect_uri", redirect, "code_verifier",
-		verifier,
+		"grant_type", "authorization_code", "code", u.Query().Get("code"),
+		"redirect_uri", redirect, "code_verifier", verifier,
 	}
 }
 
@@ -1040,8 +1044,8 @@ func strictCodes() []strictness {
 			c.Rotate = true
 			first := c.IssueRefreshToken("a")
 			second := c.refresh(first)["refresh_token"]
-			return fmt.Sprint(c.refresh(first)["error"], ", and its family: ", c.refresh(second)["error"], " ",
-				c.Reuses())
+			again, family := c.refresh(first)["error"], c.refresh(second)["error"]
+			return fmt.Sprint(again, ", and its family: ", family, " ", c.Reuses())
 		}},
 		{"revoked refresh token", "invalid_grant", func(c *plainClient) any {
 			token := c.IssueRefreshToken("a")
@@ -1096,9 +1100,8 @@ func strictClients() []strictness {
 			want: "invalid_client",
 			try: func(c *plainClient) any {
 				c.AuthMethod, c.ClientSecret = "client_secret_basic", "p/w"
-				c.auth = []string{
-					"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("client-1.example:p/w")),
-				}
+				pair := base64.StdEncoding.EncodeToString([]byte("client-1.example:p/w"))
+				c.auth = []string{"Authorization", "Basic " + pair}
 				return c.exchange(verifier, redirect)
 			},
 		},
@@ -1106,7 +1109,8 @@ func strictClients() []strictness {
 			name: "reused client assertion",
 			want: "<nil> invalid_client",
 			try: func(c *plainClient) any {
-				c.AuthMethod, c.auth = "private_key_jwt", []string{
+				c.AuthMethod = "private_key_jwt"
+				c.auth = []string{
 					"client_assertion_type", jwtBearerAssertion, "client_assertion", c.assertion("x", 1),
 				}
 				first := c.post("/token", "grant_type", "client_credentials")["error"]
@@ -1152,9 +1156,8 @@ func strictClients() []strictness {
 			want: "authorization_pending slow_down authorization_pending <nil> ",
 			try: func(c *plainClient) any {
 				c.DeviceScript = []string{"authorization_pending", "authorization_pending", "ok"}
-				form, words := []string{
-					"grant_type", deviceCodeGrant, "device_code", fmt.Sprint(c.post("/device")["device_code"]),
-				}, ""
+				code := fmt.Sprint(c.post("/device")["device_code"])
+				form, words := []string{"grant_type", deviceCodeGrant, "device_code", code}, ""
 				for _, wait := range []time.Duration{0, 5*time.Second - 1, 10 * time.Second, 10 * time.Second} {
 					time.Sleep(wait)
 					words += fmt.Sprint(c.post("/token", form...)["error"], " ")

@@ -174,11 +174,12 @@ func TestSignInPrintsNoSecret(t *testing.T) {
 	if err := signInAtTestServer(t, &out, s, dir); err != nil {
 		t.Fatal(err, out.String())
 	}
-	for _, want := range []string{"1. read client_secrets.json: installed client", "2. opened " + s.URL + "/authorize",
-		"3. the redirect came to http://127.0.0.1:",
-		`4. tokens: granted "openid email", expires in `, "; refresh token: true, ID token: true", "5. called ",
-		"6. waited until ", "7. refreshed: ", "8. called ",
-		"200 OK, sub user-1, email person@example.com", "9. a second run"} {
+	for _, want := range []string{
+		"1. read client_secrets.json: installed client", "2. opened " + s.URL + "/authorize",
+		"3. the redirect came to http://127.0.0.1:", `4. tokens: granted "openid email", expires in `,
+		"; refresh token: true, ID token: true", "5. called ", "6. waited until ", "7. refreshed: ", "8. called ",
+		"200 OK, sub user-1, email person@example.com", "9. a second run",
+	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}

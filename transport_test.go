@@ -370,8 +370,8 @@ func TestTransportUnauthorized(t *testing.T) {
 				resp, err := tr.RoundTrip(req)
 				if err != nil || resp.StatusCode != tt.want || strings.Join(sent, " ") != tt.sent ||
 					src.calls.Load() != tt.calls {
-					t.Fatalf("%v, %v; sent %q, want %q; %d tokens, want %d", resp, err, sent, tt.sent, src.calls.Load(),
-						tt.calls)
+					t.Fatalf("%v, %v; sent %q, want %q; %d tokens, want %d",
+						resp, err, sent, tt.sent, src.calls.Load(), tt.calls)
 				}
 				for i, a := range answers { // the ones that nobody sees are closed, and not read, which could take long
 					b := a.Body.(*trackedBody)
@@ -447,8 +447,8 @@ func TestTransportContext(t *testing.T) {
 		do := func(timeout time.Duration, ctx context.Context) (time.Duration, error) {
 			began := time.Now()
 			req, _ := http.NewRequestWithContext(ctx, "POST", s.URL+"/echo", newTrackedBody("x"))
-			resp, err := (&http.Client{Timeout: timeout,
-				Transport: &Transport{Source: creds, Base: s.Transport()}}).Do(req)
+			client := &http.Client{Timeout: timeout, Transport: &Transport{Source: creds, Base: s.Transport()}}
+			resp, err := client.Do(req)
 			if err == nil {
 				resp.Body.Close()
 			}
@@ -510,8 +510,8 @@ func TestTransportStale(t *testing.T) {
 		time.Sleep(time.Hour - 3*time.Minute)
 		for time.Until(creds.cache.current.Load().Expiry) > 0 {
 			if status, waited, err := get(); status != 200 || waited > 0 {
-				t.Fatalf("%v before the expiry: %d after %v, %v", time.Until(creds.cache.current.Load().Expiry), status,
-					waited, err)
+				left := time.Until(creds.cache.current.Load().Expiry)
+				t.Fatalf("%v before the expiry: %d after %v, %v", left, status, waited, err)
 			}
 			time.Sleep(time.Second)
 		}
@@ -613,8 +613,8 @@ func TestNewClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if got, err := io.ReadAll(resp.Body); resp.StatusCode != 200 || !bytes.Contains(got, []byte(s.Email)) ||
-		err != nil {
+	got, err := io.ReadAll(resp.Body)
+	if resp.StatusCode != 200 || !bytes.Contains(got, []byte(s.Email)) || err != nil {
 		t.Errorf("%d %s %v", resp.StatusCode, got, err)
 	}
 }
