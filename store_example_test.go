@@ -39,13 +39,13 @@ func (s *sqlStore) Update(ctx context.Context, fn func(old []byte) (new []byte, 
 	}
 	defer tx.Rollback() // does nothing after Commit
 	// There must be a row, so that it can be locked. An erased one stays, with NULL in it.
-	if _, err := tx.ExecContext(ctx, "INSERT INTO credentials (name) VALUES ($1) ON CONFLICT DO NOTHING",
-		s.name); err != nil {
+	const insert = "INSERT INTO credentials (name) VALUES ($1) ON CONFLICT DO NOTHING"
+	if _, err := tx.ExecContext(ctx, insert, s.name); err != nil {
 		return err
 	}
 	var old []byte
-	if err := tx.QueryRowContext(ctx, "SELECT data FROM credentials WHERE name = $1 FOR UPDATE",
-		s.name).Scan(&old); err != nil {
+	const query = "SELECT data FROM credentials WHERE name = $1 FOR UPDATE"
+	if err := tx.QueryRowContext(ctx, query, s.name).Scan(&old); err != nil {
 		return err
 	}
 	data, err := fn(old)

@@ -51,7 +51,8 @@ func open(t *testing.T) *sql.DB {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	if _, err := db.ExecContext(t.Context(), "CREATE TABLE IF NOT EXISTS credentials (name text PRIMARY KEY, data bytea)"); err != nil {
+	const table = "CREATE TABLE IF NOT EXISTS credentials (name text PRIMARY KEY, data bytea)"
+	if _, err := db.ExecContext(t.Context(), table); err != nil {
 		t.Fatal(err)
 	}
 	return db
@@ -163,8 +164,13 @@ func TestFleet(t *testing.T) {
 	}
 	s := NewTestServer(t)
 	s.Rotate, s.ExpiresIn, j.API = true, lifetime, s.URL+"/userinfo"
-	client := &oauth2.ClientSecrets{ClientID: s.ClientID, ClientSecret: oauth2.NewSecret(s.ClientSecret), AuthMethod: s.AuthMethod,
-		TokenURI: s.URL + "/token", RevocationURI: s.URL + "/revoke"}
+	client := &oauth2.ClientSecrets{
+		ClientID:      s.ClientID,
+		ClientSecret:  oauth2.NewSecret(s.ClientSecret),
+		AuthMethod:    s.AuthMethod,
+		TokenURI:      s.URL + "/token",
+		RevocationURI: s.URL + "/revoke",
+	}
 	store := &sqlStore{db, j.Row}
 	creds := oauth2.NewCredentials(client, oauth2.NewSecret(s.IssueRefreshToken("a")), "a")
 	if err := creds.Save(t.Context(), store); err != nil {
@@ -182,8 +188,10 @@ func TestFleet(t *testing.T) {
 				err = json.Unmarshal(line, &r)
 			}
 			rest, _ := io.ReadAll(stdout)
-			if err = errors.Join(err, c.Wait()); err != nil || len(r.Faults) > 0 || r.Tokens < int(j.For/(50*time.Millisecond)) || r.Calls == 0 {
-				t.Errorf("process %d: %d tokens, %d calls, %v, %q: %s%s", i, r.Tokens, r.Calls, err, r.Faults, line, rest)
+			if err = errors.Join(err, c.Wait()); err != nil || len(r.Faults) > 0 ||
+				r.Tokens < int(j.For/(50*time.Millisecond)) || r.Calls == 0 {
+				t.Errorf("process %d: %d tokens, %d calls, %v, %q: %s%s",
+					i, r.Tokens, r.Calls, err, r.Faults, line, rest)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -202,9 +210,11 @@ func TestFleet(t *testing.T) {
 	}
 	window := refreshes[len(refreshes)-1].Sub(refreshes[0])
 	one := int(window/(lifetime/2)) + 1 // a process refreshes in the middle of a short life
-	t.Logf("%d tokens and %d calls of the API in %d processes: %d refreshes, where one process makes %d", tokens, calls, processes, len(refreshes), one)
+	t.Logf("%d tokens and %d calls of the API in %d processes: %d refreshes, where one process makes %d",
+		tokens, calls, processes, len(refreshes), one)
 	if len(refreshes) > one+1 || len(refreshes) < int(j.For/lifetime) || s.Reuses() != 0 {
-		t.Errorf("%d refreshes in %v, where one process makes %d; %d refresh tokens came twice", len(refreshes), window, one, s.Reuses())
+		t.Errorf("%d refreshes in %v, where one process makes %d; %d refresh tokens came twice",
+			len(refreshes), window, one, s.Reuses())
 	}
 
 	// The end of the sign-in is one for all.
@@ -238,7 +248,8 @@ func TestUpdates(t *testing.T) {
 		}
 		running.Wait()
 		own := errors.New("own")
-		if err := store.Update(t.Context(), func([]byte) ([]byte, error) { return []byte("bad"), own }); !errors.Is(err, own) {
+		err := store.Update(t.Context(), func([]byte) ([]byte, error) { return []byte("bad"), own })
+		if !errors.Is(err, own) {
 			t.Errorf("a function that fails: %v", err)
 		}
 		if data, err := store.Load(t.Context()); len(data) != 50 || err != nil {
@@ -259,7 +270,8 @@ func TestKilledWhileUpdating(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if err := store.Update(ctx, func([]byte) ([]byte, error) { return []byte("both"), nil }); !errors.Is(err, context.DeadlineExceeded) {
+	err := store.Update(ctx, func([]byte) ([]byte, error) { return []byte("both"), nil })
+	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("while it is held: %v", err)
 	}
 	if err := c.Process.Kill(); err != nil {
@@ -267,7 +279,8 @@ func TestKilledWhileUpdating(t *testing.T) {
 	}
 	c.Wait()
 	start := time.Now()
-	if err := store.Update(t.Context(), func([]byte) ([]byte, error) { return []byte("next"), nil }); err != nil || time.Since(start) > 5*time.Second {
+	err = store.Update(t.Context(), func([]byte) ([]byte, error) { return []byte("next"), nil })
+	if err != nil || time.Since(start) > 5*time.Second {
 		t.Errorf("after %v: %v", time.Since(start), err)
 	}
 }
