@@ -947,6 +947,7 @@ func keyRows() []keySetRow {
 		{name: "e is 1", set: e(1), want: unusable},
 		{name: "e is 3", set: e(3), want: unusable},
 		{name: "e is even", set: e(1, 0, 0), want: unusable},
+		{name: "e is 65539", set: e(1, 0, 3), want: unusable},
 		{name: "e is 2^32+1", set: only("e", `"AQAAAAE"`), want: unusable},
 		{name: "e is 2^32+65537", set: e(1, 0, 1, 0, 1), want: unusable},
 		{name: "e is 2^64+65537", set: e(1, 0, 0, 0, 0, 0, 1, 0, 1), want: unusable},
