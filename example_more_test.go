@@ -36,7 +36,7 @@ func ExampleClientSecrets_Discover() {
 	fmt.Println("the client authenticates with", client.AuthMethod)
 
 	flow := oauth2.NewInstalledAppFlow(client, "openid", "email", "offline_access")
-	flow.OpenBrowser = provider.Browser // a program for people leaves this out,
+	flow.OpenBrowser = provider.Browser // a real program leaves this out,
 	flow.Prompt = io.Discard            // and this
 	creds, err := flow.RunLocalServer(ctx)
 	if err != nil {
@@ -72,7 +72,7 @@ func ExampleInstalledAppFlow_gitHub() {
 		TokenURI:     provider.URL + "/token",     // https://github.com/login/oauth/access_token
 	}
 	flow := oauth2.NewInstalledAppFlow(client, "read:user", "repo")
-	flow.OpenBrowser = provider.Browser // a program for people leaves this out,
+	flow.OpenBrowser = provider.Browser // a real program leaves this out,
 	flow.Prompt = io.Discard            // and this
 	creds, err := flow.RunLocalServer(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func ExampleInstalledAppFlow_gitHub() {
 	// GitHub separates scopes with commas, where the standard has spaces.
 	fmt.Println("granted:", strings.Split(strings.Join(tok.Scopes, ","), ","))
 
-	// The token is used until it is refused. Then the person has to sign in again.
+	// The token is used until it is refused. Then the user has to sign in again.
 	provider.RevokeAll()
 	_, err = oauth2.NewClient(creds).Get(provider.URL + "/userinfo")
 	if err == nil {
@@ -114,7 +114,7 @@ func newGitHub() *oauth2.TestServer {
 	return s
 }
 
-// On a machine without a browser, over SSH or in a container, the person opens the printed URL elsewhere. Their browser
+// On a machine without a browser, over SSH or in a container, the user opens the printed URL elsewhere. Their browser
 // ends at an address of that other machine, which they paste into the terminal.
 func ExampleInstalledAppFlow_headless() {
 	provider := oauth2.NewTestServer(nil) // in place of Google
@@ -127,7 +127,7 @@ func ExampleInstalledAppFlow_headless() {
 
 	flow := oauth2.NewInstalledAppFlow(client, "openid", "email")
 	flow.Input = terminal // os.Stdin
-	// A program for people leaves out what follows: who is here opens the URL on a phone, and types what it shows.
+	// A real program leaves out what follows: who is here opens the URL on a phone, and types what it shows.
 	flow.Prompt = io.Discard
 	flow.OpenBrowser = func(authURL string) error {
 		redirected, err := provider.Authorize(authURL)
@@ -147,7 +147,7 @@ func ExampleInstalledAppFlow_headless() {
 	// Output: signed in, granted [openid email]
 }
 
-// A device without a browser or a keyboard shows a short address and a code, which the person enters on another one.
+// A device without a browser or a keyboard shows a short address and a code, which the user enters on another one.
 // The client must be registered for devices: at Google, as "TVs and Limited Input devices".
 func ExampleInstalledAppFlow_RunDevice() {
 	client, err := oauth2.ReadClientSecretsFile("client_secrets.json")
@@ -169,7 +169,7 @@ func ExampleInstalledAppFlow_RunDevice() {
 	}
 }
 
-// A service account that an administrator has given domain-wide delegation acts on behalf of each person of the domain.
+// A service account that an administrator has given domain-wide delegation acts on behalf of each user of the domain.
 func ExampleServiceAccountCredentials() {
 	provider := oauth2.NewTestServer(nil) // in place of Google
 	defer provider.Close()
@@ -181,7 +181,7 @@ func ExampleServiceAccountCredentials() {
 		log.Fatal(err)
 	}
 	for _, person := range []string{"ann@example.com", "bob@example.com"} {
-		api := oauth2.NewClient(account.WithSubject(person)) // keep one a person: it caches the token
+		api := oauth2.NewClient(account.WithSubject(person)) // keep one for each user: it caches the token
 		resp, err := api.Get(provider.URL + "/userinfo")
 		if err != nil {
 			log.Fatal(err)
@@ -220,7 +220,7 @@ func ExampleDefaultCredentials() {
 	// Output: project-2 200 OK
 }
 
-// A server verifies the ID tokens with which people, or other services, call it.
+// A server verifies the ID tokens with which users, or other services, call it.
 func ExampleIDTokenVerifier() {
 	provider := oauth2.NewTestServer(nil) // in place of Google, which is what an empty Issuer and KeysURI mean
 	defer provider.Close()

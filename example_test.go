@@ -14,7 +14,7 @@ import (
 	"example.com/oauth2"
 )
 
-// A command-line program signs the person in the first time it runs, and from then on reads what it stored.
+// A command-line program signs the user in the first time it runs, and from then on reads what it stored.
 func ExampleInstalledAppFlow() {
 	provider := oauth2.NewTestServer(nil) // in place of Google
 	defer provider.Close()
@@ -28,7 +28,7 @@ func ExampleInstalledAppFlow() {
 	}
 	flow := oauth2.NewInstalledAppFlow(client, "openid", "email")
 	flow.Store = oauth2.FileStore(filepath.Join(dir, "credentials.json"))
-	flow.OpenBrowser = provider.Browser // a program for people leaves this out,
+	flow.OpenBrowser = provider.Browser // a real program leaves this out,
 	flow.Prompt = io.Discard            // and this
 	creds, err := flow.Credentials(ctx)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"example.com/oauth2"
 )
 
-// WebApp signs people in. Between its two requests it keeps the sign-in in a cookie that nobody else can read or make,
+// WebApp signs users in. Between its two requests it keeps the sign-in in a cookie that nobody else can read or make,
 // so that it needs no session yet and any of its processes can answer.
 type WebApp struct {
 	client      *oauth2.ClientSecrets
@@ -44,7 +44,7 @@ func NewWebApp(client *oauth2.ClientSecrets, redirectURI string, key []byte) (*W
 // pending is what the cookie holds.
 type pending struct {
 	Flow    []byte
-	Consent bool // the person is asked again, for a refresh token
+	Consent bool // the user is asked again, for a refresh token
 }
 
 // Browsers take a cookie of such a name only over https, and from nobody but this host.
@@ -142,7 +142,7 @@ func (a *WebApp) Callback(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "The sign-in failed. Please try again.", http.StatusBadGateway)
 		return
 	}
-	// Google gives a refresh token only the first time. If the one of then is lost, the person has to consent again.
+	// Google gives a refresh token only the first time. If the one of then is lost, the user has to consent again.
 	if tok.RefreshToken.Reveal() == "" && !p.Consent {
 		http.Redirect(w, r, "/login?consent=again", http.StatusFound)
 		return
@@ -152,7 +152,7 @@ func (a *WebApp) Callback(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "Hello, %s! There is a refresh token: %t.\n", person.Email, tok.RefreshToken.Reveal() != "")
 }
 
-// A web application signs people in: two handlers, and the flow in a sealed cookie between them.
+// A web application signs users in: two handlers, and the flow in a sealed cookie between them.
 func ExampleFlow() {
 	provider := oauth2.NewTestServer(nil) // in place of https://accounts.google.com
 	defer provider.Close()

@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// signedInFlow is a flow whose person has signed in: redirected is the right redirect.
+// signedInFlow returns a flow whose user has signed in. redirected is the right redirect.
 func signedInFlow(t testing.TB, s *TestServer, scopes ...string) (f *Flow, sent url.Values, redirected string) {
 	t.Helper()
 	f = NewFlow(fileClientOf(t, s, "installed"), scopes...)

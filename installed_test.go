@@ -813,7 +813,7 @@ func TestRunLocalServer(t *testing.T) {
 			} else {
 				l.Close()
 			}
-			// CA6: what came with the sign-in refreshes without the person.
+			// CA6: what came with the sign-in refreshes without the user.
 			if tok, err := creds.Refresh(t.Context()); err != nil || !tok.Valid() || s.Count("/authorize") != 1 {
 				t.Error(tok, err)
 			}
@@ -1116,7 +1116,7 @@ func TestOpenBrowserLauncher(t *testing.T) {
 		_, authURL, _ := strings.Cut(strings.TrimSpace(call), " ")
 		authURL, _, _ = strings.Cut(authURL, " ")
 		calls <- call
-		if err := s.Browser(authURL); err != nil { // the person's own doing: the launcher does nothing
+		if err := s.Browser(authURL); err != nil { // the user's own doing: the launcher does nothing
 			t.Error(err)
 		}
 	}()

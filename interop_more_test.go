@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-// activate is a person who enters a user code in the browser of another device.
+// activate is a user who enters a user code in the browser of another device.
 func (i *interop) activate(page, userCode string, accept bool) error {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -103,7 +103,7 @@ func TestInteropDevice(t *testing.T) {
 		accept       bool
 		transport    http.RoundTripper
 		auth, code   string
-		pending      int // answers before the person has entered the code
+		pending      int // answers before the user has entered the code
 	}{
 		{"public", "device", true, nil, "none", "", 1}, // UP45
 		{"with a secret", "devicesecret", true, nil, "client_secret_post", "", 1},
@@ -156,7 +156,7 @@ func TestInteropDevice(t *testing.T) {
 					person <- fmt.Errorf("sent to %s", m[1])
 					return
 				}
-				// a person is slower than the first poll
+				// a user is slower than the first poll
 				for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
 					mu.Lock()
 					polls := len(asked)

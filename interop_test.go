@@ -200,7 +200,7 @@ func newInteropPerson(i *interop, accept bool) *interopPerson {
 	return &interopPerson{i: i, accept: accept, done: make(chan struct{})}
 }
 
-// open is an OpenBrowser. Like a real one it does not wait for the person.
+// open is an OpenBrowser. Like a real one it does not wait for the user.
 func (p *interopPerson) open(target string) error {
 	go func() {
 		defer close(p.done)
@@ -628,7 +628,7 @@ func TestInteropDeny(t *testing.T) {
 	}
 }
 
-// A real browser, opened by what stands in for xdg-open, and the pages that a person is left with.
+// A real browser, opened by what stands in for xdg-open, and the pages that a user is left with.
 func TestInteropBrowser(t *testing.T) {
 	i := newInterop(t)
 	driver := os.Getenv("OAUTH2_INTEROP_BROWSER")

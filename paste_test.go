@@ -27,7 +27,7 @@ const (
 	pasteAgain = ". Paste the whole address that the browser ended at:\n"
 )
 
-// pasteRun is a sign-in in a bubble, by a person at a keyboard, with a browser that may or may not reach the program.
+// pasteRun is a sign-in in a bubble, by a user at a keyboard, with a browser that may or may not reach the program.
 type pasteRun struct {
 	*TestServer
 	flow     *InstalledAppFlow
@@ -71,7 +71,7 @@ func (r *pasteRun) Accept() (net.Conn, error) {
 func (r *pasteRun) Close() error   { close(r.closed); return nil }
 func (r *pasteRun) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8000} }
 
-// start begins the sign-in and returns where the person's browser ends.
+// start begins the sign-in and returns where the user's browser ends.
 func (r *pasteRun) start(ctx context.Context, t *testing.T) (redirected *url.URL) {
 	t.Helper()
 	go func() {
@@ -141,7 +141,7 @@ func (r *pasteRun) signedIn(t *testing.T) {
 	}
 }
 
-// What is pasted first, and what the person reads of it; then the right address is pasted.
+// What is pasted first, and what the user reads of it; then the right address is pasted.
 func TestPaste(t *testing.T) {
 	t.Parallel()
 	const neither = "that is neither an address with a code nor a code"

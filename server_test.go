@@ -44,7 +44,7 @@ type TestServer struct {
 	ClientKey                          *rsa.PublicKey
 	RedirectURIs                       []string
 
-	Subject, Email string        // the person who signs in
+	Subject, Email string        // the user who signs in
 	Deny           string        // non-empty: the authorization endpoint redirects with this error code
 	OmitIss        bool          // no iss in redirects, and metadata that says so
 	ExpiresIn      time.Duration // lifetime of access tokens; zero: an hour
@@ -91,7 +91,7 @@ type RecordedRequest struct {
 }
 
 type (
-	tokenFamily struct { // what one person or client was given: a family of tokens
+	tokenFamily struct { // what one user or client was given: a family of tokens
 		scopes           []string
 		nonce            string
 		current          string // the refresh token in force
@@ -344,7 +344,7 @@ func (s *TestServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// authorize is the authorization endpoint: a person who always agrees, unless Deny.
+// authorize is the authorization endpoint: a user who always agrees, unless Deny.
 func (s *TestServer) authorize(w http.ResponseWriter, r *http.Request) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	redirect := q.Get("redirect_uri")
@@ -762,7 +762,7 @@ func (s *TestServer) ClientSecretsJSON(kind string) []byte {
 	return data
 }
 
-// Authorize plays browser and person: it opens the authorization URL and returns where that redirects, unfollowed.
+// Authorize plays the browser and the user: it opens the authorization URL and returns where that redirects, unfollowed.
 func (s *TestServer) Authorize(authURL string) (redirected string, err error) {
 	client := plainBrowser()
 	if s.server == nil {

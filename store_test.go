@@ -1385,7 +1385,7 @@ func TestStoreOfAnotherClient(t *testing.T) {
 	}
 }
 
-// Save replaces a person's credentials, and has all that LoadCredentials then needs: a program that is started again
+// Save replaces a user's credentials, and has all that LoadCredentials then needs: a program that is started again
 // asks for nothing.
 //
 // UP21 UP24 PY13 XO21 UP43
@@ -1846,7 +1846,7 @@ func TestInstalledAppCredentials(t *testing.T) {
 					t.Errorf("again: %v; %d sign-ins, %d token requests", err, s.Count("/authorize"),
 						s.TokenRequests(""))
 				}
-			case errors.Is(err, full) && tt.signIns > 0: // the work of the person is not lost
+			case errors.Is(err, full) && tt.signIns > 0: // the work of the user is not lost
 				if c == nil || !strings.HasPrefix(tokenOrError(t.Context(), c), "at-") ||
 					s.TokenRequests("") != tt.asks {
 					t.Errorf("no credentials: %v", err)
