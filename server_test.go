@@ -762,7 +762,8 @@ func (s *TestServer) ClientSecretsJSON(kind string) []byte {
 	return data
 }
 
-// Authorize plays the browser and the user: it opens the authorization URL and returns where that redirects, unfollowed.
+// Authorize plays the browser and the user: it opens the authorization URL and returns where that redirects, without
+// following.
 func (s *TestServer) Authorize(authURL string) (redirected string, err error) {
 	client := plainBrowser()
 	if s.server == nil {
