@@ -448,7 +448,7 @@ func TestMetadataRetries(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), tt.timeout)
 			defer cancel()
 			began := time.Now()
-			err := r.do(ctx).err
+			_, err := r.do(ctx)
 			d := time.Since(began)
 			if (err == nil) != tt.ok || len(m.times) != tt.attempts || d < tt.least || d > tt.most {
 				t.Errorf("%s: %v, %d attempts, %v", tt.name, err, len(m.times), d)
@@ -614,13 +614,13 @@ func TestNilContext(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"DefaultCredentials": func() error { _, _, err := DefaultCredentials(none); return err },
 		"Verify": func() error {
-			_, err := verifierWith(serveKeys(jwkJSON("k1", &serverKey().PublicKey))).Verify(none, goodJWT(), "")
+			_, err := verifierWith(serveKeys(jwkJSON("k1", &serverKey().PublicKey))).Verify(none, goodJWT())
 			return err
 		},
 		"ProjectID":          func() error { _, err := new(ComputeCredentials).ProjectID(none); return err },
 		"ComputeCredentials": func() error { _, err := new(ComputeCredentials).Token(none); return err },
 		"service account":    func() error { _, err := sa.Token(none); return err },
-		"client":             func() error { _, err := new(ClientSecrets).TokenSource().Token(none); return err },
+		"client":             func() error { _, err := (&ClientCredentials{Client: new(ClientSecrets)}).Token(none); return err },
 	} {
 		func() {
 			defer func() {
@@ -1191,8 +1191,8 @@ func FuzzMetadata(f *testing.F) {
 			client: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
 				return response(status, body, "Metadata-Flavor", flavor), nil
 			})}}
-		ans := r.do(t.Context())
-		if err := ans.err; err != nil {
+		ans, err := r.do(t.Context())
+		if err != nil {
 			if !strings.HasPrefix(err.Error(), "oauth2: ") || unprintable(err.Error()) {
 				t.Errorf("%q", err)
 			}

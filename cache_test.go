@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if fuzzing := flag.Lookup("test.fuzz"); code == 0 && (fuzzing == nil || fuzzing.Value.String() == "") {
 		http.DefaultClient.CloseIdleConnections()
-		defaultClient.CloseIdleConnections()
+		defaultTransport.CloseIdleConnections()
 		if left := leftGoroutines(); left != "" {
 			fmt.Fprintf(os.Stderr, "goroutines are left:\n\n%s\n", left)
 			code = 1
@@ -116,7 +116,7 @@ func TestCacheWindows(t *testing.T) {
 func TestClientTokenSourceCaches(t *testing.T) {
 	t.Parallel()
 	s := NewMemoryServer()
-	src := clientOf(s).TokenSource("a")
+	src := &ClientCredentials{Client: clientOf(s), Scopes: []string{"a"}}
 	got := askAtOnce(t.Context(), 10, src)
 	if len(got) != 1 || !strings.HasPrefix(got[0], "at-") || s.TokenRequests("client_credentials") != 1 {
 		t.Errorf("%q, %d requests", got, s.TokenRequests(""))
@@ -556,6 +556,10 @@ func TestCacheOddExpiries(t *testing.T) {
 
 type failingFetcher struct{}
 
+func (failingFetcher) Token(context.Context) (*Token, error) { return nil, errors.New("down") }
+
+func (f failingFetcher) owner() (TokenSource, *tokenCache, string) { return f, nil, "" }
+
 func (failingFetcher) fetch(context.Context, *Token) (*Token, error) { return nil, errors.New("down") }
 
 // Where the refresh of a stale token brings one that is no good, the good one goes on being served.
@@ -612,7 +616,6 @@ func TestCacheBadSources(t *testing.T) {
 		{"empty token", sourceOf(&Token{}), "no usable"},
 		{"line break", sourceOf(&Token{AccessToken: NewSecret("a\r\nX: y")}), "no usable"},
 		{"too long", sourceOf(&Token{AccessToken: NewSecret(strings.Repeat("a", maxToken+1))}), "no usable"},
-		{"another type", sourceOf(&Token{AccessToken: NewSecret("a"), Type: "mac"}), "no usable"},
 		{"expired", sourceOf(&Token{AccessToken: NewSecret("a"), Expiry: time.Unix(1, 0)}), "clock"},
 		{"Goexit", goexit, "did not return"},
 	} {
@@ -757,7 +760,7 @@ func TestCacheRenew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		src := numberedTokens(time.Hour)
-		cached := CachedTokenSource(src).(*source)
+		cached := CachedTokenSource(src).(*cachedSource)
 		first, _ := cached.Token(t.Context())
 		var rejected *Token
 		for _, step := range []struct {
@@ -775,7 +778,7 @@ func TestCacheRenew(t *testing.T) {
 			{"later still", 1, func() *Token { return rejected }, "4", 4},
 		} {
 			time.Sleep(step.wait)
-			got, err := cached.cache.renew(t.Context(), cached, step.rejected())
+			got, err := cached.cache.renew(t.Context(), cached, step.rejected(), false)
 			if err != nil || got.AccessToken.Reveal() != step.want || src.calls.Load() != step.calls {
 				t.Fatalf("%s: %v, %d calls; %v", step.name, got.AccessToken.Reveal(), src.calls.Load(), err)
 			}
@@ -785,7 +788,7 @@ func TestCacheRenew(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
-				got, err := cached.cache.renew(t.Context(), cached, rejected)
+				got, err := cached.cache.renew(t.Context(), cached, rejected, false)
 				if err != nil || got.AccessToken.Reveal() != "5" {
 					t.Error("at once: ", got, err)
 				}
@@ -798,7 +801,7 @@ func TestCacheRenew(t *testing.T) {
 		src.next = func(context.Context, int64) (*Token, error) { return nil, errors.New("down") }
 		time.Sleep(time.Minute)
 		current, _ := cached.Token(t.Context())
-		_, err := cached.cache.renew(t.Context(), cached, current)
+		_, err := cached.cache.renew(t.Context(), cached, current, false)
 		if err == nil || tokenOrError(t.Context(), cached) != "5" {
 			t.Errorf("a failure: %v; then %s", err, tokenOrError(t.Context(), cached))
 		}
@@ -1060,7 +1063,7 @@ func TestNoCopies(t *testing.T) {
 		return false
 	}
 	for _, typ := range []reflect.Type{
-		reflect.TypeFor[Credentials](), reflect.TypeFor[source](), reflect.TypeFor[Transport](),
+		reflect.TypeFor[Credentials](), reflect.TypeFor[cachedSource](), reflect.TypeFor[Transport](),
 	} {
 		if !locked(typ) {
 			t.Errorf("a %v can be copied", typ)

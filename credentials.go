@@ -1,48 +1,522 @@
 package oauth2
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
+	"math"
+	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
-// Credentials are a person's: a refresh token and the access token that was last obtained
-// with it. They refresh themselves, and are a [TokenSource] for [NewClient] and
-// [Transport]. They come from a sign-in, from [NewCredentials], [ParseCredentials] or
-// [LoadCredentials]. They are safe for concurrent use and must not be copied.
+// When a cached token is renewed, and how failures are spaced.
+const (
+	// earlyRefresh is how long before its expiry a token is renewed. Google's
+	// metadata server returns a new one from 4 minutes before.
+	earlyRefresh   = 225 * time.Second
+	firstBackoff   = time.Second
+	longestBackoff = time.Minute
+	rejectInterval = 10 * time.Second // between two refreshes that a 401 asked for
+)
+
+// A tokenCache holds one token and renews it. While the token is fresh, it is
+// returned at once. Once it is stale, near its expiry, it is still returned at
+// once and renewed in the background. When it has expired, all callers wait for
+// one fetch, each no longer than its own context allows. The zero value is
+// empty.
+type tokenCache struct {
+	current atomic.Pointer[Token] // the common path reads nothing else
+
+	// Times have a monotonic clock, so that setting the wall clock neither ends nor
+	// prolongs a pause. There may be very many caches, so most of this is nil.
+	mu         sync.Mutex      // guards what follows; not held during a fetch
+	flight     *flight[*Token] // nil if no fetch is under way
+	trouble    *trouble        // nil if the last fetch went well
+	rejectedAt *time.Time      // when a resource server last rejected a token
+}
+
+// A trouble is what went wrong with the last fetches.
+type trouble struct {
+	err      error // of the last one
+	failures int   // in a row
+	retryAt  time.Time
+}
+
+// An ownSource is a TokenSource of this package.
+type ownSource interface {
+	TokenSource
+
+	// owner returns the source itself, its cache, and the project that its API
+	// calls are counted against, if any.
+	owner() (self TokenSource, cache *tokenCache, quotaProject string)
+
+	// fetch obtains a token in place of old, which is nil at first. It may return a
+	// token together with an error: then the token is kept, Token hands it out if
+	// it is valid, Refresh reports the error, and fetch is called again after a
+	// while.
+	fetch(ctx context.Context, old *Token) (*Token, error)
+}
+
+// cacheOf returns the cache of a source of this package, and its quota project.
+// A type that embeds such a source has its methods too, but is not recognised:
+// it may override Token.
+func cacheOf(src TokenSource) (cache *tokenCache, quotaProject string) {
+	own, ok := src.(ownSource)
+	if !ok {
+		return nil, ""
+	}
+	self, cache, quotaProject := own.owner()
+	if self != src {
+		return nil, ""
+	}
+	return cache, quotaProject
+}
+
+// token returns a token that has not expired.
+func (c *tokenCache) token(ctx context.Context, src ownSource) (*Token, error) {
+	if ctx == nil {
+		return nil, errNilContext
+	}
+	if t := c.current.Load(); t.fresh() {
+		return t, nil
+	}
+	t, err := c.renew(ctx, src, nil, false)
+	if err != nil && !t.Valid() {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Token) fresh() bool {
+	return t != nil && time.Now().UnixNano() < t.freshUntil
+}
+
+// renew obtains a new token, unless the current one still serves: it does not
+// if force is set, or if it is the one that a resource server has rejected.
+// Unlike token, renew returns the error that came with a token.
+func (c *tokenCache) renew(
+	ctx context.Context, src ownSource, rejected *Token, force bool,
+) (*Token, error) {
+	if ctx == nil {
+		return nil, errNilContext
+	}
+	c.mu.Lock()
+	t := c.current.Load()
+	useless := force || c.replaceable(rejected)
+	if t.fresh() && !useless {
+		c.mu.Unlock()
+		return t, nil
+	}
+	f, err := c.join(src, force)
+	c.mu.Unlock()
+	if t.Valid() && !useless {
+		return t, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.wait(ctx)
+}
+
+// replaceable reports whether the current token is the one that was rejected
+// and should be replaced. A server that rejects every token must not cause a
+// fetch at each request. c.mu is held.
+func (c *tokenCache) replaceable(rejected *Token) bool {
+	if rejected == nil || c.current.Load() != rejected {
+		return false
+	}
+	if c.flight != nil {
+		return true
+	}
+	now := time.Now()
+	if c.rejectedAt != nil && now.Sub(*c.rejectedAt) < rejectInterval {
+		return false
+	}
+	c.rejectedAt = &now
+	return true
+}
+
+// join returns the fetch under way, or a new one. It returns the error of the
+// last one if it is useless to try again, or too soon and force is not set.
+// c.mu is held.
+func (c *tokenCache) join(src ownSource, force bool) (*flight[*Token], error) {
+	if c.flight != nil {
+		return c.flight, nil
+	}
+	if c.trouble != nil {
+		tooSoon := !force && time.Now().Before(c.trouble.retryAt)
+		if tooSoon || errors.Is(c.trouble.err, ErrLoginRequired) {
+			return nil, c.trouble.err
+		}
+	}
+	old := c.current.Load()
+	c.flight = fly(func(ctx context.Context) (*Token, error) {
+		return src.fetch(ctx, old)
+	}, c.land)
+	return c.flight, nil
+}
+
+// land takes the result of a fetch.
+func (c *tokenCache) land(f *flight[*Token]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flight != f { // end came first
+		f.value = nil
+		f.err = errRevoked
+		return
+	}
+	c.flight = nil
+	if f.err == nil && !f.value.Valid() {
+		f.err = errors.New("oauth2: the token had expired when it came; check this machine's clock")
+	}
+	if old := c.current.Load(); f.value != nil && !f.value.Valid() && old.Valid() {
+		kept := *old
+		kept.RefreshToken = f.value.RefreshToken // which may be new
+		f.value = &kept
+	}
+	c.record(f.err)
+	if f.value != nil {
+		f.value = c.keep(f.value)
+	}
+}
+
+// record remembers how a fetch went. c.mu is held.
+func (c *tokenCache) record(err error) {
+	if err == nil {
+		c.trouble = nil
+		return
+	}
+	if c.trouble == nil {
+		c.trouble = new(trouble)
+	}
+	pause := min(firstBackoff<<min(c.trouble.failures, 10), longestBackoff)
+	var e *Error
+	if errors.As(err, &e) {
+		pause = max(pause, e.RetryAfter)
+	}
+	c.trouble.err = err
+	c.trouble.failures++
+	c.trouble.retryAt = time.Now().Add(pause)
+}
+
+// keep makes a copy of t, which may be shared, the current token. c.mu is held,
+// or nobody else has c yet.
+func (c *tokenCache) keep(t *Token) *Token {
+	kept := *t
+	kept.freshUntil = t.staleAt()
+	if c.trouble != nil { // fetch is to be called again then
+		kept.freshUntil = min(kept.freshUntil, c.trouble.retryAt.UnixNano())
+	}
+	c.current.Store(&kept)
+	return &kept
+}
+
+// staleAt returns when t is due to be renewed, in Unix nanoseconds: a while
+// before its expiry, but not before half of the time that it has left, so that
+// short lives cause no storm.
+func (t *Token) staleAt() int64 {
+	if !t.Valid() {
+		return 0
+	}
+	left := time.Until(t.Expiry.Round(0))
+	if t.Expiry.IsZero() || left > maxLifetime {
+		return math.MaxInt64
+	}
+	return t.Expiry.Add(-min(earlyRefresh, left/2)).UnixNano()
+}
+
+// settle waits for the fetch under way, if any.
+func (c *tokenCache) settle(ctx context.Context) {
+	c.mu.Lock()
+	f := c.flight
+	c.mu.Unlock()
+	if f != nil {
+		f.wait(ctx)
+	}
+}
+
+// end makes errRevoked the result of all further calls.
+func (c *tokenCache) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flight = nil
+	c.trouble = &trouble{err: errRevoked}
+	c.current.Store(&Token{})
+}
+
+// ended reports whether end was called.
+func (c *tokenCache) ended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.trouble != nil && c.trouble.err == errRevoked
+}
+
+// CachedTokenSource returns a TokenSource that asks src for a token only when
+// the last one is about to expire, once for all callers. It remembers failures
+// for a moment, and for good that a new sign-in is required. All sources of
+// this package use the same cache, and are returned unchanged. Callers wait no
+// longer than their own context allows; src is called with another one, which
+// ends after 2 minutes.
+func CachedTokenSource(src TokenSource) TokenSource {
+	if cache, _ := cacheOf(src); cache != nil {
+		return src
+	}
+	s := &cachedSource{}
+	if src != nil {
+		s.get = src.Token
+	}
+	return s
+}
+
+// A cachedSource caches the tokens that get returns.
+type cachedSource struct {
+	get          func(ctx context.Context) (*Token, error) // nil if there is no source
+	quotaProject string
+	cache        tokenCache
+}
+
+func (s *cachedSource) Token(ctx context.Context) (*Token, error) {
+	return s.cache.token(ctx, s)
+}
+
+func (s *cachedSource) owner() (TokenSource, *tokenCache, string) {
+	return s, &s.cache, s.quotaProject
+}
+
+func (s *cachedSource) fetch(ctx context.Context, _ *Token) (*Token, error) {
+	if s.get == nil {
+		return nil, errNoSource
+	}
+	t, err := s.get(ctx)
+	if err != nil {
+		return nil, err // and no token: one that comes with an error would be kept
+	}
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// A Transport is an [http.RoundTripper] that authorizes requests with the
+// tokens of a source (RFC 6750, Section 2.1). It sends a token only over https,
+// or to this machine, never after a redirect has left the origin of the first
+// request, and only to Hosts where that is set. A request that already has an
+// Authorization header, and one that this package sends to obtain a token,
+// passes through unchanged.
 //
-// Credentials that have a [Store], since they were saved or loaded, refresh through it: with
-// other processes excluded, they take over what another one has obtained, and else
-// refresh and store the result before they hand it out.
+// If the answer is 401 and the source caches, the token is renewed and the
+// request is sent once more, unless its body can't be sent again (it has one
+// and no GetBody) or the last such renewal was less than 10 seconds ago; then
+// the 401 is returned. All other answers are the caller's. The fields must not
+// be changed after the first request. A Transport is safe for concurrent use.
+type Transport struct {
+	// Source returns the tokens. It is asked for each request, so it should cache,
+	// as all sources of this package do; see [CachedTokenSource].
+	Source TokenSource
+	// Base sends the requests. If nil, it is http.DefaultTransport.
+	Base http.RoundTripper
+	// Hosts are the hosts that may get a token: exact names, without a port, or
+	// ".example.com" for all subdomains of example.com. A request to another host
+	// is an error. Nil means all hosts.
+	Hosts []string
+
+	last atomic.Pointer[string] // the text for the last token, so that it is not built each time
+}
+
+var _ http.RoundTripper = (*Transport)(nil)
+
+// NewClient returns an HTTP client that authorizes its requests with src, as a
+// [Transport] with no other settings does. It has no timeout: API calls may
+// take long, and the request's context bounds them.
+func NewClient(src TokenSource) *http.Client {
+	return &http.Client{Transport: &Transport{Source: src}}
+}
+
+// RoundTrip implements [http.RoundTripper]. It returns the error of the source,
+// and an error for a request that must not carry a token; the request is then
+// not sent.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	base := cmp.Or(t.Base, http.DefaultTransport)
+	if passesThrough(req) {
+		return base.RoundTrip(req)
+	}
+	authorized, tok, err := t.authorize(req)
+	if err != nil {
+		if req.Body != nil {
+			req.Body.Close() // as RoundTripper demands
+		}
+		return nil, err
+	}
+	resp, err := base.RoundTrip(authorized)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	again := t.renewed(req, tok)
+	if again == nil {
+		return resp, nil
+	}
+	resp.Body.Close()
+	return base.RoundTrip(again)
+}
+
+// passesThrough reports whether req must be sent unchanged.
+func passesThrough(req *http.Request) bool {
+	if req.Header["Authorization"] != nil || req.Context().Value(ownRequest{}) != nil {
+		return true
+	}
+	return redirectedAway(req)
+}
+
+// redirectedAway reports whether req follows a redirect that left the origin of
+// the first request, even if it has come back: who redirects must not choose
+// where a token goes.
+func redirectedAway(req *http.Request) bool {
+	for r := req; r.Response != nil; r = r.Response.Request {
+		from := r.Response.Request
+		if from == nil || from.URL.Scheme != r.URL.Scheme ||
+			!strings.EqualFold(from.URL.Host, r.URL.Host) {
+			return true
+		}
+	}
+	return false
+}
+
+// authorize returns req with a token, and the token, or why req must have none.
+func (t *Transport) authorize(req *http.Request) (*http.Request, *Token, error) {
+	host := req.URL.Hostname()
+	switch {
+	case t.Source == nil:
+		return nil, nil, errNoSource
+	case !isPrivate(req.URL): // anybody on the way could read the token
+		return nil, nil, fmt.Errorf("oauth2: a token is sent over https only, not to %s://%s",
+			printable(req.URL.Scheme, 32), printable(host, 255))
+	case !t.allows(host):
+		return nil, nil, fmt.Errorf("oauth2: %q is not among the hosts that may get a token",
+			printable(host, 255))
+	}
+	tok, err := t.Source.Token(req.Context())
+	if err != nil {
+		return nil, nil, err
+	}
+	authorized, err := t.withToken(req, tok)
+	return authorized, tok, err
+}
+
+// allows reports whether host may get a token.
+func (t *Transport) allows(host string) bool {
+	for _, pattern := range t.Hosts {
+		isSuffix := strings.HasPrefix(pattern, ".") &&
+			strings.HasSuffix(strings.ToLower(host), strings.ToLower(pattern))
+		if isSuffix || strings.EqualFold(pattern, host) {
+			return true
+		}
+	}
+	return t.Hosts == nil
+}
+
+// An authorizedRequest is a request and the value of its Authorization header.
+// Each request has its own, since a RoundTripper may edit the header in place.
+type authorizedRequest struct {
+	http.Request
+	value [1]string
+}
+
+// withToken returns req with the token. It leaves req itself alone.
+func (t *Transport) withToken(req *http.Request, tok *Token) (*http.Request, error) {
+	text, err := t.authorization(tok)
+	if err != nil {
+		return nil, err
+	}
+	r := &authorizedRequest{*req, [1]string{text}}
+	r.Header = make(http.Header, len(req.Header)+1)
+	maps.Copy(r.Header, req.Header)
+	r.Header["Authorization"] = r.value[:]
+	_, quotaProject := cacheOf(t.Source)
+	if quotaProject != "" && req.Header["X-Goog-User-Project"] == nil {
+		r.Header["X-Goog-User-Project"] = []string{quotaProject}
+	}
+	return &r.Request, nil
+}
+
+// authorization returns the text of the Authorization header for tok.
+func (t *Transport) authorization(tok *Token) (string, error) {
+	if last := t.last.Load(); last != nil && tok != nil {
+		if strings.TrimPrefix(*last, "Bearer ") == tok.AccessToken.Reveal() {
+			return *last, nil
+		}
+	}
+	if err := tok.check(); err != nil {
+		return "", err
+	}
+	text := "Bearer " + tok.AccessToken.Reveal()
+	t.last.Store(&text)
+	return text, nil
+}
+
+// renewed returns req with another token than tok, which the server has
+// rejected. It returns nil if that can't be: the server's answer says more than
+// an error could.
+func (t *Transport) renewed(req *http.Request, tok *Token) *http.Request {
+	cache, _ := cacheOf(t.Source)
+	if cache == nil {
+		return nil
+	}
+	// For the next request, even if this one can't be sent again.
+	fresh, _ := cache.renew(req.Context(), t.Source.(ownSource), tok, false)
+	if !fresh.Valid() || fresh.AccessToken.equal(tok.AccessToken) {
+		return nil
+	}
+	again, err := t.withToken(req, fresh)
+	if err != nil || req.Body == nil || req.Body == http.NoBody {
+		return again
+	}
+	if req.GetBody == nil {
+		return nil
+	}
+	again.Body, err = req.GetBody()
+	if err != nil {
+		return nil
+	}
+	return again
+}
+
+// Credentials are a user's: a refresh token, and the access token that was last
+// obtained with it. They refresh themselves, and are a [TokenSource] for
+// [NewClient] and [Transport]. They come from a sign-in, from [NewCredentials],
+// [ParseCredentials] or [LoadCredentials]. They are safe for concurrent use and
+// must not be copied.
+//
+// Credentials that have a [Store], since they were saved or loaded, refresh
+// through it: while other processes are excluded, they take a fresher token
+// that another process has stored, or refresh and store the result before they
+// hand it out.
 type Credentials struct {
-	cache  tokenCache
+	// HTTPClient sends the requests to the authorization server, as
+	// [ClientSecrets.HTTPClient] does. If nil, it is that of the client. It must
+	// not be changed after the first call.
+	HTTPClient *http.Client
+
 	client *ClientSecrets
 	scope  string                 // joined and shared, as there may be very many credentials
-	rest   atomic.Pointer[stored] // nil where NewCredentials made them; what it points to does not change
+	rest   atomic.Pointer[stored] // may be nil; what it points to does not change
+	cache  tokenCache
 }
 
 // stored is what only some credentials have.
 type stored struct {
-	granted bool   // scopes are those of a sign-in: a refresh asks for what was granted then
-	quota   string // the project that API calls are counted against
-	unknown object // members of the file that this package does not know
-	store   Store  // nil: none
-	saved   *Token // what store has, as far as is known
+	granted      bool   // the scopes are those of a sign-in: a refresh asks for what was granted
+	quotaProject string // that API calls are counted against
+	unknown      object // members of the file that this package does not know
+	store        Store  // may be nil
+	saved        *Token // what the store has, as far as is known
 }
 
 func (c *Credentials) stored() stored {
@@ -52,22 +526,24 @@ func (c *Credentials) stored() stored {
 	return stored{}
 }
 
-// NewCredentials returns the Credentials of a refresh token that the program has kept itself. Many
-// of them can share one client. If scopes are given, each refresh asks for them;
-// they must be among those that were granted (RFC 6749, Section 6). After a refresh the
-// token's RefreshToken may be a new one, which replaces the one stored.
+// NewCredentials returns the Credentials of a refresh token that the program
+// has kept itself. Very many of them can share one client. If there are scopes,
+// each refresh asks for them; they must be among those that were granted (RFC
+// 6749, Section 6). After a refresh, the token's RefreshToken may be a new one,
+// which replaces the one that was kept.
 func NewCredentials(client *ClientSecrets, refreshToken Secret, scopes ...string) *Credentials {
 	c := &Credentials{client: client, scope: joinScopes(scopes)}
 	c.cache.current.Store(&Token{RefreshToken: refreshToken})
 	return c
 }
 
-// signedIn returns the Credentials of a completed sign-in. It checks the claims of an ID token, which
-// came straight from the token endpoint over TLS, and so needs no signature (OpenID
-// Connect Core, Section 3.1.3.7).
+// signedIn returns the Credentials of a completed sign-in. It checks the claims
+// of an ID token. The signature need not be checked, since the token came
+// straight from the token endpoint (OpenID Connect Core, Section 3.1.3.7).
 func (c *ClientSecrets) signedIn(tok *Token, scopes []string, nonce string) (*Credentials, error) {
 	if !tok.IDToken.empty() && c.Issuer != "" {
-		if _, err := checkedClaims(tok.IDToken.Reveal(), expected{c.Issuer, c.ClientID, nonce, defaultLeeway}); err != nil {
+		want := expected{c.Issuer, c.ClientID, nonce, defaultLeeway}
+		if _, err := checkedClaims(tok.IDToken.Reveal(), want); err != nil {
 			return nil, fmt.Errorf("oauth2: the ID token that came with the sign-in %w", err)
 		}
 	}
@@ -77,83 +553,141 @@ func (c *ClientSecrets) signedIn(tok *Token, scopes []string, nonce string) (*Cr
 	return creds, nil
 }
 
-// Token returns an access token that has not expired; it implements [TokenSource]. A
-// token near its expiry is renewed in the background. The error is one that errors.Is finds to
-// be [ErrLoginRequired] where the refresh token no longer works or there is none,
-// an [*Error] for other failures of the refresh, or the reason why ctx ended.
-func (c *Credentials) Token(ctx context.Context) (*Token, error) { return c.cache.token(ctx, c) }
+// Token returns an access token that has not expired; it implements
+// [TokenSource]. A token near its expiry is renewed in the background.
+// errors.Is finds [ErrLoginRequired] in the error if the refresh token no
+// longer works or there is none. Other errors are an [*Error] of the refresh,
+// or the reason why ctx ended.
+func (c *Credentials) Token(ctx context.Context) (*Token, error) {
+	return c.cache.token(ctx, c)
+}
 
-// Refresh obtains a new access token though the current one may still be good. Its errors are
-// those of Token, and where the new token could not be saved, it returns both: the token, which
-// is in use, and the error. The save is tried again.
-func (c *Credentials) Refresh(ctx context.Context) (*Token, error) { return c.cache.renew(ctx, c, nil) }
+// Refresh obtains a new access token although the current one may still be
+// good. Its errors are those of Token. If the new token could not be saved, it
+// returns both: the token, which is in use, and the error. The save is tried
+// again later.
+func (c *Credentials) Refresh(ctx context.Context) (*Token, error) {
+	return c.cache.renew(ctx, c, nil, true)
+}
 
-// fetch refreshes the token. With a store it does so under the store's lock, or adopts what another process has stored.
-func (c *Credentials) fetch(ctx context.Context, old *Token) (tok *Token, failed error) {
+func (c *Credentials) owner() (TokenSource, *tokenCache, string) {
+	return c, &c.cache, c.stored().quotaProject
+}
+
+// fetch refreshes the token, through the store if there is one.
+func (c *Credentials) fetch(ctx context.Context, old *Token) (*Token, error) {
 	if c.client == nil || old == nil {
 		return nil, errNoClient
 	}
-	rest, used := c.rest.Load(), ""
-	if rest == nil || rest.store == nil {
-		tok, failed = c.exchange(ctx, old)
-		if tok == nil || c.rest.Load() == rest {
-			return tok, failed
+	for {
+		rest := c.rest.Load()
+		if rest == nil || rest.store == nil {
+			tok, err := c.exchange(ctx, old)
+			if tok == nil || c.rest.Load() == rest {
+				return tok, err
+			}
+			old = tok // Save has set a store meanwhile, which needs the new token
+			continue
 		}
-		return c.fetch(ctx, tok) // to save it in the store that has come meanwhile
+		r := &refresh{
+			creds:   c,
+			known:   rest,
+			held:    old,
+			unsaved: !rest.saved.same(old),
+		}
+		tok, err := r.run(ctx)
+		if err != nil {
+			return tok, err
+		}
+		next := *rest
+		next.saved = tok
+		if c.rest.CompareAndSwap(rest, &next) || r.failure != nil {
+			return tok, r.failure
+		}
+		old = tok // Save has stored elsewhere what was used up here
 	}
-	unsaved := !rest.saved.same(old)
-	update := func(data []byte) ([]byte, error) {
-		now, unknown, err := c.storedToken(data, old)
-		switch {
-		case err != nil:
-			return nil, err
-		case c.cache.failure() == errRevoked:
-			return nil, errRevoked
-		case data != nil && now.RefreshToken.Reveal() != rest.saved.RefreshToken.Reveal():
-			unsaved = false // the store has moved on, or has it after all
-		}
-		switch {
-		case !unsaved && now.fresh() && now.AccessToken.Reveal() != old.AccessToken.Reveal() && !now.Expiry.Before(old.Expiry):
-			tok, failed = now, nil
-			return data, nil
-		case unsaved && old.Valid():
-			tok = old
-			return c.marshal(tok, unknown)
-		case unsaved && failed == nil:
-			now.RefreshToken = old.RefreshToken
-		case failed != nil && now.RefreshToken.Reveal() == used:
-			return nil, failed
-		}
-		used = now.RefreshToken.Reveal()
-		if tok, failed = c.exchange(ctx, now); tok == nil {
-			return nil, failed
-		}
-		return c.marshal(tok, unknown)
+}
+
+// A refresh is one refresh through a store.
+type refresh struct {
+	creds   *Credentials
+	known   *stored // what was known of the store when the refresh began
+	held    *Token  // what memory had then
+	unsaved bool    // the store lacks what memory has
+	refused Secret  // the refresh token that was tried last
+
+	tok     *Token // the result; may come with a failure
+	failure error  // of the exchange
+}
+
+// run returns the new token, together with an error if it could not be saved.
+func (r *refresh) run(ctx context.Context) (*Token, error) {
+	update := func(data []byte) ([]byte, error) { return r.update(ctx, data) }
+	err := r.known.store.Update(ctx, update)
+	if errors.Is(r.failure, ErrLoginRequired) {
+		// A program that does not lock may have replaced the refresh token after it was
+		// read.
+		err = r.known.store.Update(ctx, update)
 	}
-	err := rest.store.Update(ctx, update)
-	if errors.Is(failed, ErrLoginRequired) { // a program that does not lock may have replaced the refresh token since it was read
-		err = rest.store.Update(ctx, update)
-	}
-	if tok == nil {
-		return nil, cmp.Or(failed, err)
+	if r.tok == nil {
+		return nil, cmp.Or(r.failure, err)
 	}
 	if err != nil {
-		return tok, fmt.Errorf("oauth2: the new token is in use, but could not be saved: %w", err)
+		return r.tok, fmt.Errorf(
+			"oauth2: the new token is in use, but could not be saved: %w", err)
 	}
-	next := *rest
-	next.saved = tok
-	if !c.rest.CompareAndSwap(rest, &next) && failed == nil { // Save has stored elsewhere what was used up here
-		return c.fetch(ctx, tok)
-	}
-	return tok, failed
+	return r.tok, nil
 }
 
-// same reports whether t and u would be stored alike.
-func (t *Token) same(u *Token) bool {
-	return t != nil && t.AccessToken.Reveal() == u.AccessToken.Reveal() && t.RefreshToken.Reveal() == u.RefreshToken.Reveal()
+// update is called with what is stored, while other processes are excluded. It
+// sets the result and returns what is to be stored.
+func (r *refresh) update(ctx context.Context, data []byte) ([]byte, error) {
+	c := r.creds
+	found, unknown, err := c.storedToken(data, r.held)
+	if err != nil {
+		return nil, err
+	}
+	if c.cache.ended() {
+		return nil, errRevoked
+	}
+	if data != nil && !found.RefreshToken.equal(r.known.saved.RefreshToken) {
+		r.unsaved = false // the store has a later one, or the unsaved one after all
+	}
+	switch {
+	case !r.unsaved && found.fresh() && found.laterThan(r.held):
+		r.tok = found
+		r.failure = nil
+		return data, nil
+	case r.unsaved && r.held.Valid():
+		r.tok = r.held
+		return c.marshal(r.tok, unknown)
+	case r.unsaved && r.failure == nil:
+		found.RefreshToken = r.held.RefreshToken
+	case r.failure != nil && found.RefreshToken.equal(r.refused):
+		return nil, r.failure
+	}
+	r.refused = found.RefreshToken
+	r.tok, r.failure = c.exchange(ctx, found)
+	if r.tok == nil {
+		return nil, r.failure
+	}
+	return c.marshal(r.tok, unknown)
 }
 
-// inherit takes from old what t lacks and an answer, or the file of another program, need not repeat.
+// laterThan reports whether t is another access token than old and does not
+// expire before it.
+func (t *Token) laterThan(old *Token) bool {
+	return !t.AccessToken.equal(old.AccessToken) && !t.Expiry.Before(old.Expiry)
+}
+
+// same reports whether t and other would be stored alike.
+func (t *Token) same(other *Token) bool {
+	return t != nil && t.AccessToken.equal(other.AccessToken) &&
+		t.RefreshToken.equal(other.RefreshToken)
+}
+
+// inherit takes from old what t lacks: what an answer, or the file of another
+// program, need not repeat.
 func (t *Token) inherit(old *Token) {
 	if t.RefreshToken.empty() {
 		t.RefreshToken = old.RefreshToken
@@ -166,156 +700,234 @@ func (t *Token) inherit(old *Token) {
 	}
 }
 
-// storedToken returns the token in a file, with what it lacks from old, and the file's members that
-// this package does not know. If nothing is stored, it returns old. Another client's file is refused: its refresh
-// token would be sent to this one's server.
+// storedToken returns the token in data, with what it lacks from old, and the
+// members that this package does not know. If nothing is stored, it returns
+// old. Another client's token is refused: it would be sent to this one's
+// server.
 func (c *Credentials) storedToken(data []byte, old *Token) (*Token, object, error) {
-	now := *old
 	if data == nil {
-		return &now, nil, nil
+		found := *old
+		return &found, nil, nil
 	}
 	file, err := ParseCredentials(data)
-	if err == nil && !c.client.same(file.client) {
-		err = errors.New("oauth2: the store has the credentials of another client by now")
-	}
 	if err != nil {
 		return nil, nil, err
 	}
-	now = *file.cache.current.Load()
-	now.inherit(old)
-	return &now, file.stored().unknown, nil
+	if !c.client.same(file.client) {
+		return nil, nil, errOtherClient
+	}
+	found := *file.cache.current.Load()
+	found.inherit(old)
+	return &found, file.stored().unknown, nil
 }
 
-// exchange refreshes the token (RFC 6749, Section 6).
+// exchange refreshes a token (RFC 6749, Section 6). It may return a token that
+// is old but for its refresh token, together with an error: a new refresh token
+// is kept even from an answer that is refused, since the old one may be gone.
 func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) {
 	if old.RefreshToken.empty() {
 		return nil, loginRequired("the access token has expired and there is no refresh token")
 	}
 	scope := c.scope
 	if c.stored().granted {
-		scope = "" // what was granted then
+		scope = "" // what was granted
 	}
-	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.RefreshToken.Reveal()}, "scope": {scope}}
-	ans := c.client.post(ctx, "refreshing the token", c.client.TokenURI, form, false)
-	if e := (*Error)(nil); errors.As(ans.err, &e) && e.Code == "invalid_grant" {
+	ans, err := c.request("refreshing the token", c.client.TokenURI, url.Values{
+		"grant_type":    {"refresh_token"},
+		"refresh_token": {old.RefreshToken.Reveal()},
+		"scope":         {scope},
+	}).do(ctx)
+	var e *Error
+	if errors.As(err, &e) && e.Code == "invalid_grant" {
 		e.loginRequired = true
 		e.text += "; the refresh token has expired or was revoked: sign in again"
 	}
+	if err != nil {
+		return nil, err
+	}
 	tok, err := ans.token(scope)
-	if err != nil { // a new refresh token is kept even so, since the old one may be gone
-		f, kept := ans.fields(), *old
-		kept.RefreshToken = f.secret("refresh_token")
-		if f.secret("access_token").empty() || kept.RefreshToken.empty() || !isBearer(f.str("token_type")) || f.err != nil {
-			return nil, err
-		}
-		return &kept, err
+	if err != nil {
+		return ans.rotated(old), err
 	}
 	tok.inherit(old)
 	return tok, nil
 }
 
-var errNoClient = errors.New("oauth2: there is no client")
-
-var errRevoked error = loginRequired("the credentials were revoked")
-
-func loginRequired(text string) *Error {
-	return &Error{text: text + "; sign in again", loginRequired: true}
+// rotated returns old with the refresh token of a refused answer, or nil if
+// that has none.
+func (a *answer) rotated(old *Token) *Token {
+	f := a.fields()
+	kept := *old
+	kept.RefreshToken = f.secret("refresh_token")
+	isTokens := !f.secret("access_token").empty() && isBearer(f.str("token_type"))
+	if !isTokens || kept.RefreshToken.empty() || f.err != nil {
+		return nil
+	}
+	return &kept
 }
 
-// Revoke makes the server forget the grant (RFC 7009), and then erases the stored copy. After that,
-// Token returns an error that errors.Is finds to be [ErrLoginRequired]. If the server does not
-// confirm, nothing is erased, and Revoke can be called again.
+// request returns a request that posts form, with client authentication, to an
+// endpoint.
+func (c *Credentials) request(op, endpoint string, form url.Values) *request {
+	r := c.client.request(op, endpoint, form)
+	r.client = cmp.Or(c.HTTPClient, r.client)
+	return r
+}
+
+// Errors of credentials.
+var (
+	errNoStore     = errors.New("oauth2: there is no Store")
+	errOtherClient = errors.New("oauth2: the stored credentials are those of another client")
+	errRevoked     = loginRequired("the credentials were revoked")
+)
+
+// Revoke makes the server forget the grant (RFC 7009), and then erases the
+// stored copy. After that, errors.Is finds [ErrLoginRequired] in the error of
+// Token. If the server does not confirm, nothing is erased, and Revoke can be
+// called again.
 func (c *Credentials) Revoke(ctx context.Context) error {
-	if c.client == nil || c.client.RevocationURI == "" {
-		return errors.New("oauth2: the client has no RevocationURI")
+	if ctx == nil {
+		return errNilContext
+	}
+	if c.client == nil {
+		return errNoClient
 	}
 	c.cache.settle(ctx)
-	revoked := c.cache.failure() == errRevoked
-	revoke := func(data []byte) ([]byte, error) {
-		if revoked {
-			return nil, nil // and only the store failed
-		}
-		t := c.cache.current.Load()
-		if now, _, err := c.storedToken(data, t); err != nil {
-			return nil, err
-		} else if c.stored().saved.same(t) { // and another process may have replaced it
-			t = now
-		}
-		form := url.Values{"token": {t.RefreshToken.Reveal()}, "token_type_hint": {"refresh_token"}}
-		if t.RefreshToken.empty() {
-			form = url.Values{"token": {t.AccessToken.Reveal()}, "token_type_hint": {"access_token"}}
-		}
-		if form.Get("token") == "" {
-			return nil, loginRequired("the credentials have no token to revoke")
-		}
-		if err := c.client.post(ctx, "revoking the token", c.client.RevocationURI, form, false).err; err != nil {
-			return nil, err
-		}
-		c.cache.end(errRevoked)
-		return nil, nil
+	store := c.stored().store
+	if store == nil {
+		return c.revoke(ctx, nil)
 	}
-	if store := c.stored().store; store != nil {
-		return store.Update(ctx, revoke)
-	}
-	_, err := revoke(nil)
-	return err
-}
-
-// covers reports whether scopes were asked for when the credentials were made. What a person then
-// declined is not asked for at each start.
-func (c *Credentials) covers(scopes []string) bool {
-	have := slices.Concat(strings.Fields(c.scope), c.cache.current.Load().Scopes)
-	return !slices.ContainsFunc(scopes, func(s string) bool {
-		return !slices.Contains(have, s) && !slices.Contains(have, "https://www.googleapis.com/auth/userinfo."+s) // Google's name for email and profile
+	return store.Update(ctx, func(data []byte) ([]byte, error) {
+		return nil, c.revoke(ctx, data)
 	})
 }
 
-// userFile are the members of an authorized_user file that this package knows. granted_scopes and
-// what follows is its own; others ignore it.
-var userFile = []string{
-	"type", "client_id", "client_secret", "refresh_token", "token_uri", "token", "expiry", "scopes",
-	"id_token", "quota_project_id", "granted_scopes", "issuer", "revocation_uri", "token_endpoint_auth_method",
+// revoke revokes the token that is held, or the one in data if another process
+// may have replaced it there.
+func (c *Credentials) revoke(ctx context.Context, data []byte) error {
+	if c.cache.ended() { // and only the store failed
+		return nil
+	}
+	held := c.cache.current.Load()
+	found, _, err := c.storedToken(data, held)
+	if err != nil {
+		return err
+	}
+	if !c.stored().saved.same(held) {
+		found = held // the store lacks it
+	}
+	token, hint := found.RefreshToken, "refresh_token"
+	if token.empty() {
+		token, hint = found.AccessToken, "access_token"
+	}
+	if token.empty() {
+		return loginRequired("the credentials have no token to revoke")
+	}
+	_, err = c.request("revoking the token", c.client.RevocationURI, url.Values{
+		"token":           {token.Reveal()},
+		"token_type_hint": {hint},
+	}).do(ctx)
+	if err != nil {
+		return err
+	}
+	c.cache.end()
+	return nil
 }
 
-// ParseCredentials parses a file in Google's authorized_user format, as MarshalAuthorizedUser, gcloud and the
-// Python libraries write it. A missing type is accepted, as Python writes none; another one is refused by name.
-// token_uri is Google's unless the file has one. A token without an expiry is not used, since it may be
-// old.
+// covers reports whether scopes were asked for when the credentials were made,
+// or granted. What the user then declined is not asked for at each start.
+func (c *Credentials) covers(scopes []string) bool {
+	have := slices.Concat(strings.Fields(c.scope), c.cache.current.Load().Scopes)
+	for _, scope := range scopes {
+		googleName := "https://www.googleapis.com/auth/userinfo." + scope // of email and profile
+		if !slices.Contains(have, scope) && !slices.Contains(have, googleName) {
+			return false
+		}
+	}
+	return true
+}
+
+// isUserMember reports whether a member of an authorized_user file is one that
+// this package knows. The last four are its own; other programs ignore them.
+func isUserMember(name string) bool {
+	switch name {
+	case "type", "client_id", "client_secret", "refresh_token", "token_uri",
+		"token", "expiry", "scopes", "id_token", "quota_project_id",
+		"granted_scopes", "issuer", "revocation_uri", "token_endpoint_auth_method":
+		return true
+	}
+	return false
+}
+
+// ParseCredentials parses a file in Google's authorized_user format, as
+// MarshalAuthorizedUser, gcloud and the Python libraries write it. A file
+// without a type is accepted, as Python writes none; one of another type is
+// refused. token_uri is Google's unless the file has one. An access token
+// without an expiry is not used, since it may be old.
 func ParseCredentials(data []byte) (*Credentials, error) {
 	f := parseTyped(data, "authorized_user")
-	client := &ClientSecrets{ClientID: f.str("client_id"), ClientSecret: NewSecret(f.str("client_secret")), TokenURI: googleTokenURI,
-		Issuer: f.str("issuer"), RevocationURI: f.str("revocation_uri"), AuthMethod: cmp.Or(f.str("token_endpoint_auth_method"), "client_secret_post")}
-	if f.has("token_uri") {
-		client.TokenURI = f.endpoint("token_uri")
+	c := &Credentials{client: f.client(), scope: joinScopes(f.scopes("scopes"))}
+	tok := f.storedToken()
+	rest := &stored{
+		granted:      f.has("granted_scopes"),
+		quotaProject: f.project("quota_project_id"),
+		unknown:      f.object,
 	}
-	tok := &Token{AccessToken: f.secret("token"), RefreshToken: f.secret("refresh_token"), IDToken: f.secret("id_token"),
-		Type: "Bearer", Expiry: f.expiry("expiry"), Scopes: f.scopes("granted_scopes")}
-	rest := &stored{granted: f.has("granted_scopes"), quota: f.project("quota_project_id"), unknown: maps.Clone(f.object)}
-	c := &Credentials{client: client, scope: joinScopes(f.scopes("scopes"))}
-	c.rest.Store(rest)
-	f.require(client.ClientID != "", "has no client_id")
-	f.require(!tok.RefreshToken.empty() || !tok.AccessToken.empty(), "has no refresh_token")
+	if c.client.ClientID == "" {
+		f.fail("has no client_id")
+	}
+	if tok.RefreshToken.empty() && !f.has("token") {
+		f.fail("has no refresh_token")
+	}
 	if f.err != nil {
 		return nil, fmt.Errorf("oauth2: the credentials file %w", f.err)
 	}
-	if endpoint, _ := checkEndpoint(client.TokenURI); isGoogle(endpoint) {
-		client.useGoogle()
-	}
-	if client.AuthMethod == "client_secret_post" && client.ClientSecret.empty() {
-		client.AuthMethod = "none"
-	}
-	if tok.Expiry.IsZero() && !tok.RefreshToken.empty() {
-		tok.AccessToken = Secret{}
-	}
-	maps.DeleteFunc(rest.unknown, func(name, _ string) bool { return slices.Contains(userFile, name) })
+	maps.DeleteFunc(rest.unknown, func(name, _ string) bool { return isUserMember(name) })
+	c.rest.Store(rest)
 	c.cache.keep(tok)
 	return c, nil
 }
 
-// MarshalAuthorizedUser returns the credentials as a file in Google's authorized_user format,
-// which ParseCredentials, gcloud, Python's google-auth and other libraries read. It contains the refresh
-// token and the client secret: store it where nobody else can read it, with mode 0600. Members that
-// this package does not know are those of the file that was parsed.
+// client reads the client of a file of credentials.
+func (f *fields) client() *ClientSecrets {
+	c := &ClientSecrets{
+		ClientID:      f.str("client_id"),
+		ClientSecret:  NewSecret(f.str("client_secret")),
+		TokenURI:      googleTokenURI,
+		Issuer:        f.str("issuer"),
+		RevocationURI: f.str("revocation_uri"),
+		AuthMethod:    cmp.Or(f.str("token_endpoint_auth_method"), authPost),
+	}
+	f.setEndpoint("token_uri", &c.TokenURI)
+	if isGoogle(c.TokenURI) {
+		c.useGoogle()
+	}
+	if c.AuthMethod == authPost && c.ClientSecret.empty() {
+		c.AuthMethod = authNone
+	}
+	return c
+}
+
+// storedToken reads the token of a file of credentials.
+func (f *fields) storedToken() *Token {
+	t := &Token{
+		AccessToken:  f.secret("token"),
+		Expiry:       f.expiry("expiry"),
+		Scopes:       f.scopes("granted_scopes"),
+		RefreshToken: f.secret("refresh_token"),
+		IDToken:      f.secret("id_token"),
+	}
+	if t.Expiry.IsZero() && !t.RefreshToken.empty() {
+		t.AccessToken = Secret{}
+	}
+	return t
+}
+
+// MarshalAuthorizedUser returns the credentials as a file in Google's
+// authorized_user format, which ParseCredentials, gcloud, Python's google-auth
+// and other libraries read. It contains the refresh token and the client
+// secret: store it where nobody else can read it, with mode 0600. Members of a
+// parsed file that this package does not know are kept.
 func (c *Credentials) MarshalAuthorizedUser() ([]byte, error) {
 	return c.marshal(c.cache.current.Load(), c.stored().unknown)
 }
@@ -327,78 +939,116 @@ func (c *Credentials) marshal(t *Token, unknown object) ([]byte, error) {
 	if t.RefreshToken.empty() && t.AccessToken.empty() {
 		return nil, loginRequired("the credentials have no token to keep")
 	}
-	file := map[string]any{"type": "authorized_user", "token_uri": c.client.TokenURI, "client_id": c.client.ClientID, "token": t.AccessToken.Reveal(),
-		"id_token": t.IDToken.Reveal(), "quota_project_id": c.stored().quota}
-	if !t.Expiry.IsZero() {
-		file["expiry"] = t.Expiry.UTC().Format("2006-01-02T15:04:05.999999Z")
+	rest := c.stored()
+	file := map[string]any{
+		"type":             "authorized_user",
+		"token_uri":        c.client.TokenURI,
+		"client_id":        c.client.ClientID,
+		"token":            t.AccessToken.Reveal(),
+		"id_token":         t.IDToken.Reveal(),
+		"quota_project_id": rest.quotaProject,
 	}
 	if c.client.Issuer != googleIssuer {
-		file["issuer"], file["revocation_uri"], file["token_endpoint_auth_method"] = c.client.Issuer, c.client.RevocationURI, c.client.authMethod()
+		file["issuer"] = c.client.Issuer
+		file["revocation_uri"] = c.client.RevocationURI
+		file["token_endpoint_auth_method"] = c.client.authMethod()
+	}
+	maps.DeleteFunc(file, func(_ string, value any) bool { return value == "" })
+	// Even if empty: Python demands them.
+	file["client_secret"] = c.client.ClientSecret.Reveal()
+	file["refresh_token"] = t.RefreshToken.Reveal()
+	if !t.Expiry.IsZero() {
+		file["expiry"] = t.Expiry.UTC().Format("2006-01-02T15:04:05.999999Z")
 	}
 	if c.scope != "" {
 		file["scopes"] = strings.Fields(c.scope)
 	}
-	if c.stored().granted {
+	if rest.granted {
 		file["granted_scopes"] = t.Scopes
 	}
-	maps.DeleteFunc(file, func(_ string, value any) bool { return value == "" })
-	file["client_secret"], file["refresh_token"] = c.client.ClientSecret.Reveal(), t.RefreshToken.Reveal() // even if empty: Python demands them
 	for name, text := range unknown {
 		file[name] = json.RawMessage(text)
 	}
 	return json.MarshalIndent(file, "", "  ")
 }
 
-// A Store keeps one set of credentials between runs, and for several processes or machines at a time.
-// [FileStore] is one; a row of a database is another, as the example shows. Its methods must be
-// safe for concurrent use. What is stored contains secrets.
+// A Store keeps one set of credentials between runs, and for several processes
+// or machines at a time. [FileStore] is one; a row of a database is another, as
+// the example shows. Its methods must be safe for concurrent use. What is
+// stored contains secrets.
 type Store interface {
 	// Load returns what is stored, or nil if nothing is.
 	Load(ctx context.Context) ([]byte, error)
-	// Update replaces what is stored with what fn returns for it, while no other Update
-	// runs, here or in any other process or machine that shares the Store. fn gets nil if nothing is stored,
-	// and erases by returning nil. If fn fails, nothing changes, and Update returns its error. fn may take as
-	// long as a refresh with its retries, and Update must call it once at the most.
+	// Update replaces what is stored with what fn returns for it, while no other
+	// Update runs, here or in any other process or machine that shares the Store.
+	// fn gets nil if nothing is stored, and erases by returning nil. If fn fails,
+	// nothing changes, and Update returns its error. fn may take as long as a
+	// refresh with its retries, and Update must call it once at the most.
 	Update(ctx context.Context, fn func(old []byte) (new []byte, err error)) error
 }
 
-// Save stores the credentials, and makes them use store from then on. It replaces other credentials
-// of a person that are stored there, but nothing else: a file that is not understood is an error.
+// Save stores the credentials, and makes them use store from then on. It
+// replaces other credentials of a user that are stored there, but nothing else:
+// a file that is not understood is an error.
 func (c *Credentials) Save(ctx context.Context, store Store) error {
+	switch {
+	case ctx == nil:
+		return errNilContext
+	case store == nil:
+		return errNoStore
+	}
 	c.cache.settle(ctx)
 	for {
-		t := c.cache.current.Load()
+		held := c.cache.current.Load()
 		err := store.Update(ctx, func(data []byte) ([]byte, error) {
-			if data != nil {
-				if _, err := ParseCredentials(data); err != nil {
-					return nil, err
-				}
-				if rest := c.stored(); rest.saved.same(t) && sameStore(rest.store, store) { // it has this, or a later one
-					return data, nil
-				}
-			}
-			return c.marshal(t, c.stored().unknown)
+			return c.saveOver(data, held, store)
 		})
 		if err != nil {
 			return err
 		}
 		next := c.stored()
-		next.store, next.saved = store, t
+		next.store = store
+		next.saved = held
 		c.rest.Store(&next)
-		if c.cache.current.Load() == t { // else a refresh has come between
-			return err
+		if c.cache.current.Load() == held {
+			return nil
 		}
+		// A refresh came between, and may have used up what was saved.
 	}
 }
 
+// saveOver returns what is to be stored in place of data.
+func (c *Credentials) saveOver(data []byte, held *Token, store Store) ([]byte, error) {
+	rest := c.stored()
+	if data != nil {
+		if _, err := ParseCredentials(data); err != nil {
+			return nil, err
+		}
+		if rest.saved.same(held) && sameStore(rest.store, store) {
+			return data, nil // the store has this token, or a later one
+		}
+	}
+	return c.marshal(held, rest.unknown)
+}
+
 func sameStore(a, b Store) (same bool) {
-	defer func() { recover() }() // not comparable: not known to be the same
+	defer func() { recover() }() // they can't be compared: not known to be the same
 	return a == b
 }
 
-// LoadCredentials returns the credentials in store. If there are none, errors.Is finds the error to be
-// [ErrLoginRequired].
-func LoadCredentials(ctx context.Context, store Store) (*Credentials, error) {
+// LoadCredentials returns the credentials in store. They must be those of
+// client, which they then use; if it is nil, they use the client that is stored
+// with them. If nothing is stored, errors.Is finds [ErrLoginRequired] in the
+// error.
+func LoadCredentials(
+	ctx context.Context, client *ClientSecrets, store Store,
+) (*Credentials, error) {
+	switch {
+	case ctx == nil:
+		return nil, errNilContext
+	case store == nil:
+		return nil, errNoStore
+	}
 	data, err := store.Load(ctx)
 	if err != nil {
 		return nil, err
@@ -410,266 +1060,14 @@ func LoadCredentials(ctx context.Context, store Store) (*Credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.rest.Load().store, c.rest.Load().saved = store, c.cache.current.Load()
+	if client != nil {
+		if !client.same(c.client) {
+			return nil, errOtherClient
+		}
+		c.client = client
+	}
+	rest := c.rest.Load()
+	rest.store = store
+	rest.saved = c.cache.current.Load()
 	return c, nil
-}
-
-// How a lock of a FileStore is waited for, and found abandoned where its process can't be looked at.
-const (
-	lockRetry  = 20 * time.Millisecond
-	lockStale  = flightTimeout + time.Minute
-	lockReused = 15 * time.Minute
-)
-
-// FileStore returns a Store that is the file called name, which only the user who runs the
-// program can read. Processes of one machine can share it; for several machines, which a network file
-// system does not keep apart, use a database. A crash at any moment leaves the old or the new
-// content. Folders are made as needed. While a process updates the file there is a folder of the
-// same name with ".lock" at its end; a lock whose holder was killed is found out and ignored. If
-// name is a symbolic link, a save replaces the link.
-func FileStore(name string) Store { return fileStore(name) }
-
-type fileStore string
-
-func (s fileStore) Load(ctx context.Context) ([]byte, error) {
-	if s == "" {
-		return nil, errNoFile
-	}
-	data, err := parseFile(string(s), func(data []byte) ([]byte, error) { // so that an error names the file
-		_, err := ParseCredentials(data)
-		return data, err
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return data, err
-}
-
-func (s fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, error)) error {
-	lock, err := lockFile(ctx, string(s))
-	if err != nil {
-		return err
-	}
-	defer os.Remove(filepath.Dir(lock)) // unless others wait
-	defer os.Remove(lock)
-	old, err := s.Load(ctx)
-	if err != nil {
-		return err
-	}
-	data, err := fn(old)
-	if err != nil || bytes.Equal(data, old) && (data == nil) == (old == nil) {
-		return err
-	}
-	return replaceFile(string(s), lock, data)
-}
-
-// replaceFile writes data to the lock, which is a new file with mode 0600, and renames it, so that at any moment
-// the old or the new content is there, whole; without data it removes the file. If another process took this one for
-// dead, the lock is gone, and nothing is changed.
-func replaceFile(name, lock string, data []byte) error {
-	f, err := os.OpenFile(lock, os.O_WRONLY, 0)
-	if err == nil {
-		_, err = f.Write(data)
-		err = cmp.Or(err, f.Sync(), f.Close()) // Sync, as the rename could get to the disk first
-	}
-	switch {
-	case err == nil && data == nil:
-		err = os.Remove(name)
-	case err == nil:
-		err = os.Rename(lock, name)
-	}
-	if err != nil {
-		return fmt.Errorf("oauth2: saving: %w", err)
-	}
-	if d, err := os.Open(filepath.Dir(name)); err == nil { // so that the change is on the disk too, where the system can say so
-		d.Sync()
-		d.Close()
-	}
-	return nil
-}
-
-var errNoFile = errors.New("oauth2: the FileStore has no file name")
-
-// lockFile excludes other processes from name, until the file it returns is removed or renamed. The standard
-// library has no lock that ends with its process on all systems. So each contender puts a file into a folder; who
-// then sees no other one has the lock, and since all do so before they look, never do two. Removing the file of a
-// dead process by its unique name can't hit the lock of a live one.
-func lockFile(ctx context.Context, name string) (lock string, err error) {
-	if name == "" {
-		return "", errNoFile
-	}
-	dir, parent := name+".lock", filepath.Dir(name)
-	lock = filepath.Join(dir, fmt.Sprintf("%s.%d.%s", machineID(), os.Getpid(), randomSecret().Reveal()))
-	err = os.MkdirAll(parent, 0o700)
-	if info, statErr := os.Stat(parent); statErr == nil && runtime.GOOS != "windows" && info.Mode()&0o022 != 0 {
-		return "", fmt.Errorf("oauth2: others can replace files in the folder %q; make it yours alone (chmod go-w)", parent)
-	}
-	for alone := false; err == nil; err = cmp.Or(err, sleep(ctx, jitter(lockRetry))) {
-		if alone, err = tryLock(dir, lock); alone {
-			return lock, nil
-		}
-		os.Remove(lock)
-	}
-	return "", fmt.Errorf("oauth2: locking %q: %w", name, err)
-}
-
-// tryLock puts a lock into its folder and reports whether it is alone there, after removing the dead: those of
-// processes of this machine that are gone, and those that are older than any update takes. One that is old though there is
-// a process with its ID may be that of a process that slept with its machine; much later, of another process.
-func tryLock(dir, lock string) (alone bool, err error) {
-	err = os.Mkdir(dir, 0o700)
-	if info, statErr := os.Lstat(dir); err != nil && (!errors.Is(err, fs.ErrExist) || statErr == nil && !info.IsDir()) {
-		return false, err // also for a link, which would have files removed elsewhere
-	}
-	err = os.WriteFile(lock, nil, 0o600)
-	entries, readErr := os.ReadDir(dir)
-	if err = cmp.Or(err, readErr); errors.Is(err, fs.ErrNotExist) { // somebody who unlocked has removed the folder
-		return false, nil
-	}
-	alone = err == nil
-	for _, e := range entries {
-		info, err := e.Info()
-		parts := strings.Split(e.Name(), ".")
-		if e.Name() == filepath.Base(lock) || err != nil || len(parts) != 3 {
-			continue
-		}
-		limit, gone := lockStale, false
-		if parts[0] == machineID() {
-			limit, gone = lockReused, processGone(parts[1])
-		}
-		if gone || time.Since(info.ModTime()) > limit {
-			os.Remove(filepath.Join(dir, e.Name()))
-		} else {
-			alone = false
-		}
-	}
-	return alone, err
-}
-
-// machineID tells apart the machines, and the containers, whose process IDs mean nothing to each
-// other.
-func machineID() string {
-	host, _ := os.Hostname()
-	namespace, _ := os.Readlink("/proc/self/ns/pid")
-	return challenge(host + "\n" + namespace)
-}
-
-// processGone reports whether there is certainly no process with an ID.
-func processGone(id string) bool {
-	pid, err := strconv.Atoi(id)
-	if err != nil || pid <= 0 {
-		return false
-	}
-	p, err := os.FindProcess(pid)
-	return err != nil || runtime.GOOS != "windows" && errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
-}
-
-// DefaultCredentials returns the credentials that the environment has for a program (Google's
-// Application Default Credentials), and the project that they or the environment name, which may
-// be empty. It looks at
-//
-//  1. the file that GOOGLE_APPLICATION_CREDENTIALS names;
-//  2. application_default_credentials.json, which "gcloud auth application-default login" writes, in
-//     the folder CLOUDSDK_CONFIG or gcloud's usual one;
-//  3. the metadata server of the machine, unless NO_GCE_CHECK is "true".
-//
-// A file must be of type service_account, authorized_user or impersonated_service_account. Others make
-// requests to where they choose, or run programs, and are refused. A file that is there but can't be
-// used is an error, and nothing else is tried. GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_QUOTA_PROJECT take
-// precedence over what a file says. Nothing is remembered from one call to the next.
-func DefaultCredentials(ctx context.Context, scopes ...string) (src TokenSource, projectID string, err error) {
-	if ctx == nil {
-		return nil, "", errNilContext
-	}
-	scopes = scopeList(scopes...)
-	quota := os.Getenv("GOOGLE_CLOUD_QUOTA_PROJECT")
-	if quota != "" && !validProject(quota) {
-		return nil, "", errors.New("oauth2: GOOGLE_CLOUD_QUOTA_PROJECT is not a project")
-	}
-	name := os.Getenv("GOOGLE_APPLICATION_CREDENTIALS")
-	if file := cmp.Or(name, gcloudFile()); file != "" {
-		src, err = parseFile(file, func(data []byte) (TokenSource, error) { return defaultFile(data, quota, scopes) })
-	}
-	if name == "" && errors.Is(err, fs.ErrNotExist) {
-		err = nil // gcloud need not have been used
-	}
-	if err != nil {
-		return nil, "", err
-	}
-	projectID = os.Getenv("GOOGLE_CLOUD_PROJECT")
-	if sa, ok := src.(*ServiceAccountCredentials); ok {
-		projectID = cmp.Or(projectID, sa.ProjectID)
-	}
-	if src != nil {
-		return src, projectID, nil
-	}
-	compute := &ComputeCredentials{Scopes: scopes, QuotaProject: quota}
-	if os.Getenv("NO_GCE_CHECK") == "true" {
-		err = errors.New("NO_GCE_CHECK says not to look for it")
-	} else if projectID == "" || os.Getenv("GCE_METADATA_HOST") == "" {
-		probe, cancel := context.WithTimeout(ctx, metadataTimeout)
-		defer cancel()
-		var found string
-		found, err = compute.ProjectID(probe)
-		projectID = cmp.Or(projectID, found)
-	}
-	if ctx.Err() != nil {
-		return nil, "", fmt.Errorf("oauth2: looking for default credentials: %w", context.Cause(ctx))
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("oauth2: there are no default credentials: GOOGLE_APPLICATION_CREDENTIALS names no file, \"gcloud auth application-default login\" has not been run, and there is no metadata server (%w)", err)
-	}
-	return compute, projectID, nil
-}
-
-// gcloudFile returns the name of the file in which gcloud keeps default credentials, or "" where there is no place for one.
-func gcloudFile() string {
-	dir := os.Getenv("CLOUDSDK_CONFIG")
-	if dir == "" {
-		home, _ := os.UserHomeDir()
-		dir = filepath.Join(home, ".config", "gcloud")
-		if runtime.GOOS == "windows" {
-			dir = filepath.Join(os.Getenv("APPDATA"), "gcloud")
-		}
-		if !filepath.IsAbs(dir) {
-			return ""
-		}
-	}
-	return filepath.Join(dir, "application_default_credentials.json")
-}
-
-// defaultFile parses a file with default credentials.
-func defaultFile(data []byte, quota string, scopes []string) (TokenSource, error) {
-	f := parseFields(data)
-	switch typ := f.str("type"); typ {
-	case "service_account":
-		sa, err := ParseServiceAccount(data, scopes...)
-		if err != nil {
-			return nil, err
-		}
-		sa.QuotaProject = cmp.Or(quota, sa.QuotaProject)
-		return sa, nil
-	case "authorized_user":
-		c, err := ParseCredentials(data)
-		if err != nil {
-			return nil, err
-		}
-		rest := c.rest.Load()
-		rest.quota = cmp.Or(quota, rest.quota)
-		if len(scopes) > 0 {
-			c.scope, rest.granted = joinScopes(scopes), false
-		}
-		return c, nil
-	case "impersonated_service_account":
-		source, err := defaultFile([]byte(f.object["source_credentials"]), "", []string{cloudPlatformScope})
-		f.require(err == nil, "has source_credentials that can't be used: %w", err)
-		uri, delegates, project := f.endpoint("service_account_impersonation_url"), f.strs("delegates"), f.project("quota_project_id")
-		f.require(strings.HasSuffix(uri, ":generateAccessToken"), "has a service_account_impersonation_url of another kind")
-		if f.err == nil {
-			return impersonate(source, uri, delegates, scopes, cmp.Or(quota, project)), nil
-		}
-	default:
-		f.require(false, "is of type %q, which is not supported; service_account, authorized_user and impersonated_service_account are", printable(typ, 64))
-	}
-	return nil, fmt.Errorf("oauth2: the default credentials file %w", f.err)
 }

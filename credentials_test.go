@@ -183,7 +183,13 @@ func TestParseCredentialsRefuses(t *testing.T) {
 		{"scopes in scopes", smallestFile(`,"scopes":[["SENTINEL"]]`), "a scopes that"},
 		{"another case", `{"Client_id":"c","refresh_token":"SENTINEL"}`, "client_id"},
 	}
-	for _, name := range userFile {
+	for _, name := range []string{
+		"type", "client_id", "client_secret", "refresh_token", "token_uri", "token", "expiry", "scopes",
+		"id_token", "quota_project_id", "granted_scopes", "issuer", "revocation_uri", "token_endpoint_auth_method",
+	} {
+		if !isUserMember(name) {
+			t.Errorf("%s is unknown", name)
+		}
 		for _, value := range []string{`1234567`, `{"x":"SENTINEL"}`, `true`, `["SENTINEL",1]`} {
 			rows = append(rows, struct{ name, file, want string }{
 				name + " as " + value, `{"` + name + `":` + value + `}`, "a " + name + " that",

@@ -482,7 +482,7 @@ func deviceEndings() []deviceEnding {
 		},
 		{
 			name: "no client",
-			set:  func(r *deviceRun) { r.flow = &InstalledAppFlow{Flow: &Flow{}} },
+			set:  func(r *deviceRun) { r.flow = &InstalledAppFlow{} },
 			says: "DeviceAuthURI",
 		},
 		{name: "no endpoint", set: withClient(func(c *ClientSecrets) { c.DeviceAuthURI = "" }), says: "DeviceAuthURI"},

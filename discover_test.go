@@ -508,7 +508,7 @@ func TestDiscoverOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	verifier := &IDTokenVerifier{Issuer: c.Issuer, Audience: c.ClientID, KeysURI: c.KeysURI, HTTPClient: c.HTTPClient}
-	if claims, err := verifier.Verify(t.Context(), tok.IDToken.Reveal(), ""); err != nil || claims.Email != s.Email {
+	if claims, err := verifier.Verify(t.Context(), tok.IDToken.Reveal()); err != nil || claims.Email != s.Email {
 		t.Error(claims, err)
 	}
 	if err := creds.Revoke(t.Context()); err != nil {
@@ -576,8 +576,10 @@ func TestSeveralResources(t *testing.T) {
 			DeviceAuthURI: s.URL + "/device",
 			HTTPClient:    &http.Client{Transport: s.Transport()},
 		}
-		f := NewInstalledAppFlow(c, "api")
-		f.RedirectURI, f.Params, f.Prompt = "http://127.0.0.1:8000/", url.Values{"resource": resources}, io.Discard
+		device := NewInstalledAppFlow(c, "api")
+		device.Params, device.Prompt = url.Values{"resource": resources}, io.Discard
+		f := NewFlow(c, "api")
+		f.RedirectURI, f.Params = "http://127.0.0.1:8000/", url.Values{"resource": resources}
 		authURL, err := f.AuthorizationURL()
 		if err != nil {
 			t.Fatal(err)
@@ -601,7 +603,7 @@ func TestSeveralResources(t *testing.T) {
 		if _, err := resumed.FetchToken(t.Context(), "code"); err != nil {
 			t.Error(err)
 		}
-		if _, err := f.RunDevice(t.Context()); err != nil {
+		if _, err := device.RunDevice(t.Context()); err != nil {
 			t.Error(err)
 		}
 		if len(forms) != 4 {

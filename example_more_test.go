@@ -47,7 +47,7 @@ func ExampleClientSecrets_Discover() {
 		log.Fatal(err)
 	}
 	verifier := &oauth2.IDTokenVerifier{Issuer: client.Issuer, Audience: client.ClientID, KeysURI: client.KeysURI}
-	person, err := verifier.Verify(ctx, tok.IDToken.Reveal(), "")
+	person, err := verifier.Verify(ctx, tok.IDToken.Reveal())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func ExampleIDTokenVerifier() {
 			http.Error(w, "Sign in first.", http.StatusUnauthorized)
 			return
 		}
-		caller, err := verifier.Verify(r.Context(), raw, "")
+		caller, err := verifier.Verify(r.Context(), raw)
 		if err != nil {
 			log.Print(err) // has nothing of the token's that is secret
 			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)

@@ -30,7 +30,7 @@ func ExampleInstalledAppFlow() {
 	flow.Store = oauth2.FileStore(filepath.Join(dir, "credentials.json"))
 	flow.OpenBrowser = provider.Browser // a real program leaves this out,
 	flow.Prompt = io.Discard            // and this
-	creds, err := flow.Credentials(ctx)
+	creds, err := flow.SignIn(ctx)
 	if err != nil {
 		log.Fatal(err)
 	}

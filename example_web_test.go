@@ -134,8 +134,8 @@ func (a *WebApp) Callback(w http.ResponseWriter, r *http.Request) {
 	tok, err := creds.Token(r.Context())
 	var person *oauth2.IDToken
 	if err == nil {
-		// FetchTokenFromRedirect has checked the nonce.
-		person, err = a.verifier.Verify(r.Context(), tok.IDToken.Reveal(), "")
+		// FetchTokenFromRedirect has checked the nonce
+		person, err = a.verifier.Verify(r.Context(), tok.IDToken.Reveal())
 	}
 	if err != nil {
 		log.Print(err)

@@ -134,11 +134,12 @@ func (c *faultConn) request() bool {
 // echo is what the request said, with its encoding and without.
 func (c *faultConn) echo() string {
 	form, _ := url.ParseQuery(c.body)
-	text := c.body
+	var text strings.Builder
+	text.WriteString(c.body)
 	for _, v := range form {
-		text += " " + v[0]
+		text.WriteString(" " + v[0])
 	}
-	return text
+	return text.String()
 }
 
 func (c *faultConn) raw(parts ...string) {
@@ -385,7 +386,8 @@ func faultsOfDialing() []faultRow {
 				c.raw("\x15\x03\x03\x00\x02\x02\x28")
 				c.hang()
 			}}},
-		{name: "M8 plain http on the port", url: faultHTTPS, is: []error{http.ErrSchemeMismatch},
+		{name: "M8 plain http on the port", url: faultHTTPS,
+			as: func(err error) bool { return errors.As(err, new(tls.RecordHeaderError)) },
 			fault: fault{accept: func(c *faultConn) {
 				c.r.Peek(1)
 				c.raw("HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -557,7 +559,7 @@ func TestFaults(t *testing.T) {
 // run runs a row in a bubble, whose end shows that no goroutine is left.
 func (row *faultRow) run(t *testing.T, grant string, attempts int, ok bool) {
 	s := &faultServer{}
-	transport := defaultClient.Transport.(*http.Transport).Clone()
+	transport := defaultTransport.Clone()
 	transport.Proxy, transport.DialContext, transport.TLSClientConfig = nil, s.dialContext,
 		&tls.Config{RootCAs: certificates().roots}
 	if row.transport != nil {

@@ -137,7 +137,7 @@ func TestFleetChild(t *testing.T) {
 		fault := func(format string, args ...any) {
 			report.Faults = append(report.Faults, fmt.Sprintf(format, args...))
 		}
-		creds, err := LoadCredentials(t.Context(), FileStore(job.Name))
+		creds, err := LoadCredentials(t.Context(), nil, FileStore(job.Name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +161,7 @@ func writeReport(report fleetReport) { json.NewEncoder(os.Stdout).Encode(report)
 
 // useCredentials is a program with 8 goroutines that use the stored credentials all the time.
 func useCredentials(ctx context.Context, job fleetJob) (report fleetReport) {
-	creds, err := LoadCredentials(ctx, FileStore(job.Name))
+	creds, err := LoadCredentials(ctx, nil, FileStore(job.Name))
 	if err != nil {
 		report.Faults = append(report.Faults, err.Error())
 		return report

@@ -495,7 +495,7 @@ func credentialsText(c *Credentials) string {
 		client.ClientID, client.ClientSecret.Reveal(), client.TokenURI,
 		client.Issuer, client.RevocationURI, client.AuthMethod,
 		t.AccessToken.Reveal(), t.RefreshToken.Reveal(), t.IDToken.Reveal(), t.Expiry.UTC(), t.Scopes,
-		strings.Fields(c.scope), rest.granted, rest.quota, unknown)
+		strings.Fields(c.scope), rest.granted, rest.quotaProject, unknown)
 }
 
 // checkPythonReads checks a file by the rules of google-auth's from_authorized_user_info, which gcloud has too.

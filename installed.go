@@ -2,6 +2,7 @@ package oauth2
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net"
@@ -18,110 +20,136 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
 // Limits of the loopback server.
 const (
-	signInTimeout     = 5 * time.Minute // where the context has no deadline
-	maxLoopbackHeader = 16 << 10        // bytes of a request
+	maxLoopbackHeader = 16 << 10 // bytes of a request
 	maxLoopbackConns  = 64
 	loopbackTimeout   = 5 * time.Second // to send a request, and to take the answer
-	loopbackGrace     = 500 * time.Millisecond
-	defaultInterval   = 5 * time.Second // between questions of RunDevice (RFC 8628, Section 3.2)
-	slowDown          = 5 * time.Second // added when the server asks for it (Section 3.5)
-	longestInterval   = time.Minute
-	minPastedCode     = 16 // bytes, to tell a code from a word
-	maxBinds          = 16 // to find a port that is free on both 127.0.0.1 and ::1
+	minPastedCode     = 16              // bytes, to tell a code from a word
 )
 
-// An InstalledAppFlow signs in the person who runs the program (RFC 8252). RedirectURI and
-// Params of the Flow it holds apply too. Set the fields before the sign-in.
+// slowDown is added to the interval of RunDevice when the server asks for it
+// (RFC 8628, Section 3.5).
+const slowDown = 5 * time.Second
+
+// lockStale is how old a lock of a FileStore gets before it is taken for
+// abandoned, if its process can't be looked at.
+const lockStale = flightTimeout + time.Minute
+
+// An InstalledAppFlow signs in the user who runs the program (RFC 8252). Set
+// the fields before the sign-in.
 type InstalledAppFlow struct {
-	*Flow
-	// Store keeps the credentials for [InstalledAppFlow.Credentials]. The other methods do not use it.
+	// RedirectURI is where the authorization server sends the browser afterwards.
+	// If empty, RunLocalServer finds one.
+	RedirectURI string
+	// Params are added to the authorization request, as [Flow.Params].
+	Params url.Values
+	// Store keeps the credentials for SignIn. The other methods do not use it.
 	Store Store
-	// ListenAddr is the address to listen on, "host" or "host:port", where it is not the one
-	// that the redirect URI names: in a container, "0.0.0.0" with a published port. Whoever
-	// reaches that address can then send requests to the server, which heeds only
-	// the one with the right state. If empty, only this machine reaches the server.
+	// ListenAddr is the address to listen on, "host" or "host:port", if it is not
+	// the one that the redirect URI names: in a container, "0.0.0.0" with a
+	// published port. Whoever reaches that address can then send requests to the
+	// server, which accepts only the one with the right state. If empty, only this
+	// machine reaches the server.
 	ListenAddr string
-	// OpenBrowser opens the authorization URL. If nil, [OpenBrowser] does; for none, use a
-	// function that does nothing. An error of it ends nothing, since the URL has been printed.
+	// OpenBrowser opens the authorization URL. If nil, it is [OpenBrowser]. To open
+	// no browser, use a function that does nothing. An error ends nothing, since
+	// the URL has been printed.
 	OpenBrowser func(url string) error
-	// Prompt is where the person is told which URL to open. If nil, it is os.Stderr; io.Discard
-	// silences it.
+	// Prompt is where the user is told which URL to open. If nil, it is os.Stderr.
+	// Use io.Discard for silence.
 	Prompt io.Writer
-	// Input is where the person may paste the address that the browser ends at, or the code
-	// in it, if the browser runs on another machine: os.Stdin. If nil, nothing is read. Whichever comes
-	// first, the redirect or the pasted address, completes the sign-in. What is typed after that is the
-	// program's, if Input is a terminal or has a SetReadDeadline method; of another reader, the next line
+	// Input is where the user may paste the address that the browser ends at, or
+	// the code in it, if the browser runs on another machine: os.Stdin. If nil,
+	// nothing is read. Whichever comes first, the redirect or the pasted address,
+	// completes the sign-in. What is typed after that is the program's, if Input is
+	// a terminal or has a SetReadDeadline method; of another reader, the next line
 	// is lost.
 	Input io.Reader
-	// SuccessPage and FailurePage are what the browser shows in the end, as HTML. If empty,
-	// plain pages of this package are. Of their contents, style elements are allowed, and
-	// scripts and whatever is loaded from elsewhere are blocked.
-	SuccessPage, FailurePage string
+	// SuccessPage is the HTML that the browser shows after a sign-in. If empty, it
+	// is a plain page of this package. Style elements are allowed; scripts, and
+	// whatever is loaded from elsewhere, are blocked.
+	SuccessPage string
+	// FailurePage is SuccessPage for a sign-in that failed.
+	FailurePage string
+
+	client *ClientSecrets
+	scopes []string
 }
 
-// NewInstalledAppFlow returns an InstalledAppFlow that asks for scopes on behalf of client.
+// NewInstalledAppFlow returns an InstalledAppFlow that asks for scopes on
+// behalf of client. A string with several scopes, separated by spaces, counts
+// as several.
 func NewInstalledAppFlow(client *ClientSecrets, scopes ...string) *InstalledAppFlow {
-	return &InstalledAppFlow{Flow: NewFlow(client, scopes...)}
+	return &InstalledAppFlow{client: client, scopes: scopeList(scopes...)}
 }
 
-// Credentials returns the stored credentials if they are of this client, were asked for
-// the flow's scopes, and still yield a token; it refreshes them to find out. Else it signs the
-// person in as RunLocalServer does, with the parameter prompt=consent unless Params has a prompt, so that
-// a refresh token comes, and stores the result. What it returns has a token that has not expired,
-// and refreshes through the Store.
+// SignIn returns the stored credentials if they are this client's, were asked
+// for the flow's scopes, and still yield a token; it refreshes them to find
+// out. Otherwise it signs the user in, as RunLocalServer does, and stores the
+// result. The parameter prompt is then "consent" unless Params has a prompt, so
+// that a refresh token comes. The credentials have a token that has not
+// expired, and refresh through the Store.
 //
-// If the sign-in worked and its result could not be stored, it returns both the credentials, which
-// work, and an error. A network that fails, or a stored file that is not understood, is an error,
-// and no reason to sign in again.
-func (f *InstalledAppFlow) Credentials(ctx context.Context) (*Credentials, error) {
-	if f.Store == nil || f.Flow == nil || f.client == nil {
-		return nil, errors.New("oauth2: the flow needs a Store and a client")
+// If the sign-in worked but its result could not be stored, SignIn returns both
+// the credentials, which work, and an error. A network that fails, or a stored
+// file that is not understood, is an error and no reason to sign in again.
+func (f *InstalledAppFlow) SignIn(ctx context.Context) (*Credentials, error) {
+	if f.client == nil {
+		return nil, errNoClient
 	}
-	creds, err := LoadCredentials(ctx, f.Store)
-	fit := err == nil && creds.client.same(f.client) && creds.covers(f.scopes)
-	if fit {
-		creds.client = f.client
+	creds, err := LoadCredentials(ctx, f.client, f.Store)
+	enough := err == nil && creds.covers(f.scopes)
+	if enough {
 		_, err = creds.Token(ctx)
 	}
-	if fit && err == nil || err != nil && !errors.Is(err, ErrLoginRequired) {
-		return creds, err
+	switch {
+	case err == errOtherClient || errors.Is(err, ErrLoginRequired):
+		// Only a new sign-in helps.
+	case err != nil:
+		return nil, err
+	case enough:
+		return creds, nil
 	}
 	signIn := *f
-	signIn.Flow = &Flow{RedirectURI: f.RedirectURI, Params: url.Values{"prompt": {"consent"}}, client: f.client, scopes: f.scopes}
+	signIn.Params = url.Values{"prompt": {"consent"}}
 	maps.Copy(signIn.Params, f.Params)
-	if creds, err = signIn.RunLocalServer(ctx); err != nil {
+	creds, err = signIn.RunLocalServer(ctx)
+	if err != nil {
 		return nil, err
 	}
 	return creds, creds.Save(ctx, f.Store)
 }
 
-// RunLocalServer signs the person in with their browser and a server on this machine
-// that takes the redirect (RFC 8252, Section 7.3):
+// RunLocalServer signs the user in with their browser and a server on this
+// machine that takes the redirect (RFC 8252, Section 7.3):
 //
-//  1. It listens where the flow's RedirectURI says, with port 0 for any free port. If that is
-//     empty, a web client uses the first loopback URI that its file registers, to the letter,
-//     and an installed client 127.0.0.1 (or ::1), a free port, and the path of the registered one.
+//  1. It listens where RedirectURI says, with port 0 for any free port. If
+//     that is empty, a web client uses the first loopback URI that its file
+//     registers, to the letter, and an installed client 127.0.0.1 (or ::1), a
+//     free port, and the path of the registered one.
 //  2. It prints the authorization URL to Prompt and opens the browser.
-//  3. It waits for the redirect with this sign-in's state. Any other request is
-//     answered with an error and changes nothing.
+//  3. It waits for the redirect with this sign-in's state. Any other request
+//     is answered with an error and changes nothing.
 //  4. It exchanges the code, and then shows in the browser how it went.
 //
-// The wait ends with ctx, or after 5 minutes if ctx has no deadline. The error is an
-// [*Error] if the server refused, with Code "access_denied" when the person declined; errors.Is
-// finds the cause if ctx ended or the address could not be used.
+// The wait ends with ctx, or after 5 minutes if ctx has no deadline. The error
+// is an [*Error] if the server refused, with Code "access_denied" if the user
+// declined. errors.Is finds the cause if ctx ended or the address could not be
+// used.
 func (f *InstalledAppFlow) RunLocalServer(ctx context.Context) (*Credentials, error) {
 	switch {
 	case ctx == nil:
 		return nil, errNilContext
-	case f.Flow == nil || f.client == nil:
+	case f.client == nil:
 		return nil, errNoClient
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("oauth2: signing in: %w", context.Cause(ctx))
@@ -134,14 +162,18 @@ func (f *InstalledAppFlow) RunLocalServer(ctx context.Context) (*Credentials, er
 }
 
 // run is RunLocalServer from the listeners on, which it closes.
-func (f *InstalledAppFlow) run(ctx context.Context, listeners []net.Listener, redirectURI *url.URL) (*Credentials, error) {
-	timeout := signInTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = time.Until(deadline)
+func (f *InstalledAppFlow) run(
+	ctx context.Context, listeners []net.Listener, redirectURI *url.URL,
+) (*Credentials, error) {
+	timeout := 5 * time.Minute
+	if _, ok := ctx.Deadline(); ok {
+		timeout = maxLifetime // ctx ends before
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout) // which also ends the launcher of the browser
-	defer cancel()
-	flow := &Flow{RedirectURI: redirectURI.String(), Params: f.Params, client: f.client, scopes: f.scopes}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel() // also ends the launcher of the browser
+	flow := NewFlow(f.client, f.scopes...)
+	flow.RedirectURI = redirectURI.String()
+	flow.Params = f.Params
 	authURL, err := flow.AuthorizationURL()
 	if err != nil {
 		for _, l := range listeners {
@@ -149,200 +181,225 @@ func (f *InstalledAppFlow) run(ctx context.Context, listeners []net.Listener, re
 		}
 		return nil, err
 	}
-	srv := &loopbackServer{ctx: ctx, flow: f, redirectURI: redirectURI, attempt: flow.attempt.Load(), done: make(chan struct{})}
-	defer srv.serve(listeners)()
-	open := f.OpenBrowser
-	if open == nil {
-		open = func(target string) error { return launch(ctx, target) }
+	srv := &loopbackServer{
+		ctx:         ctx,
+		flow:        f,
+		redirectURI: redirectURI,
+		attempt:     flow.attempt.Load(),
+		done:        make(chan struct{}),
 	}
-	if f.OpenBrowser == nil && noBrowser() {
-		f.prompt("There seems to be no browser here. To sign in, open this URL in a browser on your own machine:\n\n    %s\n\n", authURL)
-		if f.ListenAddr == "" {
-			f.prompt("%s", forwarding(redirectURI))
-		}
-	} else {
-		f.prompt("Open this URL in a browser to sign in:\n\n    %s\n\n", authURL)
-		go open(authURL) // it may block
-	}
+	stop := srv.serve(listeners)
+	defer stop()
+	f.showURL(ctx, authURL, redirectURI)
 	if f.Input != nil {
-		f.prompt("If the browser can't connect in the end, paste the address that it then shows here:\n")
-		defer srv.readPasted()()
+		f.prompt("If the browser can't connect in the end, " +
+			"paste the address that it then shows here:\n")
+		stopReading := srv.readPasted()
+		defer stopReading()
 	}
 	select {
 	case <-srv.done:
-	case <-ctx.Done(): // with which an exchange that is under way ends too
-		srv.complete("", fmt.Errorf("oauth2: waiting for the sign-in in the browser: %w", context.Cause(ctx)))
+	case <-ctx.Done(): // an exchange that is under way ends too
+		err = fmt.Errorf("oauth2: waiting for the sign-in in the browser: %w", context.Cause(ctx))
+		srv.complete("", err)
 	}
 	return srv.creds, srv.err
 }
 
-// RunDevice signs the person in with a browser on any other device (RFC 8628): it prints a
-// short address and a code to Prompt, and asks the server, as often as that allows, until the person has
-// entered it, ctx ends or the code expires. The client needs a DeviceAuthURI, and must be registered for
-// devices. The error is an [*Error] with Code "access_denied" if the person
-// declined, or "expired_token".
-func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) {
-	if f.Flow == nil || f.client == nil || f.client.DeviceAuthURI == "" {
-		return nil, errors.New("oauth2: the client has no DeviceAuthURI")
-	}
-	form := f.extra()
-	form.Set("scope", strings.Join(f.scopes, " "))
-	ans := f.client.post(ctx, "asking for a device code", f.client.DeviceAuthURI, form, false)
-	d, page := ans.fields(), "verification_uri"
-	if !d.has(page) {
-		page = "verification_url" // Google's name
-	}
-	device, user, page := d.secret("device_code"), d.str("user_code"), d.endpoint(page)
-	lifetime, interval := cmp.Or(d.seconds("expires_in"), attemptLifetime), cmp.Or(d.seconds("interval"), defaultInterval)
-	d.require(!device.empty() && user != "" && len(user) <= maxErrorCode, "has no usable device_code and user_code")
-	if d.err != nil {
-		return nil, ans.bad(d.err.Error())
-	}
-	parent := ctx
-	ctx, cancel := context.WithTimeout(ctx, lifetime)
-	defer cancel()
-	f.prompt("To sign in, open this address in a browser on any device:\n\n    %s\n\nand enter the code:\n\n    %s\n\n", page, printable(user, maxErrorCode))
-	form = f.extra()
-	form.Set("grant_type", "urn:ietf:params:oauth:grant-type:device_code")
-	form.Set("device_code", device.Reveal())
-	for wait := interval; ; {
-		if sleep(ctx, wait) != nil {
-			err := context.Cause(ctx)
-			if parent.Err() == nil {
-				return nil, &Error{Code: "expired_token", text: "waiting for the sign-in on another device: the code has expired; sign in again", cause: func() error { return err }}
-			}
-			return nil, fmt.Errorf("oauth2: waiting for the sign-in on another device: %w", err)
+// showURL prints the authorization URL and opens it in the browser, if there
+// seems to be one.
+func (f *InstalledAppFlow) showURL(ctx context.Context, authURL string, redirectURI *url.URL) {
+	if f.OpenBrowser == nil && noBrowser() {
+		f.prompt("There seems to be no browser here. To sign in, open this URL "+
+			"in a browser on your own machine:\n\n    %s\n\n", authURL)
+		if f.ListenAddr == "" {
+			f.prompt("%s", forwarding(redirectURI))
 		}
-		creds, err := f.client.redeem(ctx, "signing in on another device", form, f.scopes, "")
-		e := new(Error)
-		switch errors.As(err, &e); {
-		case e.Code == "authorization_pending":
-		case e.Code == "slow_down":
-			interval += slowDown
-		case e.temporary: // RFC 8628, Section 3.5: back off
-			interval = min(2*interval, max(interval, longestInterval))
-		default:
-			return creds, err
-		}
-		wait = max(interval, e.RetryAfter)
+		return
 	}
+	f.prompt("Open this URL in a browser to sign in:\n\n    %s\n\n", authURL)
+	// Either may block.
+	if f.OpenBrowser == nil {
+		go launch(ctx, authURL)
+		return
+	}
+	go f.OpenBrowser(authURL)
 }
 
 func (f *InstalledAppFlow) prompt(format string, args ...any) {
-	fmt.Fprintf(cmp.Or[io.Writer](f.Prompt, os.Stderr), format, args...)
+	w := f.Prompt
+	if w == nil {
+		w = os.Stderr
+	}
+	fmt.Fprintf(w, format, args...)
 }
 
-// noBrowser reports whether there is plainly no browser: a system, such as a container, without a display, or a
-// session over SSH.
+// noBrowser reports whether there is plainly no browser: on a system, such as a
+// container, without a display, or in a session over SSH.
 func noBrowser() bool {
-	desktop := runtime.GOOS == "windows" || runtime.GOOS == "darwin" // which has a display without saying so
-	return cmp.Or(os.Getenv("DISPLAY"), os.Getenv("WAYLAND_DISPLAY")) == "" && (!desktop || os.Getenv("SSH_CONNECTION") != "")
+	if os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != "" {
+		return false
+	}
+	switch runtime.GOOS {
+	case "windows", "darwin": // they have a display without saying so
+		return os.Getenv("SSH_CONNECTION") != ""
+	}
+	return true
 }
 
 // forwarding says how a browser on another machine reaches the redirect URI.
 func forwarding(redirectURI *url.URL) string {
 	target := "USER@THIS-MACHINE"
-	if ssh := strings.Fields(os.Getenv("SSH_CONNECTION")); len(ssh) == 4 { // client and port, server and port
+	// Address and port of the SSH client, then those of the server.
+	if ssh := strings.Fields(os.Getenv("SSH_CONNECTION")); len(ssh) == 4 {
 		target = cmp.Or(os.Getenv("USER"), "USER") + "@" + ssh[2]
 		if ssh[3] != "22" {
 			target = "-p " + ssh[3] + " " + target
 		}
 	}
 	port := cmp.Or(redirectURI.Port(), "80")
-	return fmt.Sprintf("For that browser to get back to this program, first run this on your own machine, and leave it open:\n\n    ssh -L %s:%s %s\n\n",
-		port, net.JoinHostPort(redirectURI.Hostname(), port), target)
+	address := net.JoinHostPort(redirectURI.Hostname(), port)
+	return fmt.Sprintf("For that browser to get back to this program, "+
+		"first run this on your own machine, and leave it open:\n\n"+
+		"    ssh -L %s:%s %s\n\n", port, address, target)
 }
 
-// readPasted reads redirected URLs, or codes, that the person pastes. stop ends the reading, if the system
-// can, so that what is typed next is for the program.
-func (s *loopbackServer) readPasted() (stop func()) {
-	in, tty, done := s.flow.Input, (*os.File)(nil), make(chan struct{})
-	if file, ok := in.(*os.File); ok && file.SetReadDeadline(time.Time{}) != nil { // a terminal that blocks: open one that does not
-		info, err := file.Stat()
-		null, _ := os.Stat(os.DevNull)
-		if err == nil && info.Mode()&os.ModeCharDevice != 0 && !os.SameFile(info, null) {
-			if tty, err = os.Open("/dev/tty"); err == nil {
-				in = tty
-			}
-		}
+// RunDevice signs the user in with a browser on any other device (RFC 8628). It
+// prints a short address and a code to Prompt, and asks the server, as often as
+// that allows, until the user has entered the code, ctx ends or the code
+// expires. The client needs a DeviceAuthURI, and must be registered for
+// devices. The error is an [*Error] with Code "access_denied" if the user
+// declined, or "expired_token".
+func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) {
+	if f.client == nil || f.client.DeviceAuthURI == "" {
+		return nil, errors.New("oauth2: the client has no DeviceAuthURI")
 	}
-	go func() {
-		defer close(done)
-		defer tty.Close() // nil too
-		lines := bufio.NewReader(byteReader{io.LimitReader(in, maxBody)})
-		for {
-			line, err := lines.ReadString('\n')
-			if err != nil && (err != io.EOF || line == "") || s.claimed.Load() { // the end of the input leaves the browser
-				return
-			}
-			code, err := s.attempt.parsePasted(strings.TrimSpace(line))
-			if isAnswer(err) {
-				s.complete(code, err)
-				return
-			}
-			s.flow.prompt("%s. Paste the whole address that the browser ended at:\n", strings.TrimPrefix(err.Error(), "oauth2: "))
+	code, err := f.requestDeviceCode(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f.prompt("To sign in, open this address in a browser on any device:\n\n    %s\n\n"+
+		"and enter the code:\n\n    %s\n\n", code.page, printable(code.user, maxErrorCode))
+	return f.awaitDevice(ctx, code)
+}
+
+// A deviceCode is an answer of the device authorization endpoint (RFC 8628,
+// Section 3.2).
+type deviceCode struct {
+	device   Secret
+	user     string
+	page     string
+	lifetime time.Duration
+	interval time.Duration
+}
+
+func (f *InstalledAppFlow) requestDeviceCode(ctx context.Context) (*deviceCode, error) {
+	form := tokenParams(f.Params)
+	form.Set("scope", strings.Join(f.scopes, " "))
+	ans, err := f.client.request("asking for a device code", f.client.DeviceAuthURI, form).do(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d := ans.fields()
+	page := "verification_uri"
+	if !d.has(page) {
+		page = "verification_url" // Google's name
+	}
+	code := &deviceCode{
+		device:   d.secret("device_code"),
+		user:     d.str("user_code"),
+		page:     d.endpoint(page),
+		lifetime: cmp.Or(d.seconds("expires_in"), attemptLifetime),
+		interval: cmp.Or(d.seconds("interval"), 5*time.Second), // RFC 8628, Section 3.2
+	}
+	if code.device.empty() || code.user == "" || len(code.user) > maxErrorCode {
+		d.fail("has no usable device_code and user_code")
+	}
+	if d.err != nil {
+		return nil, ans.unusable(d.err)
+	}
+	return code, nil
+}
+
+// awaitDevice asks the server until the sign-in has ended.
+func (f *InstalledAppFlow) awaitDevice(
+	ctx context.Context, code *deviceCode,
+) (*Credentials, error) {
+	alive, cancel := context.WithTimeout(ctx, code.lifetime)
+	defer cancel()
+	form := tokenParams(f.Params)
+	form.Set("grant_type", "urn:ietf:params:oauth:grant-type:device_code")
+	form.Set("device_code", code.device.Reveal())
+	interval := code.interval
+	wait := interval
+	for sleep(alive, wait) == nil {
+		creds, err := f.client.redeem(alive, "signing in on another device", form, f.scopes, "")
+		var e *Error
+		if !errors.As(err, &e) {
+			return creds, err
 		}
-	}()
-	return func() {
-		if d, ok := in.(interface{ SetReadDeadline(time.Time) error }); ok && d.SetReadDeadline(time.Unix(1, 0)) == nil {
-			<-done
-			d.SetReadDeadline(time.Time{})
+		switch {
+		case e.Code == "authorization_pending":
+		case e.Code == "slow_down":
+			interval += slowDown
+		case e.temporary: // back off (RFC 8628, Section 3.5)
+			interval = max(interval, min(2*interval, time.Minute))
+		default:
+			return nil, err
 		}
+		wait = max(interval, e.RetryAfter)
+	}
+	cause := context.Cause(alive)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("oauth2: waiting for the sign-in on another device: %w", cause)
+	}
+	return nil, &Error{
+		Code:  "expired_token",
+		text:  "signing in on another device: the code has expired; sign in again",
+		cause: func() error { return cause },
 	}
 }
 
-// A byteReader reads byte by byte, since what follows a line is not for this package.
-type byteReader struct{ io.Reader }
-
-func (r byteReader) Read(b []byte) (int, error) { return r.Reader.Read(b[:1]) }
-
-// parsePasted is parseRedirect for what a person pastes. A code alone has no state; PKCE
-// binds it to this sign-in.
-func (a *attempt) parsePasted(line string) (code string, err error) {
-	_, query, ok := strings.Cut(line, "?")
-	switch {
-	case !ok && strings.Contains(line, "code="): // the end of an address
-		return a.parseRedirect("?" + line)
-	case !ok && len(line) >= minPastedCode && validCode(line) && !strings.Contains(line, "://") && !strings.Contains(line, "&"):
-		return line, nil
-	case query == "" || len(line) > maxRedirect:
-		return "", errors.New("oauth2: that is neither an address with a code nor a code")
-	case strings.Contains(query, "code_challenge="):
-		return "", errors.New("oauth2: that is the address to open")
-	}
-	return a.parseRedirect(line)
-}
-
-// listen opens the listeners that take the redirect and returns the redirect URI.
-func (f *InstalledAppFlow) listen() (listeners []net.Listener, u *url.URL, err error) {
-	if u, err = f.loopbackURI(); err != nil {
+// listen opens the listeners that take the redirect and returns the redirect
+// URI.
+func (f *InstalledAppFlow) listen() ([]net.Listener, *url.URL, error) {
+	u, err := f.loopbackURI()
+	if err != nil {
 		return nil, nil, err
 	}
-	addr, host, port := f.ListenAddr, u.Hostname(), cmp.Or(u.Port(), "80")
-	switch _, _, portErr := net.SplitHostPort(addr); {
-	case addr != "" && portErr != nil:
-		listeners, err = bind(net.JoinHostPort(strings.Trim(addr, "[]"), port))
-	case addr != "":
-		listeners, err = bind(addr)
-	case !isLoopback(host) || u.Scheme != "http":
-		err = fmt.Errorf("the redirect URI %q is not on this machine: set ListenAddr to where it arrives", u)
-	case strings.EqualFold(host, "localhost"):
-		listeners, err = bindBoth(port)
-	default:
-		listeners, err = bind(net.JoinHostPort(host, port))
-		if err != nil && f.RedirectURI == "" && f.client.Type != "web" {
-			u.Host = "[::1]:0"
-			listeners, err = bind(u.Host)
-		}
-	}
+	listeners, err := f.bindFor(u)
 	if err != nil {
 		return nil, nil, fmt.Errorf("oauth2: listening for the redirect: %w", err)
 	}
 	if u.Port() == "0" {
-		_, port, _ = net.SplitHostPort(listeners[0].Addr().String())
+		_, port, _ := net.SplitHostPort(listeners[0].Addr().String())
 		u.Host = strings.TrimSuffix(u.Host, "0") + port
 	}
 	return listeners, u, nil
+}
+
+// bindFor listens for redirects to u. If there is no IPv4, it may change the
+// host of u.
+func (f *InstalledAppFlow) bindFor(u *url.URL) ([]net.Listener, error) {
+	host, port := u.Hostname(), cmp.Or(u.Port(), "80")
+	if addr := f.ListenAddr; addr != "" {
+		if _, _, err := net.SplitHostPort(addr); err != nil { // a host alone
+			addr = net.JoinHostPort(strings.Trim(addr, "[]"), port)
+		}
+		return bind(addr)
+	}
+	if u.Scheme != "http" || !isPrivate(u) {
+		return nil, fmt.Errorf("%q is not on this machine: set ListenAddr to where it arrives", u)
+	}
+	if host == "localhost" {
+		return bindBoth(port)
+	}
+	listeners, err := bind(net.JoinHostPort(host, port))
+	if err != nil && f.RedirectURI == "" && f.client.Type != "web" {
+		u.Host = "[::1]:0"
+		return bind(u.Host)
+	}
+	return listeners, err
 }
 
 // loopbackURI returns the redirect URI, whose port may still be 0.
@@ -352,49 +409,59 @@ func (f *InstalledAppFlow) loopbackURI() (*url.URL, error) {
 	}
 	web := f.client.Type == "web"
 	for _, raw := range f.client.RedirectURIs {
-		if u, err := url.Parse(raw); err == nil && u.Scheme == "http" && isLoopback(u.Hostname()) {
-			if !web { // any port will do (RFC 8252, Section 7.3), and a literal address is safer (Section 8.3)
-				u.Host = "127.0.0.1:0"
-			}
-			return u, nil
+		u, err := url.Parse(raw)
+		if err != nil || u.Scheme != "http" || !isPrivate(u) {
+			continue
 		}
+		if !web {
+			// Any port will do (RFC 8252, Section 7.3), and an address is safer than a name
+			// (Section 8.3).
+			u.Host = "127.0.0.1:0"
+		}
+		return u, nil
 	}
 	if web {
-		return nil, fmt.Errorf("oauth2: none of the redirect URIs %q is on this machine; register one such as http://localhost:8080/ and download the file again, or use a client of type installed", f.client.RedirectURIs)
+		return nil, fmt.Errorf("oauth2: none of the redirect URIs %q is on this machine; "+
+			"register one such as http://localhost:8080/", f.client.RedirectURIs)
 	}
 	return url.Parse("http://127.0.0.1:0/")
 }
 
 func bind(addr string) ([]net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
-	return []net.Listener{l}, err
+	if err != nil {
+		return nil, err
+	}
+	return []net.Listener{l}, nil
 }
 
-// bindBoth listens on 127.0.0.1 and ::1: localhost may be either, and if another
+// bindBoth listens on 127.0.0.1 and ::1. localhost may be either: if another
 // process had one of them, it could get the code.
 func bindBoth(port string) ([]net.Listener, error) {
-	v6, err := net.Listen("tcp6", "[::1]:0")
+	probe, err := net.Listen("tcp6", "[::1]:0")
 	if err != nil { // there is no IPv6
 		return bind("127.0.0.1:" + port)
 	}
-	v6.Close()
-	for range maxBinds { // a port may be free on one of them only
+	probe.Close()
+	for range 16 { // a free port may be free on one of them only
 		v4, err4 := net.Listen("tcp4", "127.0.0.1:"+port)
 		if err4 != nil {
 			return nil, err4
 		}
-		_, same, _ := net.SplitHostPort(v4.Addr().String())
-		if v6, err = net.Listen("tcp6", "[::1]:"+same); err == nil {
+		_, bound, _ := net.SplitHostPort(v4.Addr().String())
+		v6, err6 := net.Listen("tcp6", "[::1]:"+bound)
+		if err6 == nil {
 			return []net.Listener{v4, v6}, nil
 		}
 		v4.Close()
+		err = err6
 	}
 	return nil, err
 }
 
 // A loopbackServer waits for the redirect of one attempt.
 type loopbackServer struct {
-	ctx         context.Context // of the flow: the exchange must not end with the browser's request
+	ctx         context.Context // of the flow: the exchange must not end with a request
 	flow        *InstalledAppFlow
 	redirectURI *url.URL
 	attempt     *attempt
@@ -402,35 +469,40 @@ type loopbackServer struct {
 	claimed atomic.Bool // by the request that has the answer
 	done    chan struct{}
 	creds   *Credentials // set before done is closed
-	err     error
+	err     error        // set before done is closed
 }
 
-// serve starts the server; stop ends it within a second, leaving nothing behind.
+// serve starts the server. stop ends it within a second and leaves nothing
+// behind.
 func (s *loopbackServer) serve(listeners []net.Listener) (stop func()) {
 	slots := make(chan struct{}, maxLoopbackConns)
 	server := &http.Server{
-		Handler: s, Protocols: new(http.Protocols), MaxHeaderBytes: maxLoopbackHeader, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
-		ReadTimeout: loopbackTimeout, WriteTimeout: loopbackTimeout, // the first also for the header, and for the next request
+		Handler:        s,
+		MaxHeaderBytes: maxLoopbackHeader,
+		ReadTimeout:    loopbackTimeout, // also for the header, and for the next request
+		WriteTimeout:   loopbackTimeout,
+		ErrorLog:       slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			switch state {
-			case http.StateNew: // which holds up the next one, so that idle ones do not use up what the process can open
+			case http.StateNew:
+				// Holds up the next connection, so that idle ones do not use up what the
+				// process can open.
 				slots <- struct{}{}
 			case http.StateClosed:
 				<-slots
 			}
 		},
 	}
-	server.Protocols.SetHTTP1(true)
 	var running sync.WaitGroup
 	for _, l := range listeners {
 		running.Go(func() {
-			if err := server.Serve(l); err != http.ErrServerClosed {
-				s.complete("", fmt.Errorf("oauth2: the listener for the redirect failed: %w", err))
-			}
+			err := server.Serve(l) // after stop, there is an outcome already
+			s.complete("", fmt.Errorf("oauth2: the listener for the redirect failed: %w", err))
 		})
 	}
 	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), loopbackGrace) // for the page to be sent
+		// For the page to be sent.
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 		defer cancel()
 		server.Shutdown(ctx)
 		server.Close()
@@ -438,31 +510,50 @@ func (s *loopbackServer) serve(listeners []net.Listener) (stop func()) {
 	}
 }
 
-// ServeHTTP checks that a request is the redirect and completes the attempt. Until then
-// it does nothing but answer with an error.
+// ServeHTTP checks that a request is the redirect and completes the attempt.
+// Until then it does nothing but answer with an error.
 func (s *loopbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	code, err := s.attempt.parseRedirect("?" + r.URL.RawQuery)
-	switch mode := r.Header.Get("Sec-Fetch-Mode"); {
-	case !strings.EqualFold(strings.TrimSuffix(r.Host, ":80"), strings.TrimSuffix(s.redirectURI.Host, ":80")): // DNS rebinding
-		respond(w, http.StatusMisdirectedRequest, "")
-	case r.URL.EscapedPath() != cmp.Or(s.redirectURI.EscapedPath(), "/"):
-		respond(w, http.StatusNotFound, "")
-	case r.Method != http.MethodGet: // a link previewer's HEAD must not use up the code
-		w.Header().Set("Allow", http.MethodGet)
-		respond(w, http.StatusMethodNotAllowed, "")
-	case mode != "" && mode != "navigate": // a script on some page, not the person's browser itself
-		respond(w, http.StatusForbidden, "")
-	case !isAnswer(err):
-		respond(w, http.StatusBadRequest, strayPage)
-	case s.complete(code, err) != nil: // which has waited for the exchange
-		respond(w, http.StatusBadRequest, cmp.Or(s.flow.FailurePage, failurePage))
-	default:
-		respond(w, http.StatusOK, cmp.Or(s.flow.SuccessPage, successPage))
+	if status := s.refuse(r); status != 0 {
+		if status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", http.MethodGet)
+		}
+		respond(w, status, "")
+		return
 	}
+	code, err := s.attempt.parseRedirect("?" + r.URL.RawQuery)
+	if !isAnswer(err) {
+		respond(w, http.StatusBadRequest, strayPage)
+		return
+	}
+	if s.complete(code, err) != nil { // which waits for the exchange
+		respond(w, http.StatusBadRequest, cmp.Or(s.flow.FailurePage, failurePage))
+		return
+	}
+	respond(w, http.StatusOK, cmp.Or(s.flow.SuccessPage, successPage))
 }
 
-// complete exchanges the code, or takes err for the outcome, unless there is one. It returns
-// that of the sign-in, for which it waits; the flow's context bounds that.
+// refuse returns the status for a request that can't be the redirect, or 0.
+func (s *loopbackServer) refuse(r *http.Request) int {
+	host := strings.TrimSuffix(r.Host, ":80")
+	if !strings.EqualFold(host, strings.TrimSuffix(s.redirectURI.Host, ":80")) { // DNS rebinding
+		return http.StatusMisdirectedRequest
+	}
+	if r.URL.EscapedPath() != cmp.Or(s.redirectURI.EscapedPath(), "/") {
+		return http.StatusNotFound
+	}
+	if r.Method != http.MethodGet { // the HEAD of a link previewer must not use up the code
+		return http.StatusMethodNotAllowed
+	}
+	mode := r.Header.Get("Sec-Fetch-Mode")
+	if mode != "" && mode != "navigate" { // a script on some page, not the browser itself
+		return http.StatusForbidden
+	}
+	return 0
+}
+
+// complete exchanges the code, or takes err for the outcome of the sign-in,
+// unless there is one. It waits for the outcome, as long as the flow's context
+// allows, and returns its error.
 func (s *loopbackServer) complete(code string, err error) error {
 	if s.claimed.CompareAndSwap(false, true) {
 		if err == nil {
@@ -475,28 +566,126 @@ func (s *loopbackServer) complete(code string, err error) error {
 	return s.err
 }
 
-// respond sends one of the pages, which are constants: nothing of a request is
-// echoed. The headers keep the code, which is in the page's URL, from other sites, caches and
-// frames.
+// respond sends a page. Pages are constants: nothing of a request is repeated.
+// The headers keep the code, which is in the page's URL, from other sites,
+// caches and frames.
 func respond(w http.ResponseWriter, status int, page string) {
-	csp := "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src"
+	var policy strings.Builder
+	policy.WriteString("default-src 'none'; base-uri 'none'; form-action 'none'; " +
+		"frame-ancestors 'none'; style-src")
 	for _, part := range strings.Split(page, "<style>")[1:] {
 		style, _, _ := strings.Cut(part, "</style>")
 		sum := sha256.Sum256([]byte(style))
-		csp += " 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+		policy.WriteString(" 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'")
 	}
 	maps.Copy(w.Header(), http.Header{
-		"Cache-Control": {"no-store"}, "Connection": {"close"}, "Content-Security-Policy": {csp}, "Content-Type": {"text/html; charset=utf-8"},
-		"Cross-Origin-Opener-Policy": {"same-origin"}, "Referrer-Policy": {"no-referrer"}, "X-Content-Type-Options": {"nosniff"}, "X-Frame-Options": {"DENY"},
+		"Cache-Control":              {"no-store"},
+		"Connection":                 {"close"},
+		"Content-Security-Policy":    {policy.String()},
+		"Content-Type":               {"text/html; charset=utf-8"},
+		"Cross-Origin-Opener-Policy": {"same-origin"},
+		"Referrer-Policy":            {"no-referrer"},
+		"X-Content-Type-Options":     {"nosniff"},
+		"X-Frame-Options":            {"DENY"},
 	})
-	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(loopbackTimeout)) // the exchange may have taken longer
+	// The exchange may have taken longer than the server allows.
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(loopbackTimeout))
 	w.WriteHeader(status)
 	io.WriteString(w, page)
 }
 
-// OpenBrowser opens a URL in the person's browser, with xdg-open, open or rundll32 and without a
-// shell. Only https URLs are opened, and http ones on this machine: those of other
-// schemes run programs. It does not wait for the browser.
+// readPasted reads redirected URLs, or codes, that the user pastes. stop ends
+// the reading, if the system can, so that what is typed next is the program's.
+func (s *loopbackServer) readPasted() (stop func()) {
+	in := s.flow.Input
+	tty := openTerminal(in)
+	if tty != nil {
+		in = tty
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer tty.Close() // of nil, it does nothing
+		s.readLines(in)
+	}()
+	return func() {
+		d, ok := in.(interface{ SetReadDeadline(time.Time) error })
+		if ok && d.SetReadDeadline(time.Unix(1, 0)) == nil {
+			<-done
+			d.SetReadDeadline(time.Time{})
+		}
+	}
+}
+
+// openTerminal opens the terminal anew if in is a terminal whose reads can't be
+// interrupted. It returns nil otherwise.
+func openTerminal(in io.Reader) *os.File {
+	file, ok := in.(*os.File)
+	if !ok || file.SetReadDeadline(time.Time{}) == nil {
+		return nil
+	}
+	info, err := file.Stat()
+	null, _ := os.Stat(os.DevNull)
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 || os.SameFile(info, null) {
+		return nil
+	}
+	tty, _ := os.Open("/dev/tty")
+	return tty
+}
+
+// readLines reads lines until one completes the sign-in. The end of the input
+// ends nothing: the browser is left.
+func (s *loopbackServer) readLines(in io.Reader) {
+	lines := bufio.NewReader(byteReader{io.LimitReader(in, maxBody)})
+	for {
+		line, err := lines.ReadString('\n')
+		if s.claimed.Load() || (err != nil && err != io.EOF) || line == "" {
+			return
+		}
+		code, err := s.attempt.parsePasted(strings.TrimSpace(line))
+		if isAnswer(err) {
+			s.complete(code, err)
+			return
+		}
+		s.flow.prompt("%s. Paste the whole address that the browser ended at:\n",
+			strings.TrimPrefix(err.Error(), "oauth2: "))
+	}
+}
+
+// A byteReader reads byte by byte, since what follows a line is the program's.
+type byteReader struct{ io.Reader }
+
+func (r byteReader) Read(b []byte) (int, error) { return r.Reader.Read(b[:1]) }
+
+// parsePasted is parseRedirect for what a user pastes. A code alone has no
+// state; PKCE binds it to this sign-in.
+func (a *attempt) parsePasted(line string) (string, error) {
+	_, query, ok := strings.Cut(line, "?")
+	switch {
+	case strings.Contains(query, "code_challenge="):
+		return "", errors.New("oauth2: that is the address to open")
+	case query != "":
+		return a.parseRedirect(line)
+	case ok: // nothing follows
+	case strings.Contains(line, "code="): // the end of an address
+		return a.parseRedirect("?" + line)
+	case looksLikeCode(line):
+		return line, nil
+	}
+	return "", errors.New("oauth2: that is neither an address with a code nor a code")
+}
+
+func looksLikeCode(line string) bool {
+	if len(line) < minPastedCode || !validCode(line) {
+		return false
+	}
+	return !strings.Contains(line, "://") && !strings.Contains(line, "&")
+}
+
+// OpenBrowser opens a URL in the user's browser, with xdg-open, open or
+// rundll32 and without a shell. Only https URLs are opened, and http ones on
+// this machine: URLs of other schemes run programs. It does not wait for the
+// browser.
 func OpenBrowser(url string) error { return launch(context.Background(), url) }
 
 // launch is OpenBrowser with a launcher that does not outlive ctx.
@@ -504,32 +693,245 @@ func launch(ctx context.Context, target string) error {
 	if _, err := checkEndpoint(target); err != nil {
 		return fmt.Errorf("oauth2: the URL to open %w", err)
 	}
-	if strings.ContainsAny(target, "\"'`$^|<>") { // which a launcher that is a shell script could misread
+	// A launcher that is a shell script could misread these.
+	if strings.ContainsAny(target, "\"'`$^|<>") {
 		return errors.New("oauth2: the URL to open has characters that must be percent-encoded")
 	}
-	args := map[string][]string{"windows": {"rundll32", "url.dll,FileProtocolHandler"}, "darwin": {"/usr/bin/open"}}[runtime.GOOS]
-	if args == nil {
-		args = []string{"xdg-open"}
+	name, args := "xdg-open", []string{target}
+	switch runtime.GOOS {
+	case "windows":
+		name, args = "rundll32", []string{"url.dll,FileProtocolHandler", target}
+	case "darwin":
+		name = "/usr/bin/open"
 	}
-	path, err := exec.LookPath(args[0])
-	if err != nil || !filepath.IsAbs(path) { // a program in the current directory is not the launcher
-		return fmt.Errorf("oauth2: %s was not found, so that no browser can be opened", args[0])
-	}
-	cmd := exec.CommandContext(ctx, path, append(args[1:], target)...)
+	cmd := exec.CommandContext(ctx, name, args...) // refuses a program in the current directory
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("oauth2: starting %s: %w", args[0], err)
+		return fmt.Errorf("oauth2: starting the browser: %w", err)
 	}
 	go cmd.Wait()
 	return nil
 }
 
+// FileStore returns a Store that is the file called name, which only the user
+// who runs the program can read. Processes of one machine can share it; for
+// several machines, which a network file system does not keep apart, use a
+// database. A crash at any moment leaves the old or the new content. Folders
+// are made as needed. While a process updates the file, there is a folder of
+// the same name with ".lock" at its end; a lock whose holder was killed is
+// found out and ignored. If name is a symbolic link, a save replaces the link.
+func FileStore(name string) Store { return fileStore(name) }
+
+type fileStore string
+
+var errNoFile = errors.New("oauth2: the FileStore has no file name")
+
+func (s fileStore) Load(ctx context.Context) ([]byte, error) {
+	if s == "" {
+		return nil, errNoFile
+	}
+	data, err := parseFile(string(s), func(data []byte) ([]byte, error) {
+		_, err := ParseCredentials(data) // here, so that the error names the file
+		return data, err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+func (s fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, error)) error {
+	if s == "" {
+		return errNoFile
+	}
+	lock, err := lockFile(ctx, string(s))
+	if err != nil {
+		return fmt.Errorf("oauth2: locking %q: %w", s, err)
+	}
+	defer os.Remove(filepath.Dir(lock)) // fails while others wait
+	defer os.Remove(lock)
+	old, err := s.Load(ctx)
+	if err != nil {
+		return err
+	}
+	data, err := fn(old)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(data, old) {
+		return nil
+	}
+	if err := replaceFile(string(s), lock, data); err != nil {
+		return fmt.Errorf("oauth2: saving: %w", err)
+	}
+	return nil
+}
+
+// replaceFile writes data to the lock, which is a new file with mode 0600, and
+// renames it, so that at any moment the old or the new content is there, whole.
+// Without data it removes the file. If another process took this one for dead,
+// the lock is gone, and nothing is changed.
+func replaceFile(name, lock string, data []byte) error {
+	f, err := os.OpenFile(lock, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	// Without Sync, the rename could reach the disk before the data.
+	err = errors.Join(err, f.Sync(), f.Close())
+	switch {
+	case err != nil:
+		return err
+	case data == nil:
+		err = os.Remove(name)
+	default:
+		err = os.Rename(lock, name)
+	}
+	if err != nil {
+		return err
+	}
+	// So that the change is on the disk too, on systems that can say so.
+	if dir, err := os.Open(filepath.Dir(name)); err == nil {
+		dir.Sync()
+		dir.Close()
+	}
+	return nil
+}
+
+// lockFile excludes other processes from name until the file it returns is
+// removed or renamed. The standard library has no lock that ends with its
+// process on all systems. So each contender puts a file into a folder, and has
+// the lock if it then sees no other file there. Since all put their file before
+// they look, never do two have it. Removing the file of a dead process by its
+// unique name can't hit the lock of a live one.
+func lockFile(ctx context.Context, name string) (lock string, err error) {
+	if err := makePrivate(filepath.Dir(name)); err != nil {
+		return "", err
+	}
+	dir := name + ".lock"
+	unique := fmt.Sprintf("%s.%d.%s", machineID(), os.Getpid(), randomSecret().Reveal())
+	lock = filepath.Join(dir, unique)
+	for {
+		alone, err := tryLock(dir, lock)
+		if alone {
+			return lock, nil
+		}
+		os.Remove(lock)
+		if err == nil {
+			err = sleep(ctx, jitter(20*time.Millisecond))
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}
+
+// makePrivate makes a folder if it is not there. It refuses one in which others
+// can replace files.
+func makePrivate(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if runtime.GOOS != "windows" && info.Mode()&0o022 != 0 {
+		return errors.New("others can replace files in its folder; make it yours (chmod go-w)")
+	}
+	return nil
+}
+
+// tryLock puts a lock into its folder and reports whether it is alone there,
+// after removing those that are abandoned.
+func tryLock(dir, lock string) (alone bool, err error) {
+	if err := makeLockDir(dir); err != nil {
+		return false, err
+	}
+	err = os.WriteFile(lock, nil, 0o600)
+	if errors.Is(err, fs.ErrNotExist) { // who unlocked last has removed the folder
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	alone = true
+	for _, entry := range entries {
+		parts := strings.Split(entry.Name(), ".")
+		info, err := entry.Info()
+		isLock := err == nil && len(parts) == 3 // otherwise it is gone, or not ours
+		switch {
+		case !isLock || entry.Name() == filepath.Base(lock): // stays
+		case abandoned(parts[0], parts[1], time.Since(info.ModTime())):
+			os.Remove(filepath.Join(dir, entry.Name()))
+		default:
+			alone = false
+		}
+	}
+	return alone, nil
+}
+
+// makeLockDir makes the folder of the locks. It refuses a link, through which
+// files would be removed elsewhere.
+func makeLockDir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, statErr := os.Lstat(dir)
+	if statErr == nil && !info.IsDir() {
+		return err
+	}
+	return nil
+}
+
+// abandoned reports whether a lock's process is gone, or the lock is older than
+// any update takes. If a process has its ID, it may be one that slept with its
+// machine; much later, it is another process.
+func abandoned(machine, process string, age time.Duration) bool {
+	if machine == machineID() {
+		return age > 15*time.Minute || processGone(process)
+	}
+	return age > lockStale
+}
+
+// machineID tells apart the machines, and the containers, whose process IDs
+// mean nothing to each other.
+func machineID() string {
+	host, _ := os.Hostname()
+	namespace, _ := os.Readlink("/proc/self/ns/pid")
+	return challenge(host + "\n" + namespace)
+}
+
+// processGone reports whether there is certainly no process with an ID.
+func processGone(id string) bool {
+	pid, err := strconv.Atoi(id)
+	if err != nil || pid <= 0 {
+		return false
+	}
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return true
+	}
+	return errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
+}
+
 const (
-	successPage = pageHead + `<title>Signed in</title></head><body><main><svg class="ok" viewBox="0 0 24 24" aria-hidden="true"><path d="M7 12.5l3.5 3.5L17 9"/></svg>` +
-		"<h1>You are signed in</h1><p>You can close this window and return to the application.</p></main></body></html>\n"
-	failurePage = pageHead + `<title>Not signed in</title></head><body><main><svg class="bad" viewBox="0 0 24 24" aria-hidden="true"><path d="M12 7v6m0 3.5v.01"/></svg>` +
-		"<h1>You are not signed in</h1><p>The sign-in could not be completed. Return to the application to see why and to try again.</p></main></body></html>\n"
-	strayPage = pageHead + `<title>Nothing to sign in to</title></head><body><main><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7.5 12h9"/></svg>` +
-		"<h1>Nothing to do here</h1><p>This page belongs to another sign-in, or to none. Use the window that the application opened last.</p></main></body></html>\n"
+	successPage = pageHead + "<title>Signed in</title></head><body><main>" +
+		`<svg class="ok" viewBox="0 0 24 24" aria-hidden="true"><path d="M7 12.5l3.5 3.5L17 9"/>` +
+		"</svg><h1>You are signed in</h1>" +
+		"<p>You can close this window and return to the application.</p></main></body></html>\n"
+	failurePage = pageHead + "<title>Not signed in</title></head><body><main>" +
+		`<svg class="bad" viewBox="0 0 24 24" aria-hidden="true"><path d="M12 7v6m0 3.5v.01"/>` +
+		"</svg><h1>You are not signed in</h1><p>The sign-in could not be completed. " +
+		"Return to the application to see why and to try again.</p></main></body></html>\n"
+	strayPage = pageHead + "<title>Nothing to sign in to</title></head><body><main>" +
+		`<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7.5 12h9"/>` +
+		"</svg><h1>Nothing to do here</h1><p>This page belongs to another sign-in, or to none. " +
+		"Use the window that the application opened last.</p></main></body></html>\n"
 	pageHead = `<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><style>
 :root { color-scheme: light dark } * { box-sizing: border-box; margin: 0 }

@@ -965,7 +965,7 @@ func TestRunLocalServerRefuses(t *testing.T) {
 			set:  func(f *InstalledAppFlow) { f.client.AuthURI = "file:///bin/sh" },
 			err:  "AuthURI",
 		},
-		{name: "no client", kind: "installed", set: func(f *InstalledAppFlow) { f.Flow.client = nil }, err: "client"},
+		{name: "no client", kind: "installed", set: func(f *InstalledAppFlow) { f.client = nil }, err: "client"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,44 +1,45 @@
-// Package oauth2 signs people and machines in with OAuth 2.0, at Google or any
-// other provider, keeps their credentials fresh and authorizes HTTP requests.
+// Package oauth2 obtains, refreshes and stores OAuth 2.0 tokens, at Google or
+// at any other provider, and authorizes HTTP requests with them.
 //
-// A program that a person runs reads its client_secrets.json and calls
-// [InstalledAppFlow.Credentials], which signs the person in once and stores the result.
-// A web application makes one [Flow] an attempt and keeps it between its two
-// handlers with [Flow.Marshal] and [ResumeFlow]. A server signs itself in with
-// [DefaultCredentials], a service account ([ReadServiceAccountFile]), the machine's identity
-// ([ComputeCredentials]) or its client secret ([ClientSecrets.TokenSource]). All of
-// these yield a [TokenSource]; [NewClient] and [Transport] put its tokens on
-// requests. An [IDTokenVerifier] checks who somebody is.
+// A program on a user's machine reads its client_secrets.json and calls
+// [InstalledAppFlow.SignIn], which signs the user in on the first run; later
+// runs reuse the stored credentials. A web application makes one [Flow] for
+// each sign-in and keeps it between its two handlers with [Flow.Marshal] and
+// [ResumeFlow]. A server signs in as itself with [DefaultCredentials], the key
+// of a service account ([ReadServiceAccountFile]), the identity of its machine
+// ([ComputeCredentials]) or a client secret ([ClientCredentials]). Each of
+// these is a [TokenSource]; [NewClient] and [Transport] put its tokens on
+// requests. An [IDTokenVerifier] checks ID tokens.
 //
 // # Security defaults
 //
-// There are no switches. Every authorization request has PKCE (S256) and a state, with
-// openid also a nonce, of 256 random bits; redirects are matched against them in
-// constant time. Tokens and client secrets travel over https only (loopback excepted),
-// in bodies or headers, and no redirect of a token endpoint is followed. A
-// [Transport] does not send a token after a redirect to another origin. Answers
-// are bounded and parsed strictly. Secrets are values of type [Secret], which no
-// verb, logger or encoder prints, and no error carries one.
+// There are no switches. Every authorization request has PKCE (S256) and a
+// state, and with the scope openid a nonce, of 256 random bits each. Tokens and
+// client secrets travel over https only, except to this machine, in bodies and
+// headers only, and no redirect of a token endpoint is followed. A [Transport]
+// sends no token after a redirect to another origin. Answers are bounded and
+// parsed strictly. Secrets are values of type [Secret], which no verb, logger
+// or encoder prints, and no error contains one.
 //
 // # Storing credentials
 //
-// [FileStore] keeps them in a file that only its owner reads, in Google's authorized_user
-// format, and that processes may share. A [Store] of your own, such as a row of a
-// database, does the same for many machines.
+// [FileStore] keeps credentials in a file that only its owner can read, in
+// Google's authorized_user format. Processes can share it. A [Store] of your
+// own, such as a row of a database, does the same for many machines.
 //
 // # Errors
 //
-// Every message begins with "oauth2: ". [ErrLoginRequired] says that only a new
-// sign-in helps; errors.As with an [*Error] gives the authorization server's
-// code, the HTTP status and whether to try again later. Causes such as
-// context.DeadlineExceeded or syscall.ECONNREFUSED are found by errors.Is.
+// Every message begins with "oauth2: ". [ErrLoginRequired] means that only a
+// new sign-in helps. With an [*Error], errors.As finds the authorization
+// server's code, the HTTP status and whether to try again later. Causes such as
+// context.DeadlineExceeded and syscall.ECONNREFUSED are found by errors.Is.
 //
 // # Notable divergences from the specifications
 //
 // A token response without token_type means Bearer, and its expires_in may be a
 // string or have a fraction, since servers send these. A token type other than
-// Bearer is refused. A refresh does not check the claims of an ID token that comes with
-// it; an [IDTokenVerifier] does.
+// Bearer is refused. The claims of an ID token that comes with a refresh are
+// not checked; an [IDTokenVerifier] checks them.
 package oauth2
 
 import (
@@ -46,70 +47,140 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/subtle"
 	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
-	"math"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
+	"unique"
 )
 
-// What the package takes from the network and from files at the most.
+// Limits of what is read from the network and from files.
 const (
-	maxBody         = 1 << 20  // bytes of an answer, after decompression, or of a file
-	maxHeader       = 64 << 10 // bytes of an answer's header
-	maxDepth        = 32       // nesting of JSON
-	maxToken        = 16 << 10 // bytes of a token
-	maxErrorCode    = 256      // bytes kept of an error code
-	maxErrorText    = 1 << 10  // bytes kept of an error description or URI
-	maxLifetime     = 10 * 365 * 24 * time.Hour
-	maxRetryAfter   = 5 * time.Minute
+	maxBody       = 1 << 20  // bytes of an answer, after decompression, or of a file
+	maxHeader     = 64 << 10 // bytes of an answer's header
+	maxDepth      = 32       // nesting of JSON
+	maxToken      = 16 << 10 // bytes of a token
+	maxErrorCode  = 256      // bytes kept of an error code
+	maxErrorText  = 1 << 10  // bytes kept of an error description or URI
+	maxLifetime   = 10 * 365 * 24 * time.Hour
+	maxRetryAfter = 5 * time.Minute
+)
+
+// Limits of the time that a request takes.
+const (
 	maxAttempts     = 3
-	attemptTimeout  = 30 * time.Second // one HTTP exchange, body included
-	metadataTimeout = 3 * time.Second  // the same at the metadata server, which is near or not there
+	attemptTimeout  = 30 * time.Second // one exchange, body included
+	metadataTimeout = 3 * time.Second  // the same at the metadata server, which is near
+	flightTimeout   = 2 * time.Minute  // all attempts together
 	dialTimeout     = 10 * time.Second
 	headerTimeout   = 20 * time.Second
+	firstRetry      = 500 * time.Millisecond // doubled for each further one
 )
 
-// When a cached token is renewed and how failures are spaced.
-const (
-	earlyRefresh   = 225 * time.Second // before expiry; Google's metadata server renews its tokens 4 minutes before
-	flightTimeout  = 2 * time.Minute   // one refresh with its retries
-	firstBackoff   = time.Second
-	longestBackoff = time.Minute
-	rejectInterval = 10 * time.Second // between two refreshes that a 401 asked for
-)
+// A Secret holds a string that must not be seen. No fmt verb, logger or encoder
+// prints it, wherever it is nested. Marshaling one is an error, so that it is
+// neither stored nor lost by accident. The zero value is the empty secret. A
+// Secret is safe for concurrent use. Compare what Reveal returns, not Secrets.
+type Secret struct {
+	// A function, since fmt prints the unexported fields of other types without
+	// calling their methods, but can't look into a function.
+	reveal func() string
+}
 
-// A Token is what an authorization server hands out (RFC 6749, Section 5.1).
+// NewSecret returns a Secret that holds s.
+func NewSecret(s string) Secret {
+	if s == "" {
+		return Secret{}
+	}
+	return Secret{func() string { return s }}
+}
+
+// Reveal returns the string. It is the only way to get it: an audit can search
+// for the calls.
+func (s Secret) Reveal() string {
+	if s.reveal == nil {
+		return ""
+	}
+	return s.reveal()
+}
+
+func (s Secret) empty() bool {
+	return s.reveal == nil
+}
+
+func (s Secret) equal(other Secret) bool {
+	return s.Reveal() == other.Reveal()
+}
+
+// Format implements [fmt.Formatter]. Every verb prints [secret].
+func (s Secret) Format(f fmt.State, verb rune) {
+	io.WriteString(f, "[secret]")
+}
+
+// LogValue implements [slog.LogValuer].
+func (s Secret) LogValue() slog.Value {
+	return slog.StringValue("[secret]")
+}
+
+var errMarshalSecret = errors.New(
+	"oauth2: a Secret is not marshaled; store Credentials with MarshalAuthorizedUser")
+
+// MarshalJSON returns an error, so that no file or log gets the secret or a
+// redacted copy.
+func (s Secret) MarshalJSON() ([]byte, error) {
+	return nil, errMarshalSecret
+}
+
+// MarshalText returns an error, so that no file or log gets the secret or a
+// redacted copy.
+func (s Secret) MarshalText() ([]byte, error) {
+	return nil, errMarshalSecret
+}
+
+// randomSecret returns 256 random bits as 43 characters of base64url, as RFC
+// 7636, Section 4.1 recommends for a verifier.
+func randomSecret() Secret {
+	b := make([]byte, 32)
+	rand.Read(b)
+	return NewSecret(base64.RawURLEncoding.EncodeToString(b))
+}
+
+// A Token is what an authorization server issues (RFC 6749, Section 5.1).
 // Tokens are shared between callers: do not modify one that a [TokenSource]
 // returned.
 type Token struct {
-	// AccessToken authorizes requests to the resource server.
+	// AccessToken authorizes requests to the resource server. It is a Bearer token
+	// (RFC 6750).
 	AccessToken Secret
-	// Type is the token's type. Empty means Bearer, the only one supported (RFC 6750).
-	Type string
-	// Expiry is when the access token expires, as wall time. The zero value means
+	// Expiry is when the access token expires, in wall time. The zero value means
 	// that the server did not say: the token is used until it is refused.
 	Expiry time.Time
-	// Scopes are the scopes that were granted, which may differ from those that
-	// were asked for (RFC 6749, Section 3.3).
+	// Scopes are the scopes that were granted. They may differ from those that were
+	// asked for (RFC 6749, Section 3.3).
 	Scopes []string
-	// RefreshToken obtains further access tokens. It is empty where none was issued.
+	// RefreshToken obtains further access tokens. It is empty where none was
+	// issued.
 	RefreshToken Secret
-	// IDToken is the OpenID Connect ID token, empty where there is none. Its claims
-	// are for the program that signed the person in; verify it before it is trusted
-	// anywhere else.
+	// IDToken is the OpenID Connect ID token. It is empty where there is none. Its
+	// claims are meant for the client that signed the user in; anybody else must
+	// verify it with an [IDTokenVerifier].
 	IDToken Secret
 
 	freshUntil int64 // Unix nanoseconds until which no refresh is due; set by tokenCache
@@ -117,132 +188,113 @@ type Token struct {
 
 // Valid reports whether t is not nil, has an access token and has not expired.
 func (t *Token) Valid() bool {
-	return t != nil && !t.AccessToken.empty() && (t.Expiry.IsZero() || time.Now().Before(t.Expiry.Round(0)))
-}
-
-// A TokenSource yields access tokens. All sources of this package cache: they
-// return the same token until shortly before it expires. An implementation must
-// be safe for concurrent use, must not modify a token it has returned, and should
-// return soon after ctx is done. Wrap one that fetches a token at each call with
-// [CachedTokenSource].
-type TokenSource interface {
-	Token(ctx context.Context) (*Token, error)
-}
-
-// CachedTokenSource returns a TokenSource that asks src for a token only when the last one is
-// about to expire, once for all callers. It remembers failures for a moment, and for good that a
-// new sign-in is required. It is the cache that every source of this package uses, and returns
-// those unchanged. Callers wait no longer than their own context; src is called with another
-// one, which ends after 2 minutes.
-func CachedTokenSource(src TokenSource) TokenSource {
-	if cache, _ := cacheOf(src); cache != nil {
-		return src
+	if t == nil || t.AccessToken.empty() {
+		return false
 	}
-	if src == nil {
-		return &source{get: func(context.Context) (*Token, error) { return nil, errNoSource }}
-	}
-	return &source{get: src.Token}
+	// Round strips the monotonic clock, which stops while a machine sleeps.
+	return t.Expiry.IsZero() || time.Now().Before(t.Expiry.Round(0))
 }
 
-// cacheOf returns the cache of a source of this package, and the project that its API calls are counted against,
-// if any. A type that embeds one has none, as its Token may be another.
-func cacheOf(src TokenSource) (cache *tokenCache, quotaProject string) {
-	switch s := src.(type) {
-	case *source:
-		return &s.cache, s.quota
-	case *Credentials:
-		return &s.cache, s.stored().quota
-	case *ServiceAccountCredentials:
-		return &s.cache, s.QuotaProject
-	case *ComputeCredentials:
-		return &s.cache, s.QuotaProject
-	}
-	return nil, ""
-}
-
-// A source caches the tokens that get returns. quota is the project that API calls are counted
-// against, if any.
-type source struct {
-	get   func(ctx context.Context) (*Token, error)
-	quota string
-	cache tokenCache
-}
-
-func (s *source) Token(ctx context.Context) (*Token, error) { return s.cache.token(ctx, s) }
-
-func (s *source) fetch(ctx context.Context, _ *Token) (*Token, error) {
-	t, err := s.get(ctx)
-	if err = cmp.Or(err, t.check()); err != nil {
-		return nil, err // and no token, since one that comes with an error is kept
-	}
-	return t, nil
-}
-
-// check refuses a token that can't be put on a request.
+// check returns an error for a token that can't be put on a request.
 func (t *Token) check() error {
-	if t == nil || !validToken(t.AccessToken.Reveal()) || !isBearer(t.Type) {
-		return errors.New("oauth2: the token source returned no usable Bearer token (RFC 6750, Section 2.1)")
+	if t == nil || !validToken(t.AccessToken.Reveal()) {
+		return errors.New(
+			"oauth2: the token source returned no usable access token (RFC 6750, Section 2.1)")
 	}
 	return nil
 }
 
-func isBearer(typ string) bool { return typ == "" || strings.EqualFold(typ, "Bearer") }
+// A TokenSource returns access tokens. All sources of this package cache: they
+// return the same token until shortly before it expires. An implementation must
+// be safe for concurrent use, must not modify a token that it has returned, and
+// should return soon after ctx is done. [CachedTokenSource] adds a cache to one
+// that obtains a token at each call.
+type TokenSource interface {
+	Token(ctx context.Context) (*Token, error)
+}
 
-// ErrLoginRequired is what errors.Is finds in an error that only a new sign-in
-// can mend: the refresh token has expired, was revoked, or there is none.
+// ErrLoginRequired is found by errors.Is in an error after which only a new
+// sign-in helps: the refresh token has expired, was revoked, or there is none.
 var ErrLoginRequired = errors.New("oauth2: a new sign-in is required")
 
-// An Error says why an authorization server, or another server that this package
-// asks, did not give what was asked for: it answered with an error (RFC 6749,
-// Sections 4.1.2.1 and 5.2), with something unusable, or not at all. Texts of the
-// server are reduced to printable ASCII, cut, and cleared of what was sent. errors.Is
-// and errors.As see [ErrLoginRequired] and the cause from context, net, crypto/tls
-// or syscall.
+// Errors of a caller's mistake.
+var (
+	errNilContext = errors.New("oauth2: the context is nil")
+	errNoClient   = errors.New("oauth2: there is no client")
+	errNoSource   = errors.New("oauth2: there is no token source")
+)
+
+// An Error says why an authorization server, or another server that this
+// package asks, did not give what was asked for: it answered with an error (RFC
+// 6749, Sections 4.1.2.1 and 5.2), with something unusable, or not at all.
+// Texts of the server are reduced to printable ASCII, shortened, and cleared of
+// what was sent. errors.Is and errors.As find [ErrLoginRequired] and causes
+// from context, net, crypto/tls and syscall.
 type Error struct {
 	// Code is the server's error code, such as "invalid_grant" or "access_denied".
 	// It is empty where the answer had none.
 	Code string
-	// Description is the server's error_description, for developers. It may be empty.
+	// Description is the server's error_description, which is meant for developers.
+	// It may be empty.
 	Description string
-	// URI is the server's error_uri, a page about the error. It may be empty. Don't
-	// open it unasked.
+	// URI is the server's error_uri, the address of a page about the error. It may
+	// be empty. Do not open it unless the user asks for it.
 	URI string
-	// StatusCode is the HTTP status, 0 where there was no complete answer.
+	// StatusCode is the HTTP status. It is 0 where there was no complete answer.
 	StatusCode int
-	// RetryAfter is how long the server asked to wait, at most 5 minutes, or 0.
+	// RetryAfter is how long the server asked to wait, at most 5 minutes. It is 0
+	// where the server did not ask.
 	RetryAfter time.Duration
 
-	text                             string
-	temporary, loginRequired, dialed bool         // dialed: the server can't have seen the request
-	cause                            func() error // nil for none; out of fmt's reach, since its text may have what a server said
+	text          string
+	temporary     bool
+	loginRequired bool
+	unsent        bool         // the server can't have seen the request
+	cause         func() error // may be nil; a function hides its text from fmt
 }
 
 // Temporary reports whether the same request may succeed later: the network
 // failed, or the server was overloaded.
-func (e *Error) Temporary() bool { return e.temporary }
+func (e *Error) Temporary() bool {
+	return e.temporary
+}
 
 // Error implements error.
-func (e *Error) Error() string { return "oauth2: " + e.text }
+func (e *Error) Error() string {
+	return "oauth2: " + e.text
+}
 
-// Is reports whether e has target as a cause, or is an error for which target,
-// [ErrLoginRequired], is the remedy.
+// Is reports whether target is a cause of e, or is [ErrLoginRequired] and a new
+// sign-in is required.
 func (e *Error) Is(target error) bool {
-	return e.loginRequired && target == ErrLoginRequired || e.cause != nil && errors.Is(e.cause(), target)
+	if target == ErrLoginRequired && e.loginRequired {
+		return true
+	}
+	return e.cause != nil && errors.Is(e.cause(), target)
 }
 
 // As finds a cause of the type that target points to, as errors.As does.
-func (e *Error) As(target any) bool { return e.cause != nil && errors.As(e.cause(), target) }
+func (e *Error) As(target any) bool {
+	return e.cause != nil && errors.As(e.cause(), target)
+}
 
-// serverError returns the error that a server describes with the parameters error, error_description
-// and error_uri, as get has them, without what clean takes out.
-func serverError(op string, get func(name string) string, clean func(string) string) *Error {
-	text := func(name string, max int) string { return printable(clean(get(name)), max) }
-	e := &Error{Code: printable(get("error"), maxErrorCode), Description: text("error_description", maxErrorText), URI: text("error_uri", maxErrorText)}
-	if strings.Trim(e.Code, "abcdefghijklmnopqrstuvwxyz_") != "" { // else it is a code, even if a weak secret is part of it
-		e.Code = text("error", maxErrorCode)
+func loginRequired(text string) *Error {
+	return &Error{text: text + "; sign in again", loginRequired: true}
+}
+
+// oauthError returns the error that a server describes with the parameters
+// error, error_description and error_uri, which param returns. Texts are passed
+// through clean.
+func oauthError(op string, param func(name string) string, clean func(string) string) *Error {
+	e := &Error{
+		Code:        printable(param("error"), maxErrorCode),
+		Description: printable(clean(param("error_description")), maxErrorText),
+		URI:         printable(clean(param("error_uri")), maxErrorText),
 	}
-	overloaded := []string{"server_error", "temporarily_unavailable", "internal_failure"}
-	e.temporary = slices.Contains(overloaded, e.Code) || slices.Contains(overloaded, e.Description)
+	if !isCode(e.Code) {
+		e.Code = printable(clean(param("error")), maxErrorCode)
+	}
+	e.temporary = isOverload(e.Code) || isOverload(e.Description)
 	e.text = op + ": the server answered " + e.Code
 	if e.Description != "" {
 		e.text += fmt.Sprintf(": %q", e.Description)
@@ -250,235 +302,779 @@ func serverError(op string, get func(name string) string, clean func(string) str
 	return e
 }
 
-// A request is something asked of an authorization server, or of another server that
-// has tokens, keys or configuration. Everything the package sends, but for the API calls
-// of Transport, goes through its do method.
-type request struct {
-	op     string // begins the error, such as "refreshing the token"
-	url    string
-	form   url.Values  // without what is empty; nil and no json: GET
-	json   []byte      // a body in place of form
-	header http.Header // besides the usual
-	// authenticate adds client authentication to an attempt's form and header. It is
-	// called for each attempt, since an assertion must not be sent twice.
-	authenticate func(form url.Values, header http.Header) error
-	client       *http.Client // nil: the package's
-	once         bool         // holds an authorization code: never sent twice (RFC 6749, Section 4.1.2)
-	metadata     bool         // for the metadata server, which speaks http and marks its answers
+// isCode reports whether s looks like an error code. One is shown even if a
+// weak secret is part of it.
+func isCode(s string) bool {
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") == ""
 }
 
-// An answer is a complete one, with a status of 2xx and no error in it, or none. Whoever reads it
-// need not look at err first: fields, bad and what uses them return it.
+func isOverload(code string) bool {
+	switch code {
+	case "server_error", "temporarily_unavailable", "internal_failure":
+		return true
+	}
+	return false
+}
+
+// checkEndpoint parses the URL of an endpoint. Its errors complete a sentence
+// that begins with the endpoint's name. They don't quote the URL, whose query
+// may hold a secret.
+func checkEndpoint(raw string) (*url.URL, error) {
+	if raw == "" {
+		return nil, errors.New("is missing")
+	}
+	u, err := url.Parse(raw)
+	if err != nil || !validText(raw) || strings.Contains(raw, `\`) {
+		return nil, errors.New("is not a valid URL")
+	}
+	switch {
+	case u.Hostname() == "":
+		return nil, errors.New("is not a valid URL")
+	case u.User != nil:
+		return nil, errors.New("has a user name in its URL, which would hide the host")
+	case strings.Contains(raw, "#"):
+		return nil, errors.New("has a fragment in its URL (RFC 6749, Sections 3.1 and 3.2)")
+	case strings.Contains(u.Host, "%") || strings.HasSuffix(u.Host, ":") || u.Port() == "0":
+		return nil, errors.New("has no usable host and port in its URL")
+	case !isPrivate(u):
+		// Anybody on the way could read the secrets.
+		return nil, fmt.Errorf("is a URL with scheme %q: only https is allowed, "+
+			"and http to this machine", printable(u.Scheme, 32))
+	}
+	return u, nil
+}
+
+// isPrivate reports whether nobody on the way can read what is sent to u.
+func isPrivate(u *url.URL) bool {
+	return u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname())
+}
+
+// isLoopback reports whether host is this machine: an IP address, or localhost.
+func isLoopback(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.IsLoopback() && !ip.Is4In6()
+	}
+	return host == "localhost" // in the spelling for which net/http uses no proxy
+}
+
+// An object is a JSON object: the JSON text of each value, by the exact name of
+// its member.
+type object map[string]string
+
+// parseObject is the package's one JSON parser. It refuses what encoding/json
+// accepts: duplicate names, at any depth, of which another parser might use the
+// other one; trailing data; invalid UTF-8; deep nesting. Its errors quote
+// nothing, since the text may hold secrets.
+func parseObject(data []byte) (object, error) {
+	switch {
+	case len(data) > maxBody:
+		return nil, errTooLarge
+	case !utf8.Valid(data):
+		return nil, errors.New("not valid UTF-8")
+	case !json.Valid(data):
+		return nil, errors.New("not valid JSON")
+	}
+	r := jsonReader{text: string(data)}
+	if r.next() != '{' {
+		return nil, errors.New("not a JSON object")
+	}
+	members := r.object(1)
+	if r.err != nil {
+		return nil, r.err
+	}
+	return members, nil
+}
+
+// A jsonReader reads a JSON text that json.Valid has accepted, so that the
+// first byte of a value tells how it goes on. It remembers a fault, which the
+// caller checks at the end.
+type jsonReader struct {
+	text string
+	pos  int
+	err  error
+}
+
+// next skips white space and separators, and returns the byte that follows.
+func (r *jsonReader) next() byte {
+	for strings.IndexByte(" \t\r\n,:", r.text[r.pos]) >= 0 {
+		r.pos++
+	}
+	return r.text[r.pos]
+}
+
+// object reads an object, whose brace is next.
+func (r *jsonReader) object(depth int) object {
+	members := object{}
+	r.pos++
+	for r.next() != '}' {
+		name := unquote(r.value(depth))
+		if _, twice := members[name]; twice {
+			r.err = errors.New("ambiguous: a member name occurs twice")
+		}
+		members[name] = r.value(depth)
+	}
+	r.pos++
+	return members
+}
+
+// list reads a list, whose bracket is next.
+func (r *jsonReader) list(depth int) []string {
+	values := []string{}
+	r.pos++
+	for r.next() != ']' {
+		values = append(values, r.value(depth))
+	}
+	r.pos++
+	return values
+}
+
+// value reads a value and returns its text. depth is that of the object or list
+// around it.
+func (r *jsonReader) value(depth int) string {
+	first := r.next()
+	start := r.pos
+	if (first == '{' || first == '[') && depth == maxDepth {
+		r.err = errors.New("nested too deeply")
+	}
+	switch first {
+	case '{':
+		r.object(depth + 1)
+	case '[':
+		r.list(depth + 1)
+	case '"':
+		for r.pos++; r.text[r.pos] != '"'; r.pos++ {
+			if r.text[r.pos] == '\\' {
+				r.pos++
+			}
+		}
+		r.pos++
+	default: // a number, true, false or null
+		r.pos += strings.IndexAny(r.text[r.pos:], ",]} \t\r\n")
+	}
+	return r.text[start:r.pos]
+}
+
+// unquote returns the string that a JSON text stands for.
+func unquote(text string) string {
+	if strings.IndexByte(text, '\\') < 0 {
+		return text[1 : len(text)-1]
+	}
+	var s string
+	json.Unmarshal([]byte(text), &s) // can't fail: the text is valid, and a string
+	return s
+}
+
+// fields reads the members of an object and remembers the first fault, which
+// the caller checks at the end. A member that is absent or null reads as the
+// zero value. Faults complete a sentence that begins with what the object is.
+type fields struct {
+	object
+	err error
+}
+
+func parseFields(data []byte) *fields {
+	members, err := parseObject(data)
+	if err != nil {
+		err = fmt.Errorf("is %w", err)
+	}
+	return &fields{object: members, err: err}
+}
+
+// fail remembers a fault, unless there is one already.
+func (f *fields) fail(format string, args ...any) {
+	if f.err == nil {
+		f.err = fmt.Errorf(format, args...)
+	}
+}
+
+// has reports whether a member is there and is neither null nor the empty
+// string.
+func (o object) has(name string) bool {
+	switch o[name] {
+	case "", "null", `""`:
+		return false
+	}
+	return true
+}
+
+// str reads a string.
+func (f *fields) str(name string) string {
+	text := f.object[name]
+	if strings.HasPrefix(text, `"`) {
+		return unquote(text)
+	}
+	if f.has(name) {
+		f.fail("has a %s that is not a string", name)
+	}
+	return ""
+}
+
+// secret reads a token.
+func (f *fields) secret(name string) Secret {
+	s := f.str(name)
+	if s != "" && !validToken(s) {
+		f.fail("has a %s that is longer than 16 KiB or has characters that no token has", name)
+	}
+	return NewSecret(strings.Clone(s)) // s would keep the whole text in memory
+}
+
+// project reads a project ID.
+func (f *fields) project(name string) string {
+	s := f.str(name)
+	if s != "" && !validProject(s) {
+		f.fail("has a %s that is not a project", name)
+	}
+	return s
+}
+
+// endpoint reads a URL, which must be there.
+func (f *fields) endpoint(name string) string {
+	s := f.str(name)
+	if _, err := checkEndpoint(s); err != nil {
+		f.fail("has a %s that %w", name, err)
+	}
+	return s
+}
+
+// elements returns the texts of a list's elements. It returns nil if there is
+// no list.
+func (f *fields) elements(name string) []string {
+	r := jsonReader{text: f.object[name]}
+	if !strings.HasPrefix(r.text, "[") {
+		return nil
+	}
+	return r.list(1)
+}
+
+// strs reads a list of strings. It returns nil if there is none.
+func (f *fields) strs(name string) []string {
+	list := f.elements(name)
+	if list == nil && f.has(name) {
+		f.fail("has a %s that is not a list of strings", name)
+	}
+	for i, text := range list {
+		if text[0] != '"' {
+			f.fail("has a %s that is not a list of strings", name)
+			return nil
+		}
+		list[i] = unquote(text)
+	}
+	return list
+}
+
+// nested reads an object. It has no members if there is none.
+func (f *fields) nested(name string) *fields {
+	return nestedFields(f.object[name])
+}
+
+// nestedFields reads the object in a text that is part of one that was read
+// before, and so has no fault.
+func nestedFields(text string) *fields {
+	if !strings.HasPrefix(text, "{") {
+		return &fields{err: errors.New("is not a JSON object")}
+	}
+	r := jsonReader{text: text}
+	return &fields{object: r.object(1)}
+}
+
+// list reads a list of strings, or one string as a list.
+func (f *fields) list(name string) []string {
+	if strings.HasPrefix(f.object[name], `"`) {
+		return []string{f.str(name)}
+	}
+	return f.strs(name)
+}
+
+// scopes reads a list of scopes, or a string of them.
+func (f *fields) scopes(name string) []string {
+	return scopeList(f.list(name)...)
+}
+
+// expiry reads a time in RFC 3339. One without an offset, as Python writes it,
+// is UTC.
+func (f *fields) expiry(name string) time.Time {
+	s := f.str(name)
+	if s == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		t, err = time.Parse(time.RFC3339, s+"Z")
+	}
+	if err != nil {
+		f.fail("has a %s that is not a time (RFC 3339)", name)
+	}
+	return t
+}
+
+// seconds reads a lifetime: a number, or a string that holds one, rounded down
+// and bounded. 0 means unknown.
+func (f *fields) seconds(name string) time.Duration {
+	if !f.has(name) {
+		return 0
+	}
+	text := strings.Trim(f.object[name], `"`)
+	n, err := strconv.ParseFloat(text, 64)
+	overflow := errors.Is(err, strconv.ErrRange)
+	isNumber := strings.Trim(text, "0123456789.+-eE") == "" && (err == nil || overflow)
+	if !isNumber || n < 0 {
+		f.fail("has a %s that is not a number of seconds", name)
+		return 0
+	}
+	return time.Duration(min(n, maxLifetime.Seconds())) * time.Second
+}
+
+const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+// validProject reports whether s can be a project ID, which is sent in a
+// header.
+func validProject(s string) bool {
+	return s != "" && strings.Trim(s, letters+".:-") == ""
+}
+
+// validToken reports whether s can be a token. One has visible characters only,
+// so that it can't end a header line (RFC 6749, Appendix A.12).
+func validToken(s string) bool {
+	return len(s) <= maxToken && validText(s)
+}
+
+// validText reports whether s is visible ASCII and not empty.
+func validText(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// sameText reports whether a and b are equal, in constant time.
+func sameText(a, b string) bool {
+	return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1
+}
+
+// printable returns s as printable ASCII, at most max bytes of it, so that what
+// a server sent can neither steer a terminal nor forge log lines.
+func printable(s string, max int) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), max)])
+	return strings.Clone(s) // s would keep the whole text in memory
+}
+
+// scopeList returns the scopes in ss, each of which may be several (RFC 6749,
+// Section 3.3).
+func scopeList(ss ...string) []string {
+	return strings.Fields(strings.Join(ss, " "))
+}
+
+// joinScopes returns the scopes in ss as one string. Equal ones share their
+// memory, as there may be very many credentials.
+func joinScopes(ss []string) string {
+	return unique.Make(strings.Join(scopeList(ss...), " ")).Value()
+}
+
+var errTooLarge = errors.New("larger than 1 MiB")
+
+// readAll reads to the end of r. It fails instead of cutting: what was cut
+// could parse.
+func readAll(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxBody+1))
+	if len(data) > maxBody {
+		return nil, errTooLarge
+	}
+	return data, err
+}
+
+// A request is sent to an authorization server, or to another server that has
+// tokens, keys or configuration. Its do method sends everything that this
+// package sends, except for the API calls of a Transport.
+type request struct {
+	op     string      // what is attempted, such as "refreshing the token"; errors begin with it
+	url    string      // an endpoint
+	form   url.Values  // without what is empty; if nil and there is no json, this is a GET
+	json   []byte      // a body in place of form
+	header http.Header // besides the usual
+
+	// authenticate adds client authentication to the form and the header. It is
+	// called for each attempt, since an assertion must not be sent twice.
+	authenticate func(form url.Values, header http.Header) error
+
+	client   *http.Client // if nil, the package's
+	once     bool         // holds a code, which is not sent twice (RFC 6749, Section 4.1.2)
+	metadata bool         // to the metadata server, which speaks http and marks its answers
+}
+
+// An answer is complete, has a status of 2xx and is no error.
 type answer struct {
-	err     error // why there is none; nothing else is set then
 	op      string
 	status  int
 	header  http.Header
 	body    []byte
-	sent    time.Time
 	members object // nil where the body is not a JSON object
+	sent    time.Time
 }
 
-// do sends r, again after a passing fault, and returns the answer. Its err is an *Error if anything was sent.
-func (r *request) do(ctx context.Context) *answer {
+// do sends r, again after a fault that may pass, and returns the answer. If
+// anything was sent, its error is an [*Error].
+func (r *request) do(ctx context.Context) (*answer, error) {
 	if ctx == nil {
-		return &answer{err: errNilContext}
+		return nil, errNilContext
 	}
-	timeout := attemptTimeout
-	u, err := checkEndpoint(r.url)
-	if r.metadata {
-		timeout = metadataTimeout
-		u, err = url.Parse(r.url)
+	if r.client == nil {
+		r.client = defaultClient
 	}
-	if err != nil {
-		return &answer{err: fmt.Errorf("oauth2: %s: the endpoint %w", r.op, err)}
+	deadline := time.Now().Add(flightTimeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
 	}
-	ctx, cancel := context.WithTimeout(ctx, flightTimeout) // which a Retry-After must not exceed
-	defer cancel()
-	for n := 1; ; n++ {
-		ans := &answer{op: r.op, sent: time.Now()}
-		if err := r.attempt(ctx, u, timeout, ans); err != nil {
-			ans = &answer{err: err}
-		}
+	for attempt := 1; ; attempt++ {
+		ans, err := r.attempt(ctx, deadline)
 		var e *Error
-		if !errors.As(ans.err, &e) || n == maxAttempts || !e.temporary || r.once && !e.dialed {
-			return ans
+		if !errors.As(err, &e) || !r.repeatable(e) || attempt == maxAttempts {
+			return ans, err
 		}
-		wait := cmp.Or(e.RetryAfter, jitter(500*time.Millisecond<<(n-1)))
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
-			return ans
-		} else if err := sleep(ctx, wait); err != nil {
-			e.cause = func() error { return err }
-			return ans
+		wait := e.RetryAfter
+		if wait == 0 {
+			wait = jitter(firstRetry << (attempt - 1))
+		}
+		if time.Until(deadline) < wait {
+			return nil, err
+		}
+		if cause := sleep(ctx, wait); cause != nil {
+			e.cause = func() error { return cause }
+			return nil, err
 		}
 	}
 }
 
-// attempt sends r to u, once, and fills in ans.
-func (r *request) attempt(ctx context.Context, u *url.URL, timeout time.Duration, ans *answer) error {
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, tokenRequest{}, true), timeout)
-	defer cancel()
-	header := http.Header{"Accept": {"application/json"}}
-	maps.Copy(header, r.header)
-	form, body := maps.Clone(r.form), r.json
-	maps.DeleteFunc(form, func(_ string, values []string) bool { return len(values) == 1 && values[0] == "" }) // RFC 6749, Section 3.1
-	if r.authenticate != nil {
-		if err := r.authenticate(form, header); err != nil {
-			return err
-		}
+// repeatable reports whether r may be sent again after e.
+func (r *request) repeatable(e *Error) bool {
+	return e.temporary && (e.unsent || !r.once)
+}
+
+// attempt sends r once.
+func (r *request) attempt(ctx context.Context, deadline time.Time) (*answer, error) {
+	parse := checkEndpoint
+	if r.metadata {
+		parse = url.Parse
 	}
-	if form != nil {
-		header.Set("Content-Type", "application/x-www-form-urlencoded")
-		body = []byte(form.Encode())
-	}
-	var began atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { began.Store(true) }})
-	req := (&http.Request{Method: http.MethodGet, URL: u, Header: header}).WithContext(ctx)
-	if body != nil { // without GetBody, so that nothing but do can send it again
-		req.Method, req.Body, req.ContentLength = http.MethodPost, io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	}
-	clean := func(s string) string { return newCleaner(form, header).Replace(s) }
-	resp, err := clientFor(r.client).Do(req)
+	u, err := parse(r.url)
 	if err != nil {
-		return broken(r.op, errors.Unwrap(err), clean, began.Load()) // without the text of url.Error, which has the whole URL
+		return nil, fmt.Errorf("oauth2: %s: the endpoint %w", r.op, err)
+	}
+	m, err := r.compose()
+	if err != nil {
+		return nil, err
+	}
+	limit := min(attemptTimeout, time.Until(deadline))
+	if r.metadata {
+		limit = min(limit, metadataTimeout)
+	}
+	if r.client.Timeout > 0 {
+		limit = min(limit, r.client.Timeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	resp, err := r.send(ctx, u, m)
+	if err != nil {
+		return nil, err
 	}
 	defer resp.Body.Close()
-	ans.status, ans.header = resp.StatusCode, resp.Header
-	if r.metadata && resp.Header.Get("Metadata-Flavor") != "Google" { // a captive portal, or whoever has that address here
-		return ans.bad("did not come from a metadata server")
-	}
-	if resp.StatusCode >= 200 { // the body of 101 Switching Protocols never ends
-		if ans.body, err = readAll(resp.Body); err == errTooLarge {
-			return ans.bad("is larger than 1 MiB")
-		} else if err != nil {
-			return broken(r.op, err, clean, true)
-		}
-	}
-	if ans.members, err = parseObject(ans.body); err != nil && ans.status/100 == 2 && bytes.HasPrefix(ans.body, []byte("{")) {
-		return ans.bad("is " + err.Error())
-	}
-	return ans.refusal(clean)
+	return r.read(resp, m)
 }
 
-// refusal returns the error that an answer stands for, or nil.
-func (a *answer) refusal(clean func(string) string) error {
-	f := fields{object: a.members}
-	if !f.has("error") && a.status/100 == 2 {
-		return nil
+// A message is what one attempt sends.
+type message struct {
+	form   url.Values
+	header http.Header
+	body   []byte // nil for a GET
+	sent   time.Time
+}
+
+// compose returns what is sent.
+func (r *request) compose() (*message, error) {
+	m := &message{
+		form:   make(url.Values, len(r.form)+3), // room for client authentication
+		header: http.Header{"Accept": {"application/json"}},
+		body:   r.json,
+		sent:   time.Now(),
 	}
-	if inner, err := parseObject([]byte(f.object["error"])); err == nil { // as Google's APIs have it
-		f.object = object{"error": inner["status"], "error_description": inner["message"]}
+	maps.Copy(m.header, r.header)
+	for name, values := range r.form {
+		if !slices.Equal(values, []string{""}) { // as if omitted (RFC 6749, Section 3.1)
+			m.form[name] = values
+		}
 	}
-	e := serverError(a.op, f.str, clean)
-	e.StatusCode, e.RetryAfter = a.status, retryAfter(a.header)
-	e.temporary = e.temporary || slices.Contains([]int{408, 429, 500, 502, 503, 504}, a.status)
-	e.text += fmt.Sprintf(" (status %d)", a.status)
-	date, dateErr := http.ParseTime(a.header.Get("Date"))
-	switch skew := time.Since(date).Abs(); {
-	case e.Code == "invalid_grant" && dateErr == nil && skew > 5*time.Minute: // the commonest cause with assertions, and one that servers do not name
-		e.text += fmt.Sprintf("; this machine's clock is %v off the server's", skew.Round(time.Minute))
-	case e.Code == "invalid_client":
-		e.text += "; check the client ID, the client secret and how the client authenticates"
-	case e.Code == "" && a.status/100 == 3:
-		e.text = a.flaw("is a redirect, which is not followed, since it would send secrets elsewhere; check the endpoint's URL")
-	case e.Code == "":
+	if r.authenticate != nil {
+		if err := r.authenticate(m.form, m.header); err != nil {
+			return nil, err
+		}
+	}
+	if r.form != nil {
+		m.header.Set("Content-Type", "application/x-www-form-urlencoded")
+		m.body = []byte(m.form.Encode())
+	}
+	return m, nil
+}
+
+// ownRequest marks the context of the package's own requests, which Transport
+// passes on unchanged. Otherwise a token source whose HTTP client authorizes
+// with its own tokens would wait for itself.
+type ownRequest struct{}
+
+// send sends m and returns the response, whose body the caller closes. It uses
+// the client's RoundTripper directly, so that no redirect is followed, which
+// would send the secrets of the body to another origin, and no cookie is sent.
+func (r *request) send(ctx context.Context, u *url.URL, m *message) (*http.Response, error) {
+	var began atomic.Bool
+	ctx = context.WithValue(ctx, ownRequest{}, true)
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotFirstResponseByte: func() { began.Store(true) },
+	})
+	req := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: m.header}
+	if m.body != nil {
+		req.Method = http.MethodPost
+		// Without GetBody, so that net/http can't send it a second time.
+		req.Body = io.NopCloser(bytes.NewReader(m.body))
+		req.ContentLength = int64(len(m.body))
+	}
+	transport := cmp.Or(r.client.Transport, http.DefaultTransport)
+	resp, err := transport.RoundTrip(req.WithContext(ctx))
+	if err == nil && resp == nil {
+		err = errors.New("the HTTP client returned neither a response nor an error")
+	}
+	if err != nil {
+		return nil, broken(r.op, err, m.clean, began.Load())
+	}
+	return resp, nil
+}
+
+// defaultTransport sends the requests that no client was given for. Nothing
+// changes it.
+var defaultTransport = &http.Transport{
+	Proxy:                  http.ProxyFromEnvironment,
+	DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+	ForceAttemptHTTP2:      true,
+	TLSHandshakeTimeout:    dialTimeout,
+	ResponseHeaderTimeout:  headerTimeout,
+	MaxResponseHeaderBytes: maxHeader,
+	MaxIdleConnsPerHost:    16,
+	IdleConnTimeout:        90 * time.Second,
+}
+
+var defaultClient = &http.Client{Transport: defaultTransport}
+
+// read reads the answer to m.
+func (r *request) read(resp *http.Response, m *message) (*answer, error) {
+	a := &answer{op: r.op, status: resp.StatusCode, header: resp.Header, sent: m.sent}
+	if r.metadata && resp.Header.Get("Metadata-Flavor") != "Google" {
+		// A captive portal, or whatever else has this address here.
+		return nil, a.unusable(errors.New("did not come from a metadata server"))
+	}
+	var err error
+	if a.status >= 200 { // the body of 101 Switching Protocols never ends
+		a.body, err = readAll(resp.Body)
+	}
+	if err == errTooLarge {
+		return nil, a.unusable(errors.New("is larger than 1 MiB"))
+	}
+	if err != nil {
+		return nil, broken(r.op, err, m.clean, true)
+	}
+	a.members, err = parseObject(a.body)
+	if a.status/100 != 2 || a.members.has("error") {
+		return nil, a.refusal(m.clean)
+	}
+	if err != nil && bytes.HasPrefix(a.body, []byte("{")) {
+		return nil, a.unusable(fmt.Errorf("is %w", err))
+	}
+	return a, nil
+}
+
+// refusal returns the error that an answer stands for.
+func (a *answer) refusal(clean func(string) string) *Error {
+	f := &fields{object: a.members}
+	if inner := f.nested("error"); inner.err == nil { // as Google's APIs write it
+		f.object = object{
+			"error":             inner.object["status"],
+			"error_description": inner.object["message"],
+		}
+	}
+	e := oauthError(a.op, f.str, clean)
+	e.StatusCode = a.status
+	e.RetryAfter = retryAfter(a.header)
+	switch a.status {
+	case 408, 429, 500, 502, 503, 504:
+		e.temporary = true
+	}
+	switch {
+	case e.Code != "":
+		e.text += fmt.Sprintf(" (status %d)%s", a.status, a.advice(e.Code))
+	case a.status/100 == 3:
+		// It would send the secrets elsewhere.
+		e.text = a.flaw("is a redirect, which is not followed; check the endpoint's URL")
+	default:
 		e.text = a.flaw("has no OAuth error")
 	}
 	return e
 }
 
-// bad returns err, or the error for an answer that what says is wrong with it.
-func (a *answer) bad(what string) error {
-	return cmp.Or(a.err, error(&Error{text: a.flaw(what), StatusCode: a.status}))
+// advice returns what a text should add to an error code.
+func (a *answer) advice(code string) string {
+	switch code {
+	case "invalid_grant":
+		// The commonest cause with assertions, which servers do not name.
+		date, err := http.ParseTime(a.header.Get("Date"))
+		if skew := time.Since(date).Abs(); err == nil && skew > 5*time.Minute {
+			return fmt.Sprintf("; this machine's clock is %v off the server's",
+				skew.Round(time.Minute))
+		}
+	case "invalid_client":
+		return "; check the client ID, the client secret and how the client authenticates"
+	}
+	return ""
+}
+
+// unusable returns the error for an answer with a flaw, which completes a
+// sentence that begins with the answer.
+func (a *answer) unusable(flaw error) *Error {
+	return &Error{text: a.flaw(flaw.Error()), StatusCode: a.status}
 }
 
 func (a *answer) flaw(what string) string {
-	if strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html") {
-		what += ", but an HTML page: a captive portal, proxy or firewall may have answered in its place"
+	contentType := strings.ToLower(a.header.Get("Content-Type"))
+	if strings.HasPrefix(contentType, "text/html") {
+		what += ", but an HTML page: a captive portal, proxy or firewall may have answered"
 	}
 	return fmt.Sprintf("%s: the answer with status %d %s", a.op, a.status, what)
 }
 
 // fields returns the members of the JSON object that the answer must be.
 func (a *answer) fields() *fields {
-	f := &fields{object: a.members, err: a.err}
-	f.require(len(a.body) > 0, "is empty")
-	f.require(a.members != nil, "is not a JSON object")
+	f := &fields{object: a.members}
+	switch {
+	case len(a.body) == 0:
+		f.fail("is empty")
+	case a.members == nil:
+		f.fail("is not a JSON object")
+	}
 	return f
 }
 
-// broken returns the error for an exchange that did not come to its end. began says
-// that an answer had begun: what fails then is passing only if the network did.
+// token reads the answer of a token endpoint (RFC 6749, Section 5.1). requested
+// are the scopes that were granted if the answer does not say.
+func (a *answer) token(requested string) (*Token, error) {
+	f := a.fields()
+	scope := cmp.Or(f.str("scope"), requested)
+	t := &Token{
+		AccessToken:  f.secret("access_token"),
+		RefreshToken: f.secret("refresh_token"),
+		IDToken:      f.secret("id_token"),
+		Scopes:       strings.Fields(joinScopes([]string{scope})),
+	}
+	if t.AccessToken.empty() {
+		f.fail("has no access_token")
+	}
+	if !isBearer(f.str("token_type")) {
+		f.fail("has a token_type other than Bearer")
+	}
+	if lifetime := f.seconds("expires_in"); lifetime > 0 {
+		t.Expiry = a.sent.Add(lifetime).Round(0)
+	}
+	if f.err != nil {
+		return nil, a.unusable(f.err)
+	}
+	return t, nil
+}
+
+func isBearer(tokenType string) bool {
+	return tokenType == "" || strings.EqualFold(tokenType, "Bearer")
+}
+
+// broken returns the error for an exchange that did not come to its end. began
+// says that the answer had begun.
 func broken(op string, err error, clean func(string) string, began bool) *Error {
 	text := clean(err.Error())
 	e := &Error{text: op + ": " + printable(text, maxErrorText)}
-	if text == err.Error() { // else it holds what the server has sent back
+	if text == err.Error() { // otherwise it repeats a secret
 		e.cause = func() error { return err }
 	}
-	var dns *net.DNSError
 	var dial *net.OpError
-	e.dialed = errors.As(err, &dial) && dial.Op == "dial"
-	lasting := errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(tls.RecordHeaderError)) ||
-		errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &dns) && dns.IsNotFound
-	e.temporary = !lasting && (!began || errors.As(err, new(net.Error)) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
+	e.unsent = errors.As(err, &dial) && dial.Op == "dial"
+	e.temporary = !isLasting(err) && (!began || isNetwork(err))
 	return e
 }
 
-// newCleaner returns a Replacer that cuts out of a server's text the secrets that
-// were just sent to it, as they are or as they were encoded.
-func newCleaner(form url.Values, header http.Header) *strings.Replacer {
-	_, credentials, _ := strings.Cut(header.Get("Authorization"), " ")
-	_, password, _ := (&http.Request{Header: header}).BasicAuth()
-	plain, _ := url.QueryUnescape(password)
-	secrets := slices.Concat([]string{credentials, plain}, form["code"], form["code_verifier"], form["refresh_token"], form["token"],
-		form["device_code"], form["client_secret"], form["assertion"], form["client_assertion"])
-	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) }) // else one that begins another would leave the rest of that
-	var pairs []string
-	for _, s := range slices.DeleteFunc(secrets, func(s string) bool { return s == "" }) {
-		quoted := strconv.Quote(s) // as net/http quotes what is not HTTP
-		pairs = append(pairs, s, "[redacted]", url.QueryEscape(s), "[redacted]", quoted[1:len(quoted)-1], "[redacted]")
+// isLasting reports whether the next attempt would fail in the same way.
+func isLasting(err error) bool {
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		return true
+	case errors.As(err, new(tls.RecordHeaderError)):
+		return true
+	case errors.As(err, &dns):
+		return dns.IsNotFound
 	}
-	return strings.NewReplacer(pairs...)
+	return false
 }
 
-// tokenRequest marks the context of the package's own requests, which Transport
-// lets pass: a token source whose HTTP client authorizes with its own tokens would
-// wait for itself.
-type tokenRequest struct{}
+// isNetwork reports whether the network failed, and not what the server sent.
+func isNetwork(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
 
-// defaultClient sends what a request has no client for. Nothing changes it.
-var defaultClient = &http.Client{Transport: &http.Transport{
-	Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, ForceAttemptHTTP2: true,
-	TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: headerTimeout, MaxResponseHeaderBytes: maxHeader,
-	MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second,
-}}
-
-// clientFor returns c, or the package's client, without redirects and cookies: a
-// redirect would send the secrets of a body to another origin.
-func clientFor(c *http.Client) *http.Client {
-	c = cmp.Or(c, defaultClient)
-	return &http.Client{Transport: c.Transport, Timeout: c.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+// clean returns a server's text without the secrets of m, as they are or as
+// they were encoded.
+func (m *message) clean(text string) string {
+	_, credentials, _ := strings.Cut(m.header.Get("Authorization"), " ")
+	_, password, _ := (&http.Request{Header: m.header}).BasicAuth()
+	plain, _ := url.QueryUnescape(password)
+	secrets := []string{credentials, plain}
+	for _, name := range []string{"code", "code_verifier", "refresh_token", "token",
+		"device_code", "client_secret", "assertion", "client_assertion"} {
+		secrets = append(secrets, m.form[name]...)
+	}
+	// The longest first: of one that begins with another, the rest would be left.
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	for _, secret := range secrets {
+		if secret == "" {
+			continue
+		}
+		quoted := strconv.Quote(secret) // as net/http quotes what is not HTTP
+		for _, s := range []string{secret, url.QueryEscape(secret), quoted[1 : len(quoted)-1]} {
+			text = strings.ReplaceAll(text, s, "[redacted]")
+		}
+	}
+	return text
 }
 
 // retryAfter returns what a Retry-After header asks for (RFC 9110, Section
-// 10.2.3), bounded, and 0 for none or garbage.
+// 10.2.3), bounded. It is 0 if there is none.
 func retryAfter(h http.Header) time.Duration {
 	s := h.Get("Retry-After")
-	n, _ := strconv.ParseUint(s, 10, 31)
-	d := time.Duration(n) * time.Second
+	seconds, _ := strconv.ParseUint(s, 10, 31) // the largest value if s is out of range
+	wait := time.Duration(seconds) * time.Second
 	if t, err := http.ParseTime(s); err == nil {
-		d = time.Until(t)
+		wait = time.Until(t)
 	}
-	return max(0, min(d, maxRetryAfter))
+	return max(0, min(wait, maxRetryAfter))
 }
 
-// jitter returns a random part of most, so that many who wait do not come back at once.
+// jitter returns a random part of most, so that many who wait do not come back
+// at once.
 func jitter(most time.Duration) time.Duration {
 	n, _ := rand.Int(rand.Reader, big.NewInt(int64(most)))
 	return time.Duration(n.Int64())
 }
 
-// sleep waits for d, or until ctx is done.
+// sleep waits for d. It returns an error if ctx is done before.
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
@@ -488,351 +1084,38 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// token reads the answer of a token endpoint (RFC 6749, Section 5.1). requested are the scopes that were
-// granted if the answer does not say.
-func (a *answer) token(requested string) (*Token, error) {
-	f := a.fields()
-	t := &Token{AccessToken: f.secret("access_token"), Type: "Bearer", RefreshToken: f.secret("refresh_token"), IDToken: f.secret("id_token"),
-		Scopes: scopeList(joinScopes([]string{cmp.Or(f.str("scope"), requested)}))}
-	f.require(!t.AccessToken.empty(), "has no access_token")
-	f.require(isBearer(f.str("token_type")), "has a token_type other than Bearer")
-	if d := f.seconds("expires_in"); d > 0 {
-		t.Expiry = a.sent.Add(d).Round(0) // without the monotonic clock, which stops while a machine sleeps
-	}
-	if f.err != nil {
-		return nil, a.bad(f.err.Error())
-	}
-	return t, nil
-}
-
-// A tokenCache holds one token and renews it. Fresh: it is returned at once. Stale,
-// near its expiry: it is returned at once, and renewed in the background. Expired: all
-// callers wait for one fetch, each no longer than its own context.
-type tokenCache struct {
-	current atomic.Pointer[Token] // the hot path reads nothing else
-
-	mu      sync.Mutex      // guards what follows; not held during a fetch
-	flight  *flight[*Token] // nil: none under way
-	trouble *trouble        // nil: none so far
-}
-
-// A fetcher obtains a token in place of old, which is nil at first. It may return a
-// token together with an error: the token is kept and, if valid, handed out, the error
-// is what Refresh reports, and fetch is called again after a while.
-type fetcher interface {
-	fetch(ctx context.Context, old *Token) (*Token, error)
-}
-
-// A flight is one fetch that several callers wait for. done is closed after the other fields are set.
+// A flight is one piece of work that several callers wait for.
 type flight[T any] struct {
-	done  chan struct{}
+	done  chan struct{} // closed after value and err have been set
 	value T
 	err   error
 }
 
-// fly starts fetch in a context of its own: the caller that happened to come first may leave, but a refresh
-// token that the server has replaced must not be lost with it. land has the result before any caller.
-func fly[T any](fetch func(context.Context) (T, error), land func(*flight[T])) *flight[T] {
-	f := &flight[T]{done: make(chan struct{}), err: errors.New("oauth2: the source did not return")}
+// fly starts work in a context of its own: the caller that came first may
+// leave, but a refresh token that the server has replaced must not be lost with
+// it. land gets the result before any caller does.
+func fly[T any](work func(context.Context) (T, error), land func(*flight[T])) *flight[T] {
+	f := &flight[T]{
+		done: make(chan struct{}),
+		err:  errors.New("oauth2: the source did not return"),
+	}
 	go func() {
 		defer close(f.done)
-		defer land(f) // also when fetch panics or calls runtime.Goexit
+		defer land(f) // also when work panics or calls runtime.Goexit
 		ctx, cancel := context.WithTimeout(context.Background(), flightTimeout)
 		defer cancel()
-		f.value, f.err = fetch(ctx)
+		f.value, f.err = work(ctx)
 	}()
 	return f
 }
 
-// wait returns what f brought, or the reason why ctx ended before.
-func (f *flight[T]) wait(ctx context.Context) (none T, err error) {
-	if ctx == nil {
-		return none, errNilContext
-	}
+// wait returns the result of f, or an error if ctx is done before.
+func (f *flight[T]) wait(ctx context.Context) (T, error) {
 	select {
 	case <-f.done:
 		return f.value, f.err
 	case <-ctx.Done():
+		var none T
 		return none, fmt.Errorf("oauth2: waiting for a token or key: %w", context.Cause(ctx))
 	}
-}
-
-// trouble is what went wrong. Its times have a monotonic clock: setting the wall clock
-// neither ends nor prolongs a pause.
-type trouble struct {
-	err        error // of the last fetch, or nil
-	failures   int   // in a row
-	retryAt    time.Time
-	rejectedAt time.Time
-}
-
-func (c *tokenCache) token(ctx context.Context, src fetcher) (*Token, error) {
-	t := c.current.Load()
-	if t.fresh() {
-		return t, nil
-	}
-	c.mu.Lock()
-	if c.current.Load() != t { // renewed meanwhile
-		c.mu.Unlock()
-		return c.token(ctx, src)
-	}
-	f, err := c.join(src, false)
-	c.mu.Unlock()
-	if err == nil && !t.Valid() {
-		t, err = f.wait(ctx)
-	}
-	if err != nil && !t.Valid() {
-		return nil, err
-	}
-	return t, nil
-}
-
-func (t *Token) fresh() bool { return t != nil && time.Now().UnixNano() < t.freshUntil }
-
-// renew fetches a token in place of one that a resource server rejected, or, if that is nil, of the current one
-// though it may be fresh. Unlike token it reports the error that came with a token. It may return the rejected token: a
-// server that refuses every one must not cause a refresh at every request.
-func (c *tokenCache) renew(ctx context.Context, src fetcher, rejected *Token) (*Token, error) {
-	c.mu.Lock()
-	tr := cmp.Or(c.trouble, new(trouble))
-	if rejected != nil && (c.current.Load() != rejected || c.flight == nil && time.Since(tr.rejectedAt) < rejectInterval) {
-		c.mu.Unlock()
-		return c.token(ctx, src)
-	}
-	if rejected != nil && c.flight == nil {
-		tr.rejectedAt, c.trouble = time.Now(), tr
-	}
-	f, err := c.join(src, rejected == nil)
-	c.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	return f.wait(ctx)
-}
-
-// settle waits for the flight under way, if any.
-func (c *tokenCache) settle(ctx context.Context) {
-	c.mu.Lock()
-	f := c.flight
-	c.mu.Unlock()
-	if f != nil {
-		f.wait(ctx)
-	}
-}
-
-// join returns the flight under way or a new one, or why there must be none: the last
-// one failed and it is too soon, or useless, to try again. c.mu is held.
-func (c *tokenCache) join(src fetcher, force bool) (*flight[*Token], error) {
-	if c.flight != nil {
-		return c.flight, nil
-	}
-	if tr := c.trouble; tr != nil && tr.err != nil && (errors.Is(tr.err, ErrLoginRequired) || !force && time.Now().Before(tr.retryAt)) {
-		return nil, tr.err
-	}
-	old := c.current.Load()
-	c.flight = fly(func(ctx context.Context) (*Token, error) { return src.fetch(ctx, old) }, c.land)
-	return c.flight, nil
-}
-
-// land takes over what a flight brought.
-func (c *tokenCache) land(f *flight[*Token]) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.flight != f { // end came first
-		f.value, f.err = nil, c.trouble.err
-		return
-	}
-	tr, old := cmp.Or(c.trouble, new(trouble)), c.current.Load()
-	c.flight = nil
-	if f.err == nil && !f.value.Valid() {
-		f.err = errors.New("oauth2: the token had expired when it came; check this machine's clock")
-	}
-	if f.value != nil && !f.value.Valid() && old.Valid() { // but the refresh token may be new
-		kept := *old
-		kept.RefreshToken = f.value.RefreshToken
-		f.value = &kept
-	}
-	if tr.err = f.err; f.err == nil {
-		tr.failures = 0
-	} else {
-		pause := min(firstBackoff<<min(tr.failures, 10), longestBackoff)
-		if e := (*Error)(nil); errors.As(f.err, &e) {
-			pause = max(pause, e.RetryAfter)
-		}
-		tr.retryAt, tr.failures, c.trouble = time.Now().Add(pause), tr.failures+1, tr
-	}
-	if f.value != nil {
-		f.value = c.keep(f.value)
-	}
-}
-
-// failure returns the error of the last fetch, or that which end gave.
-func (c *tokenCache) failure() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.trouble == nil {
-		return nil
-	}
-	return c.trouble.err
-}
-
-// end makes err the answer to all further calls.
-func (c *tokenCache) end(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.flight, c.trouble = nil, &trouble{err: err}
-	c.current.Store(&Token{})
-}
-
-// keep makes a copy of t, which may be shared, the current token. It gets stale 225 s before its expiry, or in
-// the middle of the life it has left if that is later, so that short lives cause no storm. c.mu is held, or nobody else
-// has c yet.
-func (c *tokenCache) keep(t *Token) *Token {
-	kept, left := *t, t.Expiry.Round(0).Sub(time.Now().Round(0))
-	switch {
-	case t.AccessToken.empty() || left <= 0 && !t.Expiry.IsZero():
-		kept.freshUntil = 0
-	case t.Expiry.IsZero() || left > maxLifetime:
-		kept.freshUntil = math.MaxInt64
-	default:
-		kept.freshUntil = t.Expiry.Add(-min(earlyRefresh, left/2)).UnixNano()
-	}
-	if c.trouble != nil && c.trouble.err != nil { // so that the hot path comes by again
-		kept.freshUntil = min(kept.freshUntil, c.trouble.retryAt.UnixNano())
-	}
-	c.current.Store(&kept)
-	return &kept
-}
-
-var errNoSource = errors.New("oauth2: there is no token source")
-
-var errNilContext = errors.New("oauth2: the context is nil")
-
-// A Transport is an [http.RoundTripper] that authorizes requests with the tokens of
-// a source (RFC 6750, Section 2.1). It sends a token only over https, or to this
-// machine, never after a redirect has left the origin of the first request, and only
-// to Hosts where that is set. A request that already has an Authorization header, and
-// one that this package sends to obtain a token, passes through untouched.
-//
-// When the answer is 401 and the source caches, the token is renewed and the request
-// sent once more, unless its body can't be sent again (it has one and no GetBody) or the
-// last such renewal was less than 10 seconds ago; then the 401 is returned. All other answers are the
-// caller's. The fields must not be changed after the first request; a Transport is safe
-// for concurrent use.
-type Transport struct {
-	// Source supplies the tokens. It is asked for each request, so it should cache,
-	// as all sources of this package do; see [CachedTokenSource].
-	Source TokenSource
-	// Base sends the requests. Nil means http.DefaultTransport.
-	Base http.RoundTripper
-	// Hosts are the hosts that may get a token: exact names, without a port, or
-	// ".example.com" for all subdomains of example.com. A request to another host is an
-	// error. Nil means all hosts.
-	Hosts []string
-
-	header atomic.Pointer[[]string] // for the last token, so that it is not built anew for each request
-}
-
-var _ http.RoundTripper = (*Transport)(nil)
-
-// NewClient returns an HTTP client that authorizes its requests with src, as a
-// [Transport] with no other settings does. It has no timeout: API calls may take long,
-// and the request's context bounds them.
-func NewClient(src TokenSource) *http.Client { return &http.Client{Transport: &Transport{Source: src}} }
-
-// RoundTrip implements [http.RoundTripper]. It fails with the error of the source, and
-// with one of its own for a request that must not carry a token; the request is then not sent.
-func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	base := cmp.Or(t.Base, http.DefaultTransport)
-	if req.Header["Authorization"] != nil || req.Context().Value(tokenRequest{}) != nil || redirectedAway(req) {
-		return base.RoundTrip(req)
-	}
-	tok, err := t.token(req)
-	var authorized *http.Request
-	if err == nil {
-		authorized, err = t.withToken(req, tok, req.Body)
-	}
-	if err != nil {
-		if req.Body != nil {
-			req.Body.Close() // as the contract of RoundTripper demands
-		}
-		return nil, err
-	}
-	resp, err := base.RoundTrip(authorized)
-	if err == nil && resp.StatusCode == http.StatusUnauthorized {
-		if again := t.renewed(req, tok); again != nil {
-			resp.Body.Close()
-			return base.RoundTrip(again)
-		}
-	}
-	return resp, err
-}
-
-// token returns the token for req, or why it must have none.
-func (t *Transport) token(req *http.Request) (*Token, error) {
-	host := req.URL.Hostname()
-	switch {
-	case t.Source == nil:
-		return nil, errNoSource
-	case req.URL.Scheme != "https" && (req.URL.Scheme != "http" || !isLoopback(host)):
-		return nil, fmt.Errorf("oauth2: a token is sent over https only, not to %s://%s, where anybody on the way could read it", printable(req.URL.Scheme, 32), printable(host, 255))
-	case t.Hosts != nil && !slices.ContainsFunc(t.Hosts, func(h string) bool {
-		return strings.EqualFold(h, host) || strings.HasPrefix(h, ".") && strings.HasSuffix(strings.ToLower(host), strings.ToLower(h))
-	}):
-		return nil, fmt.Errorf("oauth2: %q is not among the hosts that may get a token", printable(host, 255))
-	}
-	return t.Source.Token(req.Context())
-}
-
-// withToken returns req with the token and body, leaving req itself alone.
-func (t *Transport) withToken(req *http.Request, tok *Token, body io.ReadCloser) (*http.Request, error) {
-	auth := t.header.Load()
-	if auth == nil || tok == nil || strings.TrimPrefix((*auth)[0], "Bearer ") != tok.AccessToken.Reveal() {
-		if err := tok.check(); err != nil {
-			return nil, err
-		}
-		auth = &[]string{"Bearer " + tok.AccessToken.Reveal()}
-		t.header.Store(auth)
-	}
-	r := req.WithContext(req.Context())
-	r.Header = make(http.Header, len(req.Header)+1)
-	maps.Copy(r.Header, req.Header)
-	r.Header["Authorization"] = *auth
-	if _, quota := cacheOf(t.Source); quota != "" && r.Header["X-Goog-User-Project"] == nil {
-		r.Header["X-Goog-User-Project"] = []string{quota}
-	}
-	r.Body = body
-	return r, nil
-}
-
-// renewed returns req with another token than tok, which the server refused, or nil: what
-// it answered to tok then says more than an error could.
-func (t *Transport) renewed(req *http.Request, tok *Token) *http.Request {
-	cache, _ := cacheOf(t.Source)
-	if cache == nil {
-		return nil
-	}
-	fresh, err := cache.renew(req.Context(), t.Source.(fetcher), tok) // for the next request, even if this one can't be sent again
-	body := req.Body
-	if err != nil || fresh.AccessToken.Reveal() == tok.AccessToken.Reveal() || body != nil && body != http.NoBody && req.GetBody == nil {
-		return nil
-	}
-	if body != nil && body != http.NoBody {
-		if body, err = req.GetBody(); err != nil {
-			return nil
-		}
-	}
-	again, _ := t.withToken(req, fresh, body)
-	return again
-}
-
-// redirectedAway reports whether req follows a redirect that left the origin of the
-// first request, even if it has come back: whoever redirects must not choose where a token goes.
-func redirectedAway(req *http.Request) bool {
-	for r := req; r.Response != nil; r = r.Response.Request {
-		if from := r.Response.Request; from == nil || from.URL.Scheme != r.URL.Scheme || !strings.EqualFold(from.URL.Host, r.URL.Host) {
-			return true
-		}
-	}
-	return false
 }

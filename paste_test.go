@@ -510,7 +510,7 @@ func TestPasteSignInAgain(t *testing.T) {
 			io.WriteString(keyboard, at+"\n")
 			return err
 		}
-		creds, err := f.Credentials(t.Context())
+		creds, err := f.SignIn(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -524,7 +524,7 @@ func TestPasteSignInAgain(t *testing.T) {
 			!strings.Contains(err.Error(), "sign in again") {
 			t.Errorf("sign-in %d: %v", n, err)
 		}
-		if stored, err := LoadCredentials(t.Context(), FileStore(name)); err != nil ||
+		if stored, err := LoadCredentials(t.Context(), nil, FileStore(name)); err != nil ||
 			stored.cache.current.Load().RefreshToken.Reveal() != last {
 			t.Errorf("sign-in %d: stored: %v", n, err)
 		}

@@ -6,252 +6,276 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
-// How long assertions are good for, and how far back they are dated for the sake of
-// servers whose clock is behind.
 const (
-	assertionLifetime = time.Hour
-	clientLifetime    = 5 * time.Minute // of a client's assertion, which is used at once
-	backdate          = 10 * time.Second
+	assertionLifetime   = time.Hour
+	cloudPlatformScope  = "https://www.googleapis.com/auth/cloud-platform"
+	impersonationPrefix = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/"
+	impersonationSuffix = ":generateAccessToken"
 )
 
-const cloudPlatformScope = "https://www.googleapis.com/auth/cloud-platform"
+var errNoAudience = errors.New("oauth2: an ID token needs an audience")
 
-// ServiceAccountCredentials sign a server in with the key of a service account (RFC 7523, Section
-// 2.1). They are a [TokenSource]. Fields must not be changed after the first call; the With methods
-// return copies with a cache of their own. They are safe for concurrent use.
+// ServiceAccountCredentials sign a server in with the key of a service account
+// (RFC 7523, Section 2.1). They are a [TokenSource] and come from
+// [ReadServiceAccountFile] or [ParseServiceAccount]. The fields must not be
+// changed after the first call; the With methods return copies, each with a
+// cache of its own. They are safe for concurrent use.
 type ServiceAccountCredentials struct {
 	// Email is the service account's address (client_email).
 	Email string
 	// KeyID names the key (private_key_id). It may be empty.
 	KeyID string
-	// TokenURI is the token endpoint (token_uri), and the audience of every assertion: what
-	// another server is given is worth nothing elsewhere.
+	// TokenURI is the token endpoint (token_uri), and the audience of every
+	// assertion: what another server is given is worth nothing elsewhere.
 	TokenURI string
 	// ProjectID is the project of the account (project_id). It may be empty.
 	ProjectID string
-	// QuotaProject is the project that API calls are counted against, as the header
-	// X-Goog-User-Project (quota_project_id). If empty, that is the account's own.
+	// QuotaProject is the project that API calls are counted against, sent as the
+	// header X-Goog-User-Project (quota_project_id). If empty, it is the account's
+	// own.
 	QuotaProject string
-	// Scopes are what is asked for.
+	// Scopes are asked for.
 	Scopes []string
-	// Subject is the person on whose behalf the account acts, by domain-wide
-	// delegation. If empty, it acts for itself.
+	// Subject is the user on whose behalf the account acts, by domain-wide
+	// delegation. If empty, the account acts for itself.
 	Subject string
-	// Claims are added to the assertions. They can't replace those that the package sets.
+	// Claims are added to the assertions. They can't replace those that the package
+	// sets. It may be nil.
 	Claims map[string]any
-	// HTTPClient sends the token requests. If nil, a client with timeouts is used.
+	// HTTPClient sends the token requests, as [ClientSecrets.HTTPClient] does. If
+	// nil, a client with timeouts is used.
 	HTTPClient *http.Client
 
 	signer     *signer
-	selfSigned bool // else assertions are exchanged, for ID tokens if idToken
-	idToken    bool
-	audience   string // of a self-signed token, or of an ID token
+	selfSigned bool   // the token is a JWT of the account's own
+	idToken    bool   // the assertion is exchanged for an ID token
+	audience   string // of the self-signed token or the ID token
 	cache      tokenCache
 }
 
-// ReadServiceAccountFile reads the key file of a service account. See [ParseServiceAccount].
+// ReadServiceAccountFile reads the key file of a service account. See
+// [ParseServiceAccount].
 func ReadServiceAccountFile(name string, scopes ...string) (*ServiceAccountCredentials, error) {
-	return parseFile(name, func(data []byte) (*ServiceAccountCredentials, error) { return ParseServiceAccount(data, scopes...) })
+	return parseFile(name, func(data []byte) (*ServiceAccountCredentials, error) {
+		return ParseServiceAccount(data, scopes...)
+	})
 }
 
-// ParseServiceAccount parses a service account's key file, as Google's console offers it. Its type must be
-// service_account, and its key an RSA key of 2048 bits or more, in PKCS #8 or PKCS #1, that
-// works: it is tried.
+// ParseServiceAccount parses the key file of a service account, as Google's
+// console offers it. Its type must be service_account, and its key an RSA key
+// of 2048 bits or more, in PKCS #8 or PKCS #1. The key is tried: one that does
+// not work is an error.
 func ParseServiceAccount(data []byte, scopes ...string) (*ServiceAccountCredentials, error) {
 	f := parseTyped(data, "service_account")
-	s := &ServiceAccountCredentials{Email: f.str("client_email"), KeyID: f.str("private_key_id"), TokenURI: f.endpoint("token_uri"),
-		ProjectID: f.str("project_id"), QuotaProject: f.project("quota_project_id"), Scopes: scopeList(scopes...)}
-	f.require(s.Email != "", "has no client_email")
+	s := &ServiceAccountCredentials{
+		Email:        f.str("client_email"),
+		KeyID:        f.str("private_key_id"),
+		TokenURI:     f.endpoint("token_uri"),
+		ProjectID:    f.str("project_id"),
+		QuotaProject: f.project("quota_project_id"),
+		Scopes:       scopeList(scopes...),
+	}
+	if s.Email == "" {
+		f.fail("has no client_email")
+	}
 	key, err := parsePrivateKey(f.str("private_key"))
 	if err == nil {
 		s.signer, err = newSigner(key, s.KeyID)
 	}
-	f.require(err == nil, "can't be used: %w", err)
+	if err != nil {
+		f.fail("can't be used: %w", err)
+	}
 	if f.err != nil {
 		return nil, fmt.Errorf("oauth2: the service account file %w", f.err)
 	}
 	return s, nil
 }
 
-// with returns a copy that has been changed, with a cache of its own.
-func (s *ServiceAccountCredentials) with(change func(c *ServiceAccountCredentials)) *ServiceAccountCredentials {
-	c := &ServiceAccountCredentials{Email: s.Email, KeyID: s.KeyID, TokenURI: s.TokenURI, ProjectID: s.ProjectID, QuotaProject: s.QuotaProject,
-		Scopes: slices.Clone(s.Scopes), Subject: s.Subject, Claims: maps.Clone(s.Claims), HTTPClient: s.HTTPClient,
-		signer: s.signer, selfSigned: s.selfSigned, audience: s.audience}
-	change(c)
-	return c
+// clone returns a copy with a cache of its own.
+func (s *ServiceAccountCredentials) clone() *ServiceAccountCredentials {
+	return &ServiceAccountCredentials{
+		Email:        s.Email,
+		KeyID:        s.KeyID,
+		TokenURI:     s.TokenURI,
+		ProjectID:    s.ProjectID,
+		QuotaProject: s.QuotaProject,
+		Scopes:       slices.Clone(s.Scopes),
+		Subject:      s.Subject,
+		Claims:       maps.Clone(s.Claims),
+		HTTPClient:   s.HTTPClient,
+		signer:       s.signer,
+		selfSigned:   s.selfSigned,
+		audience:     s.audience,
+	}
 }
 
 // WithScopes returns a copy that asks for scopes.
 func (s *ServiceAccountCredentials) WithScopes(scopes ...string) *ServiceAccountCredentials {
-	return s.with(func(c *ServiceAccountCredentials) { c.Scopes = scopeList(scopes...) })
+	c := s.clone()
+	c.Scopes = scopeList(scopes...)
+	return c
 }
 
-// WithSubject returns a copy that acts on behalf of user, an e-mail address (domain-wide delegation).
+// WithSubject returns a copy that acts on behalf of user, an e-mail address, by
+// domain-wide delegation.
 func (s *ServiceAccountCredentials) WithSubject(user string) *ServiceAccountCredentials {
-	return s.with(func(c *ServiceAccountCredentials) { c.Subject = user })
+	c := s.clone()
+	c.Subject = user
+	return c
 }
 
-// WithAudience returns a copy whose access tokens are JWTs that it signs itself, without any
-// request, for the API at audience, such as "https://pubsub.googleapis.com/". If audience is
-// empty, they are for the Scopes instead. Such a token has no Subject.
+// WithAudience returns a copy whose access tokens are JWTs that it signs
+// itself, without any request, for the API at audience, such as
+// "https://pubsub.googleapis.com/". If audience is empty, they are for the
+// Scopes instead. Such a token has no Subject.
 func (s *ServiceAccountCredentials) WithAudience(audience string) *ServiceAccountCredentials {
-	return s.with(func(c *ServiceAccountCredentials) { c.selfSigned, c.audience = true, audience })
+	c := s.clone()
+	c.selfSigned = true
+	c.audience = audience
+	return c
 }
 
-// IDTokenSource returns a source of ID tokens for audience, such as the URL of a Cloud
-// Run service, in place of access tokens.
+// IDTokenSource returns a source of ID tokens for audience, such as the URL of
+// a Cloud Run service, in place of access tokens.
 func (s *ServiceAccountCredentials) IDTokenSource(audience string) TokenSource {
-	return s.with(func(c *ServiceAccountCredentials) { c.selfSigned, c.idToken, c.audience = false, true, audience })
+	c := s.clone()
+	c.selfSigned = false
+	c.idToken = true
+	c.audience = audience
+	return c
 }
 
-// Token returns an access token; it implements [TokenSource]. Its errors are an [*Error] of the
-// token endpoint, or the reason why ctx ended.
+// Token returns an access token; it implements [TokenSource]. Its error is an
+// [*Error] of the token endpoint, or the reason why ctx ended.
 func (s *ServiceAccountCredentials) Token(ctx context.Context) (*Token, error) {
 	return s.cache.token(ctx, s)
 }
 
+func (s *ServiceAccountCredentials) owner() (TokenSource, *tokenCache, string) {
+	return s, &s.cache, s.QuotaProject
+}
+
 func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ *Token) (*Token, error) {
-	now := time.Now()
-	assertion, err := s.assertion(now)
+	switch {
+	case s.selfSigned:
+		return s.signToken(time.Now())
+	case s.idToken && s.audience == "":
+		return nil, errNoAudience
+	}
+	assertion, err := s.sign(time.Now(), s.Subject, s.TokenURI)
 	if err != nil {
 		return nil, err
 	}
-	if s.selfSigned {
-		return &Token{AccessToken: NewSecret(assertion), Type: "Bearer", Scopes: s.Scopes, Expiry: now.Add(assertionLifetime - backdate).Round(0)}, nil
+	r := &request{
+		op:  "signing in as " + printable(s.Email, 256),
+		url: s.TokenURI,
+		form: url.Values{ // RFC 7523, Section 2.1
+			"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"},
+			"assertion":  {assertion},
+		},
+		client: s.HTTPClient,
 	}
-	r := &request{op: "signing in as " + printable(s.Email, 256), url: s.TokenURI, client: s.HTTPClient, form: url.Values{
-		"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {assertion}}}
-	ans := r.do(ctx)
+	ans, err := r.do(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if s.idToken {
 		return ans.idToken(ans.fields().str("id_token"))
 	}
 	return ans.token(joinScopes(s.Scopes))
 }
 
+// signToken returns an access token that the account signs itself.
+func (s *ServiceAccountCredentials) signToken(now time.Time) (*Token, error) {
+	if s.Subject != "" {
+		return nil, errors.New("oauth2: a token WithAudience can't act for a Subject")
+	}
+	jwt, err := s.sign(now, s.Email, s.audience)
+	if err != nil {
+		return nil, err
+	}
+	return &Token{
+		AccessToken: NewSecret(jwt),
+		Expiry:      now.Add(assertionLifetime - backdate).Round(0),
+		Scopes:      s.Scopes,
+	}, nil
+}
+
+// sign returns a JWT of the account.
+func (s *ServiceAccountCredentials) sign(now time.Time, subject, audience string) (string, error) {
+	if s.signer == nil {
+		return "", errors.New("oauth2: the account has no key; make it with ParseServiceAccount")
+	}
+	for name := range s.Claims {
+		if isReservedClaim(name) {
+			return "", fmt.Errorf("oauth2: Claims has %q, which the package sets itself", name)
+		}
+	}
+	claims := &jwtClaims{Issuer: s.Email, Subject: subject, Audience: audience}
+	switch {
+	case s.idToken:
+		claims.TargetAudience = s.audience
+	case s.audience == "" || !s.selfSigned:
+		claims.Scope = strings.Join(s.Scopes, " ")
+	}
+	return s.signer.sign(now, assertionLifetime, claims, s.Claims)
+}
+
 // idToken returns an ID token that is to be used as an access token.
 func (a *answer) idToken(raw string) (*Token, error) {
 	claims, err := parseClaims(raw)
 	if err != nil || !validToken(raw) || claims.Expiry.IsZero() {
-		return nil, a.bad("has no usable ID token")
+		return nil, a.unusable(errors.New("has no usable ID token"))
 	}
-	return &Token{AccessToken: NewSecret(strings.Clone(raw)), Type: "Bearer", Expiry: claims.Expiry}, nil
+	return &Token{
+		AccessToken: NewSecret(strings.Clone(raw)),
+		Expiry:      claims.Expiry,
+	}, nil
 }
 
-var errNoAudience = errors.New("oauth2: an ID token needs an audience")
-
-// assertion returns a JWT that the account signs: for the token endpoint (RFC 7523, Section 3), or as
-// an access token of its own.
-func (s *ServiceAccountCredentials) assertion(now time.Time) (string, error) {
-	c := jwtClaims{Issuer: s.Email, Subject: s.Subject, Audience: s.TokenURI}
-	switch {
-	case s.signer == nil:
-		return "", errors.New("oauth2: the service account has no key; make it with ParseServiceAccount")
-	case s.selfSigned && s.Subject != "":
-		return "", errors.New("oauth2: a self-signed token can't act for a Subject; use WithSubject without WithAudience")
-	case s.idToken && s.audience == "":
-		return "", errNoAudience
-	case s.selfSigned:
-		c.Subject, c.Audience = s.Email, s.audience
-	}
-	if s.idToken {
-		c.TargetAudience = s.audience
-	} else if !s.selfSigned || s.audience == "" {
-		c.Scope = strings.Join(s.Scopes, " ")
-	}
-	for _, name := range reservedClaims {
-		if _, ok := s.Claims[name]; ok {
-			return "", fmt.Errorf("oauth2: Claims has %q, which the package sets itself", name)
-		}
-	}
-	return s.signer.sign(now, assertionLifetime, &c, s.Claims)
-}
-
-// impersonate returns the tokens of a service account that src may act as, from url (the IAM
-// Credentials API, generateAccessToken).
-func impersonate(src TokenSource, url string, delegates, scopes []string, quota string) TokenSource {
-	if len(scopes) == 0 {
-		scopes = []string{cloudPlatformScope}
-	}
-	return &source{quota: quota, get: func(ctx context.Context) (*Token, error) {
-		tok, err := src.Token(ctx)
-		if err != nil {
-			return nil, err
-		}
-		body, _ := json.Marshal(map[string]any{"delegates": delegates, "scope": scopes, "lifetime": "3600s"})
-		r := &request{op: "impersonating the service account", url: url, json: body, header: http.Header{
-			"Authorization": {"Bearer " + tok.AccessToken.Reveal()}, "Content-Type": {"application/json"}}}
-		ans := r.do(ctx)
-		f := ans.fields()
-		t := &Token{AccessToken: f.secret("accessToken"), Type: "Bearer", Scopes: scopes, Expiry: f.expiry("expireTime")}
-		if f.err != nil || t.AccessToken.empty() || t.Expiry.IsZero() {
-			return nil, ans.bad("has no usable accessToken and expireTime")
-		}
-		return t, nil
-	}}
-}
-
-// ComputeCredentials are the identity of the machine that the program runs on, as the
-// metadata server of Compute Engine, GKE, Cloud Run, Cloud Functions and App Engine hands
-// it out. They are a [TokenSource]; the zero value is the default service account. The fields must
-// not be changed after the first call. They are safe for concurrent use.
+// ComputeCredentials are the identity of the machine that the program runs on,
+// as the metadata server of Compute Engine, GKE, Cloud Run, Cloud Functions and
+// App Engine hands it out. They are a [TokenSource]. The zero value is the
+// default service account. The fields must not be changed after the first call.
+// They are safe for concurrent use.
 //
-// The server is asked at 169.254.169.254, or where GCE_METADATA_HOST says (a host, or
-// host:port), never through a proxy.
+// The server is asked at 169.254.169.254, or where GCE_METADATA_HOST says (a
+// host, or host:port), never through a proxy.
 type ComputeCredentials struct {
-	// Account is the e-mail address of the service account. If empty, it is the default one.
+	// Account is the e-mail address of the service account. If empty, it is the
+	// default one.
 	Account string
 	// Scopes are asked for. If empty, the token has the scopes of the machine.
 	Scopes []string
-	// QuotaProject is the project that API calls are counted against, as the header
-	// X-Goog-User-Project. If empty, that is the account's own.
+	// QuotaProject is the project that API calls are counted against, sent as the
+	// header X-Goog-User-Project. If empty, it is the account's own.
 	QuotaProject string
 
 	cache tokenCache
 }
 
-// Token returns an access token; it implements [TokenSource].
-func (c *ComputeCredentials) Token(ctx context.Context) (*Token, error) { return c.cache.token(ctx, c) }
-
-// IDTokenSource returns a source of ID tokens for audience, such as the URL of a Cloud Run service,
-// in place of access tokens.
-func (c *ComputeCredentials) IDTokenSource(audience string) TokenSource {
-	return &source{quota: c.QuotaProject, get: func(ctx context.Context) (*Token, error) {
-		if audience == "" {
-			return nil, errNoAudience
-		}
-		ans := c.get(ctx, "identity?format=full&audience="+url.QueryEscape(audience))
-		return ans.idToken(strings.TrimSpace(string(ans.body)))
-	}}
+// Token returns an access token; it implements [TokenSource]. Its error is an
+// [*Error] of the metadata server, or the reason why ctx ended.
+func (c *ComputeCredentials) Token(ctx context.Context) (*Token, error) {
+	return c.cache.token(ctx, c)
 }
 
-// ProjectID returns the project of the machine.
-func (c *ComputeCredentials) ProjectID(ctx context.Context) (string, error) {
-	return metadata(ctx, "project/project-id").text(validProject)
-}
-
-// Email returns the e-mail address of the service account.
-func (c *ComputeCredentials) Email(ctx context.Context) (string, error) {
-	return c.get(ctx, "email").text(validText)
-}
-
-// get asks for something of the account.
-func (c *ComputeCredentials) get(ctx context.Context, leaf string) *answer {
-	account := cmp.Or(c.Account, "default")
-	if strings.Trim(account, letters+"@._-") != "" || strings.HasPrefix(account, ".") { // it goes into a path
-		return &answer{err: fmt.Errorf("oauth2: %q is not the address of a service account", printable(account, 256))}
-	}
-	return metadata(ctx, "instance/service-accounts/"+account+"/"+leaf)
+func (c *ComputeCredentials) owner() (TokenSource, *tokenCache, string) {
+	return c, &c.cache, c.QuotaProject
 }
 
 func (c *ComputeCredentials) fetch(ctx context.Context, _ *Token) (*Token, error) {
@@ -259,34 +283,414 @@ func (c *ComputeCredentials) fetch(ctx context.Context, _ *Token) (*Token, error
 	if len(c.Scopes) > 0 {
 		leaf += "?scopes=" + url.QueryEscape(strings.Join(c.Scopes, ","))
 	}
-	return c.get(ctx, leaf).token(joinScopes(c.Scopes))
+	ans, err := c.get(ctx, leaf)
+	if err != nil {
+		return nil, err
+	}
+	return ans.token(joinScopes(c.Scopes))
 }
 
-const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+// IDTokenSource returns a source of ID tokens for audience, such as the URL of
+// a Cloud Run service, in place of access tokens.
+func (c *ComputeCredentials) IDTokenSource(audience string) TokenSource {
+	get := func(ctx context.Context) (*Token, error) {
+		if audience == "" {
+			return nil, errNoAudience
+		}
+		ans, err := c.get(ctx, "identity?format=full&audience="+url.QueryEscape(audience))
+		if err != nil {
+			return nil, err
+		}
+		return ans.idToken(strings.TrimSpace(string(ans.body)))
+	}
+	return &cachedSource{get: get, quotaProject: c.QuotaProject}
+}
 
-// validProject reports whether s can be a project ID, which goes into a header.
-func validProject(s string) bool { return s != "" && strings.Trim(s, letters+".:-") == "" }
+// ProjectID returns the project of the machine.
+func (c *ComputeCredentials) ProjectID(ctx context.Context) (string, error) {
+	ans, err := metadata(ctx, "project/project-id")
+	if err != nil {
+		return "", err
+	}
+	return ans.text(validProject)
+}
 
-// metadataClient uses no proxy, which could read and give out the machine's tokens. Nothing
+// Email returns the e-mail address of the service account.
+func (c *ComputeCredentials) Email(ctx context.Context) (string, error) {
+	ans, err := c.get(ctx, "email")
+	if err != nil {
+		return "", err
+	}
+	return ans.text(validText)
+}
+
+// get asks for something of the account.
+func (c *ComputeCredentials) get(ctx context.Context, leaf string) (*answer, error) {
+	account := cmp.Or(c.Account, "default")
+	if err := checkAccount(account); err != nil {
+		return nil, err
+	}
+	return metadata(ctx, "instance/service-accounts/"+account+"/"+leaf)
+}
+
+// checkAccount returns an error if account can't be the address of a service
+// account: it becomes part of a URL's path, and must not lead elsewhere.
+func checkAccount(account string) error {
+	if account == "" || account[0] == '.' || strings.Trim(account, letters+"@._-") != "" {
+		return fmt.Errorf("oauth2: %q is not the address of a service account",
+			printable(account, 256))
+	}
+	return nil
+}
+
+// metadataClient uses no proxy, which could read the machine's tokens. Nothing
 // changes it.
 var metadataClient = &http.Client{Transport: &http.Transport{
-	DialContext: (&net.Dialer{Timeout: metadataTimeout}).DialContext, MaxResponseHeaderBytes: maxHeader, IdleConnTimeout: 90 * time.Second,
+	DialContext:            (&net.Dialer{Timeout: metadataTimeout}).DialContext,
+	MaxResponseHeaderBytes: maxHeader,
+	IdleConnTimeout:        90 * time.Second,
 }}
 
 // metadata asks the metadata server.
-func metadata(ctx context.Context, path string) *answer {
+func metadata(ctx context.Context, path string) (*answer, error) {
 	host := cmp.Or(os.Getenv("GCE_METADATA_HOST"), "169.254.169.254")
-	if u, err := url.Parse("http://" + host); err != nil || u.Host != host || u.Hostname() == "" || strings.Trim(host, letters+".:-[]") != "" {
-		return &answer{err: errors.New("oauth2: GCE_METADATA_HOST is not a host, or host:port")}
+	u, err := url.Parse("http://" + host + "/computeMetadata/v1/" + path)
+	isHost := strings.Trim(host, letters+".:-[]") == "" // and nothing else of a URL
+	if err != nil || !isHost || u.Hostname() == "" {
+		return nil, errors.New("oauth2: GCE_METADATA_HOST is not a host, or host:port")
 	}
-	return (&request{op: "asking the metadata server", url: "http://" + host + "/computeMetadata/v1/" + path, client: metadataClient, metadata: true,
-		header: http.Header{"Metadata-Flavor": {"Google"}}}).do(ctx)
+	r := &request{
+		op:       "asking the metadata server",
+		url:      u.String(),
+		header:   http.Header{"Metadata-Flavor": {"Google"}},
+		client:   metadataClient,
+		metadata: true,
+	}
+	return r.do(ctx)
 }
 
 // text returns an answer that is a text.
 func (a *answer) text(valid func(string) bool) (string, error) {
-	if s := string(a.body); len(s) < maxErrorText && valid(s) {
-		return s, nil
+	s := string(a.body)
+	if len(s) >= maxErrorText || !valid(s) {
+		return "", a.unusable(errors.New("is not what was asked for"))
 	}
-	return "", a.bad("is not what was asked for")
+	return s, nil
+}
+
+// ImpersonatedCredentials are a service account's, obtained by another identity
+// that may act as it (roles/iam.serviceAccountTokenCreator), through Google's
+// IAM Credentials API. They are a [TokenSource]. The fields must not be changed
+// after the first call. They are safe for concurrent use.
+type ImpersonatedCredentials struct {
+	// Source returns the tokens of the identity that acts. It is required, and
+	// needs the scope cloud-platform.
+	Source TokenSource
+	// Account is the e-mail address of the service account. It is required.
+	Account string
+	// Scopes are asked for. If empty, the scope is cloud-platform.
+	Scopes []string
+	// Delegates are the service accounts between the source and the account, each
+	// of which may act as the next one. It may be empty.
+	Delegates []string
+	// Lifetime is how long a token is good for. If 0, it is an hour. More than 12
+	// hours is an error.
+	Lifetime time.Duration
+	// QuotaProject is the project that API calls are counted against, sent as the
+	// header X-Goog-User-Project. If empty, it is the account's own.
+	QuotaProject string
+	// HTTPClient sends the requests, as [ClientSecrets.HTTPClient] does, also those
+	// of a Source that came from the same file. If nil, a client with timeouts is
+	// used.
+	HTTPClient *http.Client
+
+	url   string    // of a file, from which the Source came too; else it is made from Account
+	share sync.Once // of HTTPClient with such a Source
+	cache tokenCache
+}
+
+// Token returns an access token; it implements [TokenSource]. Its error is one
+// of the Source, an [*Error] of the API, or the reason why ctx ended.
+func (c *ImpersonatedCredentials) Token(ctx context.Context) (*Token, error) {
+	return c.cache.token(ctx, c)
+}
+
+func (c *ImpersonatedCredentials) owner() (TokenSource, *tokenCache, string) {
+	return c, &c.cache, c.QuotaProject
+}
+
+func (c *ImpersonatedCredentials) fetch(ctx context.Context, _ *Token) (*Token, error) {
+	scopes := c.Scopes
+	if len(scopes) == 0 {
+		scopes = []string{cloudPlatformScope}
+	}
+	lifetime := cmp.Or(c.Lifetime, time.Hour)
+	if lifetime < time.Second || lifetime > 12*time.Hour {
+		return nil, errors.New("oauth2: Lifetime must be between 1 second and 12 hours")
+	}
+	body, _ := json.Marshal(map[string]any{ // can't fail: it has strings only
+		"scope":     scopes,
+		"delegates": c.Delegates,
+		"lifetime":  fmt.Sprintf("%ds", lifetime/time.Second),
+	})
+	ans, err := c.generate(ctx, body)
+	if err != nil {
+		return nil, err
+	}
+	f := ans.fields()
+	t := &Token{
+		AccessToken: f.secret("accessToken"),
+		Expiry:      f.expiry("expireTime"),
+		Scopes:      scopes,
+	}
+	if f.err != nil || t.AccessToken.empty() || t.Expiry.IsZero() {
+		return nil, ans.unusable(errors.New("has no usable accessToken and expireTime"))
+	}
+	return t, nil
+}
+
+// generate asks the API for a token.
+func (c *ImpersonatedCredentials) generate(ctx context.Context, body []byte) (*answer, error) {
+	if c.Source == nil {
+		return nil, errNoSource
+	}
+	endpoint := c.url
+	if endpoint == "" {
+		if err := checkAccount(c.Account); err != nil {
+			return nil, err
+		}
+		endpoint = impersonationPrefix + c.Account + impersonationSuffix
+	}
+	c.share.Do(c.shareClient)
+	tok, err := c.Source.Token(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := tok.check(); err != nil {
+		return nil, err
+	}
+	r := &request{
+		op:   "impersonating the service account",
+		url:  endpoint,
+		json: body,
+		header: http.Header{
+			"Authorization": {"Bearer " + tok.AccessToken.Reveal()},
+			"Content-Type":  {"application/json"},
+		},
+		client: c.HTTPClient,
+	}
+	return r.do(ctx)
+}
+
+// shareClient makes a Source from the same file use HTTPClient.
+func (c *ImpersonatedCredentials) shareClient() {
+	if c.url == "" || c.HTTPClient == nil {
+		return
+	}
+	switch src := c.Source.(type) {
+	case *Credentials:
+		src.HTTPClient = c.HTTPClient
+	case *ServiceAccountCredentials:
+		src.HTTPClient = c.HTTPClient
+	case *ImpersonatedCredentials:
+		src.HTTPClient = c.HTTPClient
+	}
+}
+
+// ClientCredentials sign a client in as itself, without a user: the client
+// credentials grant (RFC 6749, Section 4.4). They are a [TokenSource]. The
+// fields must not be changed after the first call. They are safe for concurrent
+// use.
+type ClientCredentials struct {
+	// Client is the client, which also has the HTTP client that sends the requests.
+	// It is required.
+	Client *ClientSecrets
+	// Scopes are asked for. It may be empty.
+	Scopes []string
+
+	cache tokenCache
+}
+
+// Token returns an access token; it implements [TokenSource]. Its error is an
+// [*Error] of the token endpoint, or the reason why ctx ended.
+func (c *ClientCredentials) Token(ctx context.Context) (*Token, error) {
+	return c.cache.token(ctx, c)
+}
+
+func (c *ClientCredentials) owner() (TokenSource, *tokenCache, string) {
+	return c, &c.cache, ""
+}
+
+func (c *ClientCredentials) fetch(ctx context.Context, _ *Token) (*Token, error) {
+	if c.Client == nil {
+		return nil, errNoClient
+	}
+	scope := joinScopes(c.Scopes)
+	ans, err := c.Client.request("signing the client in", c.Client.TokenURI, url.Values{
+		"grant_type": {"client_credentials"},
+		"scope":      {scope},
+	}).do(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ans.token(scope)
+}
+
+// DefaultCredentials returns the credentials that the environment has for a
+// program (Google's Application Default Credentials), and the project that they
+// or the environment name, which may be empty. It looks at
+//
+//  1. the file that GOOGLE_APPLICATION_CREDENTIALS names;
+//  2. application_default_credentials.json, which "gcloud auth
+//     application-default login" writes, in the folder CLOUDSDK_CONFIG or
+//     gcloud's usual one;
+//  3. the metadata server of the machine, unless NO_GCE_CHECK is "true".
+//
+// The result is a *[ServiceAccountCredentials], *[Credentials],
+// *[ImpersonatedCredentials] or *[ComputeCredentials]. A file of another type
+// is refused, since it could make requests to an address of its choice, or run
+// a program. A file that is there but can't be used is an error, and nothing
+// else is tried. GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_QUOTA_PROJECT take
+// precedence over what a file says. Nothing is remembered from one call to the
+// next.
+func DefaultCredentials(
+	ctx context.Context, scopes ...string,
+) (src TokenSource, projectID string, err error) {
+	if ctx == nil {
+		return nil, "", errNilContext
+	}
+	scopes = scopeList(scopes...)
+	quotaProject := os.Getenv("GOOGLE_CLOUD_QUOTA_PROJECT")
+	if quotaProject != "" && !validProject(quotaProject) {
+		return nil, "", errors.New("oauth2: GOOGLE_CLOUD_QUOTA_PROJECT is not a project")
+	}
+	projectID = os.Getenv("GOOGLE_CLOUD_PROJECT")
+	src, err = readDefaultFile(quotaProject, scopes)
+	if err != nil {
+		return nil, "", err
+	}
+	if sa, ok := src.(*ServiceAccountCredentials); ok && projectID == "" {
+		projectID = sa.ProjectID
+	}
+	if src != nil {
+		return src, projectID, nil
+	}
+	compute := &ComputeCredentials{Scopes: scopes, QuotaProject: quotaProject}
+	found, err := compute.probe(ctx, projectID)
+	switch {
+	case ctx.Err() != nil:
+		return nil, "", fmt.Errorf("oauth2: looking for credentials: %w", context.Cause(ctx))
+	case err != nil:
+		return nil, "", fmt.Errorf("oauth2: there are no default credentials: "+
+			"GOOGLE_APPLICATION_CREDENTIALS names no file, "+
+			"gcloud auth application-default login has not been run, "+
+			"and there is no metadata server (%w)", err)
+	}
+	return compute, found, nil
+}
+
+// readDefaultFile reads the file of default credentials. It returns nil if
+// there is none.
+func readDefaultFile(quotaProject string, scopes []string) (TokenSource, error) {
+	parse := func(data []byte) (TokenSource, error) {
+		return parseDefaultFile(data, quotaProject, scopes)
+	}
+	if name := os.Getenv("GOOGLE_APPLICATION_CREDENTIALS"); name != "" {
+		return parseFile(name, parse)
+	}
+	src, err := parseFile(gcloudFile(), parse)
+	if errors.Is(err, fs.ErrNotExist) { // gcloud need not have been used
+		return nil, nil
+	}
+	return src, err
+}
+
+// gcloudFile returns the name of the file in which gcloud keeps default
+// credentials, or "" if there is no place for one.
+func gcloudFile() string {
+	dir := os.Getenv("CLOUDSDK_CONFIG")
+	if dir == "" {
+		home, _ := os.UserHomeDir()
+		dir = filepath.Join(home, ".config", "gcloud")
+		if runtime.GOOS == "windows" {
+			dir = filepath.Join(os.Getenv("APPDATA"), "gcloud")
+		}
+		if !filepath.IsAbs(dir) {
+			return ""
+		}
+	}
+	return filepath.Join(dir, "application_default_credentials.json")
+}
+
+// parseDefaultFile parses a file of default credentials.
+func parseDefaultFile(data []byte, quotaProject string, scopes []string) (TokenSource, error) {
+	f := parseFields(data)
+	switch typ := f.str("type"); typ {
+	case "service_account":
+		sa, err := ParseServiceAccount(data, scopes...)
+		if err != nil {
+			return nil, err
+		}
+		sa.QuotaProject = cmp.Or(quotaProject, sa.QuotaProject)
+		return sa, nil
+	case "authorized_user":
+		c, err := ParseCredentials(data)
+		if err != nil {
+			return nil, err
+		}
+		rest := c.rest.Load()
+		rest.quotaProject = cmp.Or(quotaProject, rest.quotaProject)
+		if len(scopes) > 0 {
+			c.scope = joinScopes(scopes)
+			rest.granted = false
+		}
+		return c, nil
+	case "impersonated_service_account":
+		c := f.impersonated(scopes)
+		c.QuotaProject = cmp.Or(quotaProject, c.QuotaProject)
+		if f.err == nil {
+			return c, nil
+		}
+	default:
+		f.fail("is of type %q, which is not supported; service_account, "+
+			"authorized_user and impersonated_service_account are", printable(typ, 64))
+	}
+	return nil, fmt.Errorf("oauth2: the default credentials file %w", f.err)
+}
+
+// impersonated reads a file of type impersonated_service_account.
+func (f *fields) impersonated(scopes []string) *ImpersonatedCredentials {
+	c := &ImpersonatedCredentials{
+		Scopes:       scopes,
+		Delegates:    f.strs("delegates"),
+		QuotaProject: f.project("quota_project_id"),
+		url:          f.endpoint("service_account_impersonation_url"),
+	}
+	path, ok := strings.CutSuffix(c.url, impersonationSuffix)
+	if !ok {
+		f.fail("has a service_account_impersonation_url of another kind")
+	}
+	c.Account = path[strings.LastIndexByte(path, '/')+1:]
+	source := []byte(f.object["source_credentials"])
+	src, err := parseDefaultFile(source, "", []string{cloudPlatformScope})
+	if err != nil {
+		f.fail("has source_credentials that can't be used: %w", err)
+	}
+	c.Source = src
+	return c
+}
+
+// probe returns the project of the machine, unless the environment has named
+// one, if there is a metadata server.
+func (c *ComputeCredentials) probe(ctx context.Context, projectID string) (string, error) {
+	if os.Getenv("NO_GCE_CHECK") == "true" {
+		return "", errors.New("NO_GCE_CHECK says not to look for it")
+	}
+	if projectID != "" && os.Getenv("GCE_METADATA_HOST") != "" {
+		return projectID, nil // the environment has named both
+	}
+	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
+	defer cancel()
+	found, err := c.ProjectID(ctx)
+	return cmp.Or(projectID, found), err
 }

@@ -487,7 +487,7 @@ func TestServiceAccountKeys(t *testing.T) {
 			if d := time.Since(began); d > 10*time.Second {
 				t.Error("took", d)
 			}
-			for _, line := range strings.Split(tt.text, "\n") {
+			for line := range strings.SplitSeq(tt.text, "\n") {
 				text := fmt.Sprintf("%v %+v %#v %q", err, err, err, err)
 				if err != nil && len(line) > 8 && !strings.HasPrefix(line, "-----") && strings.Contains(text, line) {
 					t.Error("quotes the key:", err)
@@ -618,7 +618,7 @@ func TestClientAssertion(t *testing.T) {
 			KeyID:      "key-1",
 			HTTPClient: &http.Client{Transport: s.Transport()},
 		}
-		src := c.TokenSource("a b", "c")
+		src := (&ClientCredentials{Client: c, Scopes: []string{"a b", "c"}})
 		var first string
 		for range 5 {
 			tok, err := src.Token(t.Context())
@@ -665,7 +665,7 @@ func TestClientAssertion(t *testing.T) {
 			}
 			return failures >= 0
 		}
-		if _, err := c.TokenSource().Token(t.Context()); err != nil {
+		if _, err := (&ClientCredentials{Client: c}).Token(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		seen := map[string]bool{}
@@ -691,7 +691,7 @@ func TestClientAssertion(t *testing.T) {
 			HTTPClient: &http.Client{Transport: s.Transport()},
 		}
 		change(c)
-		if tok, err := c.TokenSource().Token(t.Context()); err == nil || tok != nil || len(s.Requests()) != 0 {
+		if tok, err := (&ClientCredentials{Client: c}).Token(t.Context()); err == nil || tok != nil || len(s.Requests()) != 0 {
 			t.Error(name, tok, err, s.Requests())
 		}
 	}
@@ -703,7 +703,7 @@ func TestClientCredentials(t *testing.T) {
 		s := NewMemoryServer()
 		c := clientOf(s)
 		c.AuthMethod = "client_secret_post"
-		src := c.TokenSource("a")
+		src := (&ClientCredentials{Client: c, Scopes: []string{"a"}})
 		for range 3 {
 			if _, err := src.Token(t.Context()); err != nil {
 				t.Fatal(err)
@@ -717,13 +717,13 @@ func TestClientCredentials(t *testing.T) {
 			writeJSON(w, 400, answerMembers{"error": "invalid_scope"})
 			return true
 		}
-		tok, err := c.TokenSource("x").Token(t.Context())
+		tok, err := (&ClientCredentials{Client: c, Scopes: []string{"x"}}).Token(t.Context())
 		if tok != nil || !errors.As(err, &e) || e.Code != "invalid_scope" || e.StatusCode != 400 {
 			t.Error(tok, err)
 		}
 		for _, body := range []answerMembers{{}, {"error": "invalid_scope"}} {
 			s.Hook = func(w http.ResponseWriter, _ *http.Request) bool { writeJSON(w, 200, body); return true }
-			if tok, err := c.TokenSource("x").Token(t.Context()); tok != nil || err == nil {
+			if tok, err := (&ClientCredentials{Client: c, Scopes: []string{"x"}}).Token(t.Context()); tok != nil || err == nil {
 				t.Error(body, tok, err)
 			}
 		}

@@ -93,7 +93,7 @@ func signIn(ctx context.Context, out io.Writer, secretsFile, storeFile string, s
 		}
 		return nil
 	}
-	creds, err := flow.Credentials(ctx)
+	creds, err := flow.SignIn(ctx)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func signIn(ctx context.Context, out io.Writer, secretsFile, storeFile string, s
 	again, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	flow.OpenBrowser = func(string) error { stop(errors.New("asked the person again")); return nil }
-	if creds, err = flow.Credentials(again); err != nil {
+	if creds, err = flow.SignIn(again); err != nil {
 		return err
 	}
 	say("a second run reads %s: nobody has to sign in", filepath.Base(storeFile))
@@ -214,7 +214,7 @@ func TestSignInPrintsNoSecret(t *testing.T) {
 			t.Errorf("printed %q", secret)
 		}
 	}
-	if creds, err := LoadCredentials(t.Context(), FileStore(filepath.Join(dir, "credentials.json"))); err != nil {
+	if creds, err := LoadCredentials(t.Context(), nil, FileStore(filepath.Join(dir, "credentials.json"))); err != nil {
 		t.Error(err)
 	} else if _, err := creds.Refresh(t.Context()); err != nil || s.Reuses() != 0 ||
 		s.TokenRequests("refresh_token") < 2 {

@@ -68,7 +68,7 @@ func ExampleStore() {
 	defer db.Close()
 
 	ctx := context.Background()
-	creds, err := oauth2.LoadCredentials(ctx, &sqlStore{db, "reports@example.com"})
+	creds, err := oauth2.LoadCredentials(ctx, nil, &sqlStore{db, "reports@example.com"})
 	if errors.Is(err, oauth2.ErrLoginRequired) {
 		log.Fatal("nobody has signed in: run the program once where there is a browser")
 	}

@@ -104,7 +104,7 @@ func savedCredentials(t *testing.T, s *TestServer, store Store) *Credentials {
 // loadedCredentials returns the credentials in store, as another process has them.
 func loadedCredentials(t *testing.T, s *TestServer, store Store) *Credentials {
 	t.Helper()
-	c, err := LoadCredentials(t.Context(), store)
+	c, err := LoadCredentials(t.Context(), nil, store)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,14 +270,14 @@ func TestFileStoreRefuses(t *testing.T) {
 			name := filepath.Join(privateDir(t), storeFileName)
 			tt.make(t, name)
 			store, before := FileStore(name), pathState(t, name)
-			_, loadErr := LoadCredentials(t.Context(), store)
+			_, loadErr := LoadCredentials(t.Context(), nil, store)
 			s := NewMemoryServer()
 			flow := NewInstalledAppFlow(clientOf(s), "a")
 			flow.Store, flow.Prompt = store, io.Discard
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			flow.OpenBrowser = func(string) error { t.Error("a sign-in"); cancel(); return nil }
-			_, flowErr := flow.Credentials(ctx)
+			_, flowErr := flow.SignIn(ctx)
 			saveErr := credentialsOf(s).Save(t.Context(), store)
 			for call, err := range map[string]error{
 				"LoadCredentials":              loadErr,
@@ -305,7 +305,7 @@ func TestFileStoreRefuses(t *testing.T) {
 		if err := os.Chmod(path, 0o444); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := LoadCredentials(t.Context(), FileStore(path)); err != nil {
+		if _, err := LoadCredentials(t.Context(), nil, FileStore(path)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -1401,7 +1401,7 @@ func TestSaveAndLoad(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, store := rotatingServer(), FileStore(filepath.Join(privateDir(t), "folder", storeFileName))
-				if _, err := LoadCredentials(t.Context(), store); !errors.Is(err, ErrLoginRequired) {
+				if _, err := LoadCredentials(t.Context(), nil, store); !errors.Is(err, ErrLoginRequired) {
 					t.Errorf("nothing stored: %v", err)
 				}
 				if text != "" {
@@ -1460,7 +1460,7 @@ func TestStoreOfOthers(t *testing.T) {
 				writeFile(t, path, file)
 				store, n := FileStore(path), 0
 				before := storedMembers(t, store)
-				c, err := LoadCredentials(t.Context(), store)
+				c, err := LoadCredentials(t.Context(), nil, store)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -1498,7 +1498,7 @@ func TestStoreOfOthers(t *testing.T) {
 					after["expiry"] != "2000-01-01T00:59:59Z" {
 					t.Errorf("after: %v", after)
 				}
-				if src, err := defaultFile(data, "", nil); err != nil || tokenOrError(t.Context(), src) != "at-new" {
+				if src, err := parseDefaultFile(data, "", nil); err != nil || tokenOrError(t.Context(), src) != "at-new" {
 					t.Errorf("as default credentials: %v, %v", src, err)
 				}
 			})
@@ -1822,7 +1822,7 @@ func TestInstalledAppCredentials(t *testing.T) {
 				tt.with(s, store, flow)
 			}
 			before := store.data
-			c, err := flow.Credentials(t.Context())
+			c, err := flow.SignIn(t.Context())
 			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v", err)
 			}
@@ -1840,7 +1840,7 @@ func TestInstalledAppCredentials(t *testing.T) {
 					tok.AccessToken.Reveal() != tokenOrError(t.Context(), loaded) || s.TokenRequests("") != tt.asks {
 					t.Errorf("%v, %v, %v; stored: %s", tok, err, parseErr, data)
 				}
-				again, err := flow.Credentials(t.Context())
+				again, err := flow.SignIn(t.Context())
 				if err != nil || tokenOrError(t.Context(), again) != tok.AccessToken.Reveal() ||
 					s.Count("/authorize") != tt.signIns || s.TokenRequests("") != tt.asks {
 					t.Errorf("again: %v; %d sign-ins, %d token requests", err, s.Count("/authorize"),
@@ -1876,7 +1876,7 @@ func TestInstalledAppCredentialsPrompt(t *testing.T) {
 			client.HTTPClient = nil
 			flow := NewInstalledAppFlow(client, "a")
 			flow.Store, flow.Prompt, flow.OpenBrowser, flow.Params = newMemoryStore(), io.Discard, s.Browser, params
-			if _, err := flow.Credentials(t.Context()); err != nil {
+			if _, err := flow.SignIn(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if got := s.Requests()[0].Query.Get("prompt"); got != want {

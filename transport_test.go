@@ -211,7 +211,6 @@ func TestTransportWithoutToken(t *testing.T) {
 		{"nil token", sourceOf(nil), "no usable"},
 		{"empty token", sourceOf(&Token{}), "no usable"},
 		{"line break", sourceOf(&Token{AccessToken: NewSecret("tok\r\nX-Evil: SENTINEL")}), "no usable"},
-		{"another type", sourceOf(&Token{AccessToken: NewSecret("SENTINEL"), Type: "mac"}), "no usable"},
 		{"credentials without refresh token", NewCredentials(&ClientSecrets{}, Secret{}), "sign in again"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
