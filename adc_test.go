@@ -278,9 +278,9 @@ func TestMetadataAnswers(t *testing.T) {
 		{name: "no token", flavor: "Google", body: `{}`, want: "access_token", status: 200},
 		{name: "HTML", flavor: "Google", body: "<html>", want: "not a JSON object", status: 200},
 		{
-			name:   "negative lifetime", // G18
+			name:   "a lifetime that is no number", // G18
 			flavor: "Google",
-			body:   `{"access_token":"SENTINEL-t","expires_in":-1}`,
+			body:   `{"access_token":"SENTINEL-t","expires_in":"-"}`,
 			want:   "expires_in",
 			status: 200,
 		},

@@ -947,7 +947,7 @@ func TestRefreshAnswers(t *testing.T) {
 					IDToken:      NewSecret("i1"),
 					Scopes:       []string{"a", "b"},
 					Expiry:       time.Now().Add(time.Hour),
-				}, []string{"a", "b", "c"}, "")
+				}, &signInRequest{scopes: []string{"a", "b", "c"}})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -35,19 +35,23 @@ const (
 type tokenCache struct {
 	current atomic.Pointer[Token] // the common path reads nothing else
 
-	// Times have a monotonic clock, so that setting the wall clock neither ends nor
-	// prolongs a pause. There may be very many caches, so most of this is nil.
-	mu         sync.Mutex      // guards what follows; not held during a fetch
-	flight     *flight[*Token] // nil if no fetch is under way
-	trouble    *trouble        // nil if the last fetch went well
-	rejectedAt *time.Time      // when a resource server last rejected a token
+	mu      sync.Mutex      // guards what follows; not held during a fetch
+	flight  *flight[*Token] // nil if no fetch is under way
+	trouble *trouble        // nil if there was none so far: there may be very many caches
 }
 
-// A trouble is what went wrong with the last fetches.
+// A trouble is what went wrong. Its times have a monotonic clock, so that
+// setting the wall clock neither ends nor prolongs a pause.
 type trouble struct {
-	err      error // of the last one
-	failures int   // in a row
-	retryAt  time.Time
+	err        error         // of the last fetch, or nil
+	pause      time.Duration // doubled for each further failure in a row
+	retryAt    time.Time
+	rejectedAt time.Time // when a resource server last rejected a token
+}
+
+// pending reports whether the last fetch failed, so that another one is due.
+func (t *trouble) pending() bool {
+	return t != nil && t.err != nil
 }
 
 // An ownSource is a TokenSource of this package.
@@ -69,23 +73,18 @@ type ownSource interface {
 // A type that embeds such a source has its methods too, but is not recognised:
 // it may override Token.
 func cacheOf(src TokenSource) (cache *tokenCache, quotaProject string) {
-	own, ok := src.(ownSource)
-	if !ok {
-		return nil, ""
+	if own, ok := src.(ownSource); ok {
+		if self, cache, quotaProject := own.owner(); self == src {
+			return cache, quotaProject
+		}
 	}
-	self, cache, quotaProject := own.owner()
-	if self != src {
-		return nil, ""
-	}
-	return cache, quotaProject
+	return nil, ""
 }
 
 // token returns a token that has not expired.
 func (c *tokenCache) token(ctx context.Context, src ownSource) (*Token, error) {
-	if ctx == nil {
-		return nil, errNilContext
-	}
-	if t := c.current.Load(); t.fresh() {
+	t := c.current.Load()
+	if t.fresh() && ctx != nil {
 		return t, nil
 	}
 	t, err := c.renew(ctx, src, nil, false)
@@ -136,11 +135,13 @@ func (c *tokenCache) replaceable(rejected *Token) bool {
 	if c.flight != nil {
 		return true
 	}
-	now := time.Now()
-	if c.rejectedAt != nil && now.Sub(*c.rejectedAt) < rejectInterval {
+	if c.trouble == nil {
+		c.trouble = new(trouble)
+	}
+	if time.Since(c.trouble.rejectedAt) < rejectInterval {
 		return false
 	}
-	c.rejectedAt = &now
+	c.trouble.rejectedAt = time.Now()
 	return true
 }
 
@@ -151,7 +152,7 @@ func (c *tokenCache) join(src ownSource, force bool) (*flight[*Token], error) {
 	if c.flight != nil {
 		return c.flight, nil
 	}
-	if c.trouble != nil {
+	if c.trouble.pending() {
 		tooSoon := !force && time.Now().Before(c.trouble.retryAt)
 		if tooSoon || errors.Is(c.trouble.err, ErrLoginRequired) {
 			return nil, c.trouble.err
@@ -177,34 +178,39 @@ func (c *tokenCache) land(f *flight[*Token]) {
 	if f.err == nil && !f.value.Valid() {
 		f.err = errors.New("oauth2: the token had expired when it came; check this machine's clock")
 	}
-	if old := c.current.Load(); f.value != nil && !f.value.Valid() && old.Valid() {
-		kept := *old
-		kept.RefreshToken = f.value.RefreshToken // which may be new
-		f.value = &kept
-	}
 	c.record(f.err)
-	if f.value != nil {
-		f.value = c.keep(f.value)
+	if f.value == nil {
+		return
 	}
+	best := *f.value
+	if old := c.current.Load(); !best.Valid() && old.Valid() {
+		best = *old
+		best.RefreshToken = f.value.RefreshToken // which may be new
+	}
+	f.value = c.keep(&best)
 }
 
 // record remembers how a fetch went. c.mu is held.
 func (c *tokenCache) record(err error) {
-	if err == nil {
-		c.trouble = nil
-		return
-	}
 	if c.trouble == nil {
+		if err == nil {
+			return
+		}
 		c.trouble = new(trouble)
 	}
-	pause := min(firstBackoff<<min(c.trouble.failures, 10), longestBackoff)
+	t := c.trouble
+	t.err = err
+	if err == nil {
+		t.pause = 0
+		return
+	}
+	t.pause = max(firstBackoff, min(2*t.pause, longestBackoff))
+	pause := t.pause
 	var e *Error
 	if errors.As(err, &e) {
 		pause = max(pause, e.RetryAfter)
 	}
-	c.trouble.err = err
-	c.trouble.failures++
-	c.trouble.retryAt = time.Now().Add(pause)
+	t.retryAt = time.Now().Add(pause)
 }
 
 // keep makes a copy of t, which may be shared, the current token. c.mu is held,
@@ -212,7 +218,7 @@ func (c *tokenCache) record(err error) {
 func (c *tokenCache) keep(t *Token) *Token {
 	kept := *t
 	kept.freshUntil = t.staleAt()
-	if c.trouble != nil { // fetch is to be called again then
+	if c.trouble.pending() { // fetch is to be called again then
 		kept.freshUntil = min(kept.freshUntil, c.trouble.retryAt.UnixNano())
 	}
 	c.current.Store(&kept)
@@ -249,14 +255,15 @@ func (c *tokenCache) end() {
 	defer c.mu.Unlock()
 	c.flight = nil
 	c.trouble = &trouble{err: errRevoked}
-	c.current.Store(&Token{})
+	c.current.Store(revoked)
 }
+
+// revoked is what a cache holds after end.
+var revoked = new(Token)
 
 // ended reports whether end was called.
 func (c *tokenCache) ended() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.trouble != nil && c.trouble.err == errRevoked
+	return c.current.Load() == revoked
 }
 
 // CachedTokenSource returns a TokenSource that asks src for a token only when
@@ -348,7 +355,11 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if passesThrough(req) {
 		return base.RoundTrip(req)
 	}
-	authorized, tok, err := t.authorize(req)
+	tok, err := t.token(req)
+	var authorized *http.Request
+	if err == nil {
+		authorized, err = t.withToken(req, tok)
+	}
 	if err != nil {
 		if req.Body != nil {
 			req.Body.Close() // as RoundTripper demands
@@ -367,47 +378,37 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return base.RoundTrip(again)
 }
 
-// passesThrough reports whether req must be sent unchanged.
+// passesThrough reports whether req must be sent unchanged: it has an
+// authorization, it is one of the package's own, or it follows a redirect that
+// left the origin of the first request, even if it has come back. Who redirects
+// must not choose where a token goes.
 func passesThrough(req *http.Request) bool {
 	if req.Header["Authorization"] != nil || req.Context().Value(ownRequest{}) != nil {
 		return true
 	}
-	return redirectedAway(req)
-}
-
-// redirectedAway reports whether req follows a redirect that left the origin of
-// the first request, even if it has come back: who redirects must not choose
-// where a token goes.
-func redirectedAway(req *http.Request) bool {
 	for r := req; r.Response != nil; r = r.Response.Request {
 		from := r.Response.Request
-		if from == nil || from.URL.Scheme != r.URL.Scheme ||
-			!strings.EqualFold(from.URL.Host, r.URL.Host) {
+		if from == nil || origin(from.URL.String()) != origin(r.URL.String()) {
 			return true
 		}
 	}
 	return false
 }
 
-// authorize returns req with a token, and the token, or why req must have none.
-func (t *Transport) authorize(req *http.Request) (*http.Request, *Token, error) {
+// token returns a token for req, or why req must have none.
+func (t *Transport) token(req *http.Request) (*Token, error) {
 	host := req.URL.Hostname()
 	switch {
 	case t.Source == nil:
-		return nil, nil, errNoSource
+		return nil, errNoSource
 	case !isPrivate(req.URL): // anybody on the way could read the token
-		return nil, nil, fmt.Errorf("oauth2: a token is sent over https only, not to %s://%s",
+		return nil, fmt.Errorf("oauth2: a token is sent over https only, not to %s://%s",
 			printable(req.URL.Scheme, 32), printable(host, 255))
 	case !t.allows(host):
-		return nil, nil, fmt.Errorf("oauth2: %q is not among the hosts that may get a token",
+		return nil, fmt.Errorf("oauth2: %q is not among the hosts that may get a token",
 			printable(host, 255))
 	}
-	tok, err := t.Source.Token(req.Context())
-	if err != nil {
-		return nil, nil, err
-	}
-	authorized, err := t.withToken(req, tok)
-	return authorized, tok, err
+	return t.Source.Token(req.Context())
 }
 
 // allows reports whether host may get a token.
@@ -503,6 +504,10 @@ type Credentials struct {
 	// [ClientSecrets.HTTPClient] does. If nil, it is that of the client. It must
 	// not be changed after the first call.
 	HTTPClient *http.Client
+	// TokenParams are sent with each refresh, as [Flow.TokenParams] are, and are
+	// stored with the credentials. They must not be changed after the first call.
+	// It may be nil.
+	TokenParams url.Values
 
 	client *ClientSecrets
 	scope  string                 // joined and shared, as there may be very many credentials
@@ -513,17 +518,20 @@ type Credentials struct {
 // stored is what only some credentials have.
 type stored struct {
 	granted      bool   // the scopes are those of a sign-in: a refresh asks for what was granted
+	adopted      bool   // from a file that does not say what was asked for
 	quotaProject string // that API calls are counted against
 	unknown      object // members of the file that this package does not know
 	store        Store  // may be nil
 	saved        *Token // what the store has, as far as is known
+	idToken      *IDToken
 }
 
-func (c *Credentials) stored() stored {
-	if rest := c.rest.Load(); rest != nil {
-		return *rest
-	}
-	return stored{}
+// nothingStored is what most credentials share.
+var nothingStored stored
+
+// stored returns what must not be changed.
+func (c *Credentials) stored() *stored {
+	return cmp.Or(c.rest.Load(), &nothingStored)
 }
 
 // NewCredentials returns the Credentials of a refresh token that the program
@@ -532,25 +540,63 @@ func (c *Credentials) stored() stored {
 // 6749, Section 6). After a refresh, the token's RefreshToken may be a new one,
 // which replaces the one that was kept.
 func NewCredentials(client *ClientSecrets, refreshToken Secret, scopes ...string) *Credentials {
-	c := &Credentials{client: client, scope: joinScopes(scopes)}
+	c := &Credentials{client: client, scope: joinScopes(scopeList(scopes...))}
 	c.cache.current.Store(&Token{RefreshToken: refreshToken})
 	return c
 }
 
-// signedIn returns the Credentials of a completed sign-in. It checks the claims
-// of an ID token. The signature need not be checked, since the token came
-// straight from the token endpoint (OpenID Connect Core, Section 3.1.3.7).
-func (c *ClientSecrets) signedIn(tok *Token, scopes []string, nonce string) (*Credentials, error) {
-	if !tok.IDToken.empty() && c.Issuer != "" {
-		want := expected{c.Issuer, c.ClientID, nonce, defaultLeeway}
-		if _, err := checkedClaims(tok.IDToken.Reveal(), want); err != nil {
-			return nil, fmt.Errorf("oauth2: the ID token that came with the sign-in %w", err)
-		}
+// signedIn returns the Credentials of a completed sign-in, whose ID token must
+// be as asked.
+func (c *ClientSecrets) signedIn(tok *Token, asked *signInRequest) (*Credentials, error) {
+	idToken, err := c.checkSignIn(tok.IDToken, asked)
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: the ID token that came with the sign-in %w", err)
 	}
-	creds := &Credentials{client: c, scope: joinScopes(scopes)}
-	creds.rest.Store(&stored{granted: true})
+	creds := &Credentials{
+		TokenParams: asked.tokenParams,
+		client:      c,
+		scope:       joinScopes(asked.scopes),
+	}
+	creds.rest.Store(&stored{granted: true, idToken: idToken})
 	creds.cache.keep(tok)
 	return creds, nil
+}
+
+// checkSignIn checks the claims of the ID token of a sign-in and returns them.
+// The signature need not be checked, since the token came straight from the
+// token endpoint (OpenID Connect Core, Section 3.1.3.7).
+func (c *ClientSecrets) checkSignIn(idToken Secret, asked *signInRequest) (*IDToken, error) {
+	compares := asked.params.Get("hd") != "" || asked.params.Get("max_age") != ""
+	if c.Issuer == "" && !compares {
+		return nil, nil
+	}
+	if idToken.empty() {
+		isAsked := slices.Contains(asked.scopes, "openid")
+		if isAsked && (compares || !asked.nonce.empty()) {
+			// Its nonce can't be compared: the code may be of somebody else's sign-in.
+			return nil, errors.New("is missing, although the scope openid was asked for")
+		}
+		return nil, nil
+	}
+	t, err := checkedClaims(idToken.Reveal(), expected{
+		issuer:   c.Issuer,
+		audience: c.ClientID,
+		nonce:    asked.nonce.Reveal(),
+		leeway:   defaultLeeway,
+		signIn:   asked,
+	})
+	if err != nil || c.Issuer == "" {
+		return nil, err
+	}
+	return t, nil
+}
+
+// IDToken returns what the ID token of the sign-in says of the user. Its claims
+// were checked. It is nil if there was none, if the client has no Issuer, and
+// for credentials that do not come from a sign-in of this process. It must not
+// be changed.
+func (c *Credentials) IDToken() *IDToken {
+	return c.stored().idToken
 }
 
 // Token returns an access token that has not expired; it implements
@@ -576,67 +622,43 @@ func (c *Credentials) owner() (TokenSource, *tokenCache, string) {
 
 // fetch refreshes the token, through the store if there is one.
 func (c *Credentials) fetch(ctx context.Context, old *Token) (*Token, error) {
-	if c.client == nil || old == nil {
+	if c.client == nil {
 		return nil, errNoClient
 	}
-	for {
-		rest := c.rest.Load()
-		if rest == nil || rest.store == nil {
-			tok, err := c.exchange(ctx, old)
-			if tok == nil || c.rest.Load() == rest {
-				return tok, err
-			}
-			old = tok // Save has set a store meanwhile, which needs the new token
-			continue
-		}
-		r := &refresh{
-			creds:   c,
-			known:   rest,
-			held:    old,
-			unsaved: !rest.saved.same(old),
-		}
-		tok, err := r.run(ctx)
-		if err != nil {
-			return tok, err
-		}
-		next := *rest
-		next.saved = tok
-		if c.rest.CompareAndSwap(rest, &next) || r.failure != nil {
-			return tok, r.failure
-		}
-		old = tok // Save has stored elsewhere what was used up here
+	rest := c.stored()
+	if rest.store == nil {
+		return c.exchange(ctx, old)
 	}
-}
-
-// A refresh is one refresh through a store.
-type refresh struct {
-	creds   *Credentials
-	known   *stored // what was known of the store when the refresh began
-	held    *Token  // what memory had then
-	unsaved bool    // the store lacks what memory has
-	refused Secret  // the refresh token that was tried last
-
-	tok     *Token // the result; may come with a failure
-	failure error  // of the exchange
-}
-
-// run returns the new token, together with an error if it could not be saved.
-func (r *refresh) run(ctx context.Context) (*Token, error) {
+	r := &refresh{creds: c, held: old, saved: rest.saved}
 	update := func(data []byte) ([]byte, error) { return r.update(ctx, data) }
-	err := r.known.store.Update(ctx, update)
+	err := rest.store.Update(ctx, update)
 	if errors.Is(r.failure, ErrLoginRequired) {
 		// A program that does not lock may have replaced the refresh token after it was
 		// read.
-		err = r.known.store.Update(ctx, update)
+		err = rest.store.Update(ctx, update)
 	}
 	if r.tok == nil {
 		return nil, cmp.Or(r.failure, err)
 	}
 	if err != nil {
 		return r.tok, fmt.Errorf(
-			"oauth2: the new token is in use, but could not be saved: %w", err)
+			"oauth2: the new token is in use, but could not be saved: %w", innerError{err})
 	}
-	return r.tok, nil
+	next := *rest
+	next.saved = r.tok
+	c.rest.Store(&next) // Save changes it only between two fetches
+	return r.tok, r.failure
+}
+
+// A refresh is one refresh through a store.
+type refresh struct {
+	creds   *Credentials
+	held    *Token // what memory has
+	saved   *Token // what the store had, as far as was known
+	refused Secret // the refresh token that was tried last
+
+	tok     *Token // the result; may come with a failure
+	failure error  // of the exchange
 }
 
 // update is called with what is stored, while other processes are excluded. It
@@ -650,18 +672,18 @@ func (r *refresh) update(ctx context.Context, data []byte) ([]byte, error) {
 	if c.cache.ended() {
 		return nil, errRevoked
 	}
-	if data != nil && !found.RefreshToken.equal(r.known.saved.RefreshToken) {
-		r.unsaved = false // the store has a later one, or the unsaved one after all
-	}
+	// The store may have a later refresh token, or the unsaved one after all.
+	isChanged := data != nil && !found.RefreshToken.equal(r.saved.RefreshToken)
+	unsaved := !isChanged && !r.saved.same(r.held)
 	switch {
-	case !r.unsaved && found.fresh() && found.laterThan(r.held):
+	case !unsaved && found.fresh() && found.laterThan(r.held):
 		r.tok = found
 		r.failure = nil
 		return data, nil
-	case r.unsaved && r.held.Valid():
+	case unsaved && r.held.Valid():
 		r.tok = r.held
 		return c.marshal(r.tok, unknown)
-	case r.unsaved && r.failure == nil:
+	case unsaved && r.failure == nil:
 		found.RefreshToken = r.held.RefreshToken
 	case r.failure != nil && found.RefreshToken.equal(r.refused):
 		return nil, r.failure
@@ -698,6 +720,13 @@ func (t *Token) inherit(old *Token) {
 	if len(t.Scopes) == 0 {
 		t.Scopes = old.Scopes
 	}
+	if t.extra == nil {
+		t.extra = old.extra
+	} else if old.extra != nil {
+		members := maps.Clone(old.extra())
+		maps.Copy(members, t.extra())
+		t.extra = newExtra(members)
+	}
 }
 
 // storedToken returns the token in data, with what it lacks from old, and the
@@ -709,16 +738,16 @@ func (c *Credentials) storedToken(data []byte, old *Token) (*Token, object, erro
 		found := *old
 		return &found, nil, nil
 	}
-	file, err := ParseCredentials(data)
+	file, err := parseCredentials(data, c.client)
 	if err != nil {
 		return nil, nil, err
 	}
 	if !c.client.same(file.client) {
 		return nil, nil, errOtherClient
 	}
-	found := *file.cache.current.Load()
+	found := file.cache.current.Load()
 	found.inherit(old)
-	return &found, file.stored().unknown, nil
+	return found, file.stored().unknown, nil
 }
 
 // exchange refreshes a token (RFC 6749, Section 6). It may return a token that
@@ -728,24 +757,35 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 	if old.RefreshToken.empty() {
 		return nil, loginRequired("the access token has expired and there is no refresh token")
 	}
+	if err := checkTokenParams(c.TokenParams); err != nil {
+		return nil, err
+	}
 	scope := c.scope
 	if c.stored().granted {
 		scope = "" // what was granted
 	}
-	ans, err := c.request("refreshing the token", c.client.TokenURI, url.Values{
+	form := url.Values{
 		"grant_type":    {"refresh_token"},
 		"refresh_token": {old.RefreshToken.Reveal()},
 		"scope":         {scope},
-	}).do(ctx)
+	}
+	maps.Copy(form, c.TokenParams) // which have been checked
+	r := c.client.request("refreshing the token", c.client.TokenURI, form, c.HTTPClient)
+	ans, err := r.do(ctx)
 	var e *Error
-	if errors.As(err, &e) && e.Code == "invalid_grant" {
+	if errors.As(err, &e) && isDeadGrant(e.Code) {
 		e.loginRequired = true
 		e.text += "; the refresh token has expired or was revoked: sign in again"
 	}
 	if err != nil {
 		return nil, err
 	}
-	tok, err := ans.token(scope)
+	tok, err := ans.token(form.Get("scope"))
+	if err == nil && !sameUser(old.IDToken, tok.IDToken) {
+		e = ans.unusable(errors.New("has the ID token of another user"))
+		e.refused = true
+		err = e
+	}
 	if err != nil {
 		return ans.rotated(old), err
 	}
@@ -753,25 +793,66 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 	return tok, nil
 }
 
+// isDeadGrant reports whether an error code means that a refresh token no
+// longer works (RFC 6749, Section 5.2; OpenID Connect Core, Section 3.1.2.6),
+// by one of the names that providers have for it.
+func isDeadGrant(code string) bool {
+	switch code {
+	case "invalid_grant", "bad_refresh_token", "invalid_refresh_token",
+		"interaction_required", "login_required", "consent_required",
+		"account_selection_required":
+		return true
+	}
+	return false
+}
+
+// sameUser reports whether the ID token that came with a refresh is of the user
+// of the one that is held, if there are both (OpenID Connect Core, Section
+// 12.2).
+func sameUser(held, fresh Secret) bool {
+	before, err := parseClaims(held.Reveal())
+	if err != nil || fresh.empty() {
+		return true
+	}
+	after, err := parseClaims(fresh.Reveal())
+	return err == nil && after.Subject == before.Subject &&
+		fullIssuer(after.Issuer) == fullIssuer(before.Issuer)
+}
+
+// isReserved reports whether a parameter carries the protocol. If callers could
+// set these, a value that came from outside could replace the package's own.
+func isReserved(name string) bool {
+	switch name {
+	case "response_type", "client_id", "redirect_uri", "scope", "state", "nonce",
+		"code_challenge", "code_challenge_method", "request", "request_uri",
+		"grant_type", "code", "code_verifier", "device_code", "refresh_token",
+		"assertion", "client_secret", "client_assertion", "client_assertion_type":
+		return true
+	}
+	return false
+}
+
+// checkTokenParams allows scope, which the package does not need there.
+func checkTokenParams(params url.Values) error {
+	for name := range params {
+		if isReserved(name) && name != "scope" {
+			return fmt.Errorf("oauth2: TokenParams has %q, which the package sets itself", name)
+		}
+	}
+	return nil
+}
+
 // rotated returns old with the refresh token of a refused answer, or nil if
 // that has none.
 func (a *answer) rotated(old *Token) *Token {
 	f := a.fields()
 	kept := *old
-	kept.RefreshToken = f.secret("refresh_token")
-	isTokens := !f.secret("access_token").empty() && isBearer(f.str("token_type"))
+	kept.RefreshToken = f.secret("refresh_token", maxToken)
+	isTokens := !f.secret("access_token", maxToken).empty() && isBearer(f.str("token_type"))
 	if !isTokens || kept.RefreshToken.empty() || f.err != nil {
 		return nil
 	}
 	return &kept
-}
-
-// request returns a request that posts form, with client authentication, to an
-// endpoint.
-func (c *Credentials) request(op, endpoint string, form url.Values) *request {
-	r := c.client.request(op, endpoint, form)
-	r.client = cmp.Or(c.HTTPClient, r.client)
-	return r
 }
 
 // Errors of credentials.
@@ -789,8 +870,8 @@ func (c *Credentials) Revoke(ctx context.Context) error {
 	if ctx == nil {
 		return errNilContext
 	}
-	if c.client == nil {
-		return errNoClient
+	if c.client == nil || c.client.RevocationURI == "" {
+		return errors.New("oauth2: the client has no RevocationURI")
 	}
 	c.cache.settle(ctx)
 	store := c.stored().store
@@ -823,11 +904,9 @@ func (c *Credentials) revoke(ctx context.Context, data []byte) error {
 	if token.empty() {
 		return loginRequired("the credentials have no token to revoke")
 	}
-	_, err = c.request("revoking the token", c.client.RevocationURI, url.Values{
-		"token":           {token.Reveal()},
-		"token_type_hint": {hint},
-	}).do(ctx)
-	if err != nil {
+	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {hint}}
+	r := c.client.request("revoking the token", c.client.RevocationURI, form, c.HTTPClient)
+	if _, err := r.do(ctx); err != nil {
 		return err
 	}
 	c.cache.end()
@@ -837,8 +916,8 @@ func (c *Credentials) revoke(ctx context.Context, data []byte) error {
 // covers reports whether scopes were asked for when the credentials were made,
 // or granted. What the user then declined is not asked for at each start.
 func (c *Credentials) covers(scopes []string) bool {
-	have := slices.Concat(strings.Fields(c.scope), c.cache.current.Load().Scopes)
-	for _, scope := range scopes {
+	have := grantedScopes(append(scopeList(c.scope), c.cache.current.Load().Scopes...)...)
+	for _, scope := range grantedScopes(scopes...) {
 		googleName := "https://www.googleapis.com/auth/userinfo." + scope // of email and profile
 		if !slices.Contains(have, scope) && !slices.Contains(have, googleName) {
 			return false
@@ -847,16 +926,13 @@ func (c *Credentials) covers(scopes []string) bool {
 	return true
 }
 
-// isUserMember reports whether a member of an authorized_user file is one that
-// this package knows. The last four are its own; other programs ignore them.
-func isUserMember(name string) bool {
-	switch name {
-	case "type", "client_id", "client_secret", "refresh_token", "token_uri",
-		"token", "expiry", "scopes", "id_token", "quota_project_id",
-		"granted_scopes", "issuer", "revocation_uri", "token_endpoint_auth_method":
-		return true
-	}
-	return false
+// userMembers are the members of an authorized_user file that this package
+// knows. The last six are its own; other programs ignore them.
+var userMembers = []string{
+	"type", "client_id", "client_secret", "refresh_token", "token_uri",
+	"token", "expiry", "scopes", "id_token", "quota_project_id",
+	"granted_scopes", "issuer", "revocation_uri", "token_endpoint_auth_method",
+	"token_params", "extra",
 }
 
 // ParseCredentials parses a file in Google's authorized_user format, as
@@ -865,15 +941,38 @@ func isUserMember(name string) bool {
 // refused. token_uri is Google's unless the file has one. An access token
 // without an expiry is not used, since it may be old.
 func ParseCredentials(data []byte) (*Credentials, error) {
+	return parseCredentials(data, nil)
+}
+
+// parseCredentials is ParseCredentials for a file that may be the token.json of
+// golang.org/x/oauth2. That does not say whose it is: it is taken for client's,
+// unless that is nil.
+func parseCredentials(data []byte, client *ClientSecrets) (*Credentials, error) {
 	f := parseTyped(data, "authorized_user")
-	c := &Credentials{client: f.client(), scope: joinScopes(f.scopes("scopes"))}
+	_, hasToken := f.object["access_token"] // which may be empty there
+	adopted := client != nil && hasToken && !f.has("client_id")
+	if adopted {
+		f.object["token"] = f.object["access_token"]
+		delete(f.object, "access_token")
+		delete(f.object, "token_type")
+		delete(f.object, "expires_in")
+	} else {
+		client = f.client()
+	}
+	c := &Credentials{
+		TokenParams: f.params("token_params"),
+		client:      client,
+		// As they were asked for, and will be again.
+		scope: joinScopes(scopeList(f.list("scopes")...)),
+	}
 	tok := f.storedToken()
 	rest := &stored{
-		granted:      f.has("granted_scopes"),
-		quotaProject: f.project("quota_project_id"),
+		granted:      adopted || f.has("granted_scopes"),
+		adopted:      adopted,
+		quotaProject: f.project(),
 		unknown:      f.object,
 	}
-	if c.client.ClientID == "" {
+	if client.ClientID == "" && !adopted {
 		f.fail("has no client_id")
 	}
 	if tok.RefreshToken.empty() && !f.has("token") {
@@ -882,7 +981,9 @@ func ParseCredentials(data []byte) (*Credentials, error) {
 	if f.err != nil {
 		return nil, fmt.Errorf("oauth2: the credentials file %w", f.err)
 	}
-	maps.DeleteFunc(rest.unknown, func(name, _ string) bool { return isUserMember(name) })
+	for _, name := range userMembers {
+		delete(rest.unknown, name)
+	}
 	c.rest.Store(rest)
 	c.cache.keep(tok)
 	return c, nil
@@ -898,7 +999,9 @@ func (f *fields) client() *ClientSecrets {
 		RevocationURI: f.str("revocation_uri"),
 		AuthMethod:    cmp.Or(f.str("token_endpoint_auth_method"), authPost),
 	}
-	f.setEndpoint("token_uri", &c.TokenURI)
+	if f.has("token_uri") {
+		c.TokenURI = f.endpoint("token_uri")
+	}
 	if isGoogle(c.TokenURI) {
 		c.useGoogle()
 	}
@@ -911,12 +1014,17 @@ func (f *fields) client() *ClientSecrets {
 // storedToken reads the token of a file of credentials.
 func (f *fields) storedToken() *Token {
 	t := &Token{
-		AccessToken:  f.secret("token"),
+		AccessToken:  f.secret("token", maxToken),
 		Expiry:       f.expiry("expiry"),
-		Scopes:       f.scopes("granted_scopes"),
-		RefreshToken: f.secret("refresh_token"),
-		IDToken:      f.secret("id_token"),
+		Scopes:       grantedScopes(f.list("granted_scopes")...),
+		RefreshToken: f.secret("refresh_token", maxToken),
+		IDToken:      f.secret("id_token", maxIDToken),
 	}
+	extra := f.nested("extra")
+	for name := range extra.object {
+		extra.object[name] = extra.str(name)
+	}
+	t.extra = newExtra(extra.object)
 	if t.Expiry.IsZero() && !t.RefreshToken.empty() {
 		t.AccessToken = Secret{}
 	}
@@ -933,7 +1041,8 @@ func (c *Credentials) MarshalAuthorizedUser() ([]byte, error) {
 }
 
 func (c *Credentials) marshal(t *Token, unknown object) ([]byte, error) {
-	if c.client == nil || t == nil {
+	client := c.client
+	if client == nil {
 		return nil, errNoClient
 	}
 	if t.RefreshToken.empty() && t.AccessToken.empty() {
@@ -942,20 +1051,20 @@ func (c *Credentials) marshal(t *Token, unknown object) ([]byte, error) {
 	rest := c.stored()
 	file := map[string]any{
 		"type":             "authorized_user",
-		"token_uri":        c.client.TokenURI,
-		"client_id":        c.client.ClientID,
+		"token_uri":        client.TokenURI,
+		"client_id":        client.ClientID,
 		"token":            t.AccessToken.Reveal(),
 		"id_token":         t.IDToken.Reveal(),
 		"quota_project_id": rest.quotaProject,
 	}
-	if c.client.Issuer != googleIssuer {
-		file["issuer"] = c.client.Issuer
-		file["revocation_uri"] = c.client.RevocationURI
-		file["token_endpoint_auth_method"] = c.client.authMethod()
+	if client.Issuer != googleIssuer {
+		file["issuer"] = client.Issuer
+		file["revocation_uri"] = client.RevocationURI
+		file["token_endpoint_auth_method"] = client.authMethod()
 	}
 	maps.DeleteFunc(file, func(_ string, value any) bool { return value == "" })
 	// Even if empty: Python demands them.
-	file["client_secret"] = c.client.ClientSecret.Reveal()
+	file["client_secret"] = client.ClientSecret.Reveal()
 	file["refresh_token"] = t.RefreshToken.Reveal()
 	if !t.Expiry.IsZero() {
 		file["expiry"] = t.Expiry.UTC().Format("2006-01-02T15:04:05.999999Z")
@@ -964,7 +1073,13 @@ func (c *Credentials) marshal(t *Token, unknown object) ([]byte, error) {
 		file["scopes"] = strings.Fields(c.scope)
 	}
 	if rest.granted {
-		file["granted_scopes"] = t.Scopes
+		file["granted_scopes"] = append([]string{}, t.Scopes...) // null would mean not granted
+	}
+	if len(c.TokenParams) > 0 {
+		file["token_params"] = c.TokenParams
+	}
+	if t.extra != nil {
+		file["extra"] = t.extra() // as texts, which nest no deeper
 	}
 	for name, text := range unknown {
 		file[name] = json.RawMessage(text)
@@ -997,8 +1112,8 @@ func (c *Credentials) Save(ctx context.Context, store Store) error {
 	case store == nil:
 		return errNoStore
 	}
-	c.cache.settle(ctx)
 	for {
+		c.cache.settle(ctx)
 		held := c.cache.current.Load()
 		err := store.Update(ctx, func(data []byte) ([]byte, error) {
 			return c.saveOver(data, held, store)
@@ -1006,25 +1121,42 @@ func (c *Credentials) Save(ctx context.Context, store Store) error {
 		if err != nil {
 			return err
 		}
-		next := c.stored()
-		next.store = store
-		next.saved = held
-		c.rest.Store(&next)
-		if c.cache.current.Load() == held {
+		if c.use(store, held) {
 			return nil
 		}
-		// A refresh came between, and may have used up what was saved.
+		if ctx.Err() != nil {
+			return fmt.Errorf("oauth2: saving: %w", context.Cause(ctx))
+		}
 	}
+}
+
+// use makes the credentials refresh through store, which has what is held. It
+// does nothing and returns false if a refresh came between or is under way: it
+// may have used up what was saved.
+func (c *Credentials) use(store Store, held *Token) bool {
+	c.cache.mu.Lock()
+	defer c.cache.mu.Unlock()
+	if c.cache.flight != nil || c.cache.current.Load() != held {
+		return false
+	}
+	next := *c.stored()
+	next.store = store
+	next.saved = held
+	c.rest.Store(&next)
+	return true
 }
 
 // saveOver returns what is to be stored in place of data.
 func (c *Credentials) saveOver(data []byte, held *Token, store Store) ([]byte, error) {
 	rest := c.stored()
 	if data != nil {
-		if _, err := ParseCredentials(data); err != nil {
+		file, err := parseCredentials(data, c.client)
+		if err != nil {
 			return nil, err
 		}
-		if rest.saved.same(held) && sameStore(rest.store, store) {
+		isKnown := rest.saved.same(held) && sameStore(rest.store, store)
+		isLater := !file.cache.current.Load().same(held)
+		if isKnown && (isLater || !file.stored().adopted) {
 			return data, nil // the store has this token, or a later one
 		}
 	}
@@ -1038,8 +1170,9 @@ func sameStore(a, b Store) (same bool) {
 
 // LoadCredentials returns the credentials in store. They must be those of
 // client, which they then use; if it is nil, they use the client that is stored
-// with them. If nothing is stored, errors.Is finds [ErrLoginRequired] in the
-// error.
+// with them. A token.json of golang.org/x/oauth2, which has no client, is taken
+// for client's; the next save writes it anew. If nothing is stored, errors.Is
+// finds [ErrLoginRequired] in the error.
 func LoadCredentials(
 	ctx context.Context, client *ClientSecrets, store Store,
 ) (*Credentials, error) {
@@ -1056,7 +1189,7 @@ func LoadCredentials(
 	if data == nil {
 		return nil, loginRequired("no credentials are stored")
 	}
-	c, err := ParseCredentials(data)
+	c, err := parseCredentials(data, client)
 	if err != nil {
 		return nil, err
 	}

@@ -188,7 +188,7 @@ func TestDiscoverAddress(t *testing.T) {
 	}
 }
 
-// What is refused changes nothing, and is asked for once.
+// What is refused changes nothing, and is asked for once, or once at each path.
 func TestDiscoverRefused(t *testing.T) {
 	t.Parallel()
 	const issuer = "https://as.example/t"
@@ -246,15 +246,18 @@ func TestDiscoverRefused(t *testing.T) {
 
 		{"redirect", "status 302", "redirect"},
 		{"redirect that asks for the same", "status 307", "redirect"},
-		{"forbidden", "status 403", "403"},
 		{"error with status 200", `{"error":"invalid_request"}`, "invalid_request"},
-		{"nothing", " ", "JSON"},
-		{"a page", "<!DOCTYPE html>", "JSON"},
-		{"a list", "[" + document + "]", "JSON"},
 		{"two documents", document + document, "JSON"},
 		{"issuer twice", `{"issuer":"` + issuer + `",` + document[1:], "twice"},
 		{"too deep", deep.String() + "{}" + strings.Repeat("}", maxDepth), "deep"},
 		{"too large", document + strings.Repeat(" ", maxBody+1-len(document)), "larger"},
+	}
+	// W30: what is no document means that there is none here, and the next path is asked, which answers 404.
+	pages := []struct{ name, document, says string }{
+		{"forbidden", "status 403", "404"},
+		{"nothing", " ", "404"},
+		{"a page", "<!DOCTYPE html>", "404"},
+		{"a list", "[" + document + "]", "404"},
 	}
 	// refused checks that nothing comes of a document, and that the client is left as it was.
 	refused := func(t *testing.T, at, document, says string, asked int) {
@@ -283,6 +286,12 @@ func TestDiscoverRefused(t *testing.T) {
 			refused(t, issuer, tt.document, tt.says, 1)
 		})
 	}
+	for _, tt := range pages {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			refused(t, issuer, tt.document, tt.says, 2)
+		})
+	}
 	largest := document + strings.Repeat(" ", maxBody-len(document))
 	s := &documentServer{documents: map[string]string{issuer + openIDPath: largest}}
 	if c := filledClient(s); c.Discover(t.Context(), issuer) != nil {
@@ -290,6 +299,7 @@ func TestDiscoverRefused(t *testing.T) {
 	}
 }
 
+// An endpoint that a document lacks is cleared. W31
 func TestDiscoverAbsent(t *testing.T) {
 	t.Parallel()
 	const issuer = "https://as.example"
@@ -308,8 +318,7 @@ func TestDiscoverAbsent(t *testing.T) {
 		for n, name := range names {
 			if set&(1<<n) != 0 {
 				edit[name] = []any{nil, json.RawMessage("null"), ""}[(set+n)%3]
-				old := filledClient(s)
-				*fields[name](&want) = *fields[name](&old)
+				*fields[name](&want) = "" // and not what it was at another server
 			}
 		}
 		s.documents = map[string]string{issuer + openIDPath: discoveryDocument(issuer, edit)}

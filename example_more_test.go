@@ -2,11 +2,6 @@ package oauth2_test
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"example.com/oauth2"
@@ -22,58 +16,49 @@ import (
 
 // Any OpenID provider: its address is enough, and the rest is what it says of itself.
 func ExampleClientSecrets_Discover() {
-	provider := oauth2.NewTestServer(nil) // in place of https://login.example.com
-	defer provider.Close()
+	issuer, secret, browser, done := exampleIssuer() // such as https://login.example.com
+	defer done()
 	ctx := context.Background()
 
 	client := &oauth2.ClientSecrets{
-		ClientID:     provider.ClientID,
-		ClientSecret: oauth2.NewSecret(provider.ClientSecret), // empty for a public client
+		ClientID:     "client-1.example",
+		ClientSecret: secret, // empty for a public client
 	}
-	if err := client.Discover(ctx, provider.URL); err != nil {
+	if err := client.Discover(ctx, issuer); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("the client authenticates with", client.AuthMethod)
 
 	flow := oauth2.NewInstalledAppFlow(client, "openid", "email", "offline_access")
-	flow.OpenBrowser = provider.Browser // a real program leaves this out,
-	flow.Prompt = io.Discard            // and this
+	flow.OpenBrowser = browser // a real program leaves this out,
+	flow.Prompt = io.Discard   // and this
 	creds, err := flow.RunLocalServer(ctx)
 	if err != nil {
 		log.Fatal(err)
 	}
-	tok, err := creds.Token(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
-	verifier := &oauth2.IDTokenVerifier{Issuer: client.Issuer, Audience: client.ClientID, KeysURI: client.KeysURI}
-	person, err := verifier.Verify(ctx, tok.IDToken.Reveal())
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println("signed in as", person.Email)
+	fmt.Println("signed in as", creds.IDToken().Email)
 	// Output:
 	// the client authenticates with client_secret_post
 	// signed in as person@example.com
 }
 
-// OAuth without OpenID, as at GitHub: there is no discovery, no ID token, and, where the token does not expire, neither
-// an expiry nor a refresh token.
+// OAuth without OpenID, as at GitHub. There is no discovery and no ID token. Where the token does not expire, there is
+// neither an expiry nor a refresh token.
 func ExampleInstalledAppFlow_gitHub() {
-	provider := newGitHub()
-	defer provider.Close()
+	site, secret, browser, remove, done := exampleGitHub() // https://github.com/login/oauth, and its user
+	defer done()
 	ctx := context.Background()
 
 	client := &oauth2.ClientSecrets{
-		ClientID:     provider.ClientID,
-		ClientSecret: oauth2.NewSecret(provider.ClientSecret),
+		ClientID:     "client-1.example",
+		ClientSecret: secret,
 		AuthMethod:   "client_secret_post",
-		AuthURI:      provider.URL + "/authorize", // https://github.com/login/oauth/authorize
-		TokenURI:     provider.URL + "/token",     // https://github.com/login/oauth/access_token
+		AuthURI:      site + "/authorize",
+		TokenURI:     site + "/token", // at GitHub, it ends in /access_token
 	}
 	flow := oauth2.NewInstalledAppFlow(client, "read:user", "repo")
-	flow.OpenBrowser = provider.Browser // a real program leaves this out,
-	flow.Prompt = io.Discard            // and this
+	flow.OpenBrowser = browser // a real program leaves this out,
+	flow.Prompt = io.Discard   // and this
 	creds, err := flow.RunLocalServer(ctx)
 	if err != nil {
 		log.Fatal(err)
@@ -84,62 +69,41 @@ func ExampleInstalledAppFlow_gitHub() {
 	}
 	fmt.Println("expires:", !tok.Expiry.IsZero())
 	fmt.Println("can be refreshed:", tok.RefreshToken.Reveal() != "")
-	// GitHub separates scopes with commas, where the standard has spaces.
-	fmt.Println("granted:", strings.Split(strings.Join(tok.Scopes, ","), ","))
+	fmt.Printf("granted: %q\n", tok.Scopes)
 
 	// The token is used until it is refused. Then the user has to sign in again.
-	provider.RevokeAll()
-	_, err = oauth2.NewClient(creds).Get(provider.URL + "/userinfo")
+	remove()
+	resp, err := oauth2.NewClient(creds).Get(site + "/userinfo") // at GitHub, https://api.github.com/user
 	if err == nil {
+		resp.Body.Close()
+		fmt.Println(resp.Status)
 		_, err = creds.Refresh(ctx)
 	}
 	fmt.Println("sign in again:", errors.Is(err, oauth2.ErrLoginRequired))
 	// Output:
 	// expires: false
 	// can be refreshed: false
-	// granted: [read:user repo]
+	// granted: ["read:user" "repo"]
+	// 401 Unauthorized
 	// sign in again: true
-}
-
-// newGitHub returns a server that answers as GitHub does.
-func newGitHub() *oauth2.TestServer {
-	s := oauth2.NewTestServer(nil)
-	s.OmitIss = true
-	s.Answer = func(_ string, answer map[string]any) {
-		delete(answer, "expires_in")
-		delete(answer, "refresh_token")
-		answer["token_type"] = "bearer"
-		answer["scope"] = strings.ReplaceAll(answer["scope"].(string), " ", ",")
-	}
-	return s
 }
 
 // On a machine without a browser, over SSH or in a container, the user opens the printed URL elsewhere. Their browser
 // ends at an address of that other machine, which they paste into the terminal.
 func ExampleInstalledAppFlow_headless() {
-	provider := oauth2.NewTestServer(nil) // in place of Google
-	defer provider.Close()
-	client, err := oauth2.ParseClientSecrets(provider.ClientSecretsJSON("installed"))
-	if err != nil {
-		log.Fatal(err)
-	}
-	terminal, person := io.Pipe()
+	client, terminal, browser, done := exampleTerminal() // the user pastes into it
+	defer done()
+	ctx := context.Background()
 
 	flow := oauth2.NewInstalledAppFlow(client, "openid", "email")
-	flow.Input = terminal // os.Stdin
-	// A real program leaves out what follows: who is here opens the URL on a phone, and types what it shows.
-	flow.Prompt = io.Discard
-	flow.OpenBrowser = func(authURL string) error {
-		redirected, err := provider.Authorize(authURL)
-		fmt.Fprintln(person, "what am I to paste?")
-		fmt.Fprintln(person, redirected)
-		return err
-	}
-	creds, err := flow.RunLocalServer(context.Background())
+	flow.Input = terminal      // os.Stdin
+	flow.OpenBrowser = browser // a real program leaves this out,
+	flow.Prompt = io.Discard   // and this
+	creds, err := flow.RunLocalServer(ctx)
 	if err != nil {
 		log.Fatal(err)
 	}
-	tok, err := creds.Token(context.Background())
+	tok, err := creds.Token(ctx)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -150,44 +114,39 @@ func ExampleInstalledAppFlow_headless() {
 // A device without a browser or a keyboard shows a short address and a code, which the user enters on another one.
 // The client must be registered for devices: at Google, as "TVs and Limited Input devices".
 func ExampleInstalledAppFlow_RunDevice() {
+	ctx := context.Background()
 	client, err := oauth2.ReadClientSecretsFile("client_secrets.json")
 	if err != nil {
 		log.Fatal(err)
 	}
 	flow := oauth2.NewInstalledAppFlow(client, "openid", "email")
 	flow.Prompt = os.Stdout
-	creds, err := flow.RunDevice(context.Background())
-	var refused *oauth2.Error
-	switch {
-	case errors.As(err, &refused) && refused.Code == "access_denied":
-		log.Fatal("declined")
-	case err != nil:
-		log.Fatal(err)
+	creds, err := flow.RunDevice(ctx)
+	if err != nil {
+		log.Fatal(err) // if the user declined, or was too slow, the error says so
 	}
-	if err := creds.Save(context.Background(), oauth2.FileStore("credentials.json")); err != nil {
+	if err := creds.Save(ctx, oauth2.FileStore("credentials.json")); err != nil {
 		log.Fatal(err)
 	}
 }
 
 // A service account that an administrator has given domain-wide delegation acts on behalf of each user of the domain.
 func ExampleServiceAccountCredentials() {
-	provider := oauth2.NewTestServer(nil) // in place of Google
-	defer provider.Close()
-	name, remove := serviceAccountFile(provider)
-	defer remove()
+	file, api, done := exampleKeyFile() // from Google's console
+	defer done()
 
-	account, err := oauth2.ReadServiceAccountFile(name, "https://www.googleapis.com/auth/calendar.readonly")
+	account, err := oauth2.ReadServiceAccountFile(file, "https://www.googleapis.com/auth/calendar.readonly")
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, person := range []string{"ann@example.com", "bob@example.com"} {
-		api := oauth2.NewClient(account.WithSubject(person)) // keep one for each user: it caches the token
-		resp, err := api.Get(provider.URL + "/userinfo")
+	for _, user := range []string{"ann@example.com", "bob@example.com"} {
+		calendar := oauth2.NewClient(account.WithSubject(user)) // keep one for each user: it caches the token
+		resp, err := calendar.Get(api)
 		if err != nil {
 			log.Fatal(err)
 		}
 		resp.Body.Close()
-		fmt.Println(person, resp.Status)
+		fmt.Println(user, resp.Status)
 	}
 	// Output:
 	// ann@example.com 200 OK
@@ -196,22 +155,15 @@ func ExampleServiceAccountCredentials() {
 
 // A program that runs on a developer's machine and in Google's cloud takes the credentials that it finds there.
 func ExampleDefaultCredentials() {
-	provider := oauth2.NewTestServer(nil) // in place of Google
-	defer provider.Close()
-	name, remove := serviceAccountFile(provider)
-	defer remove()
-	// Whoever runs the program sets these; in the cloud, nobody has to.
-	os.Setenv("GOOGLE_APPLICATION_CREDENTIALS", name)
-	defer os.Unsetenv("GOOGLE_APPLICATION_CREDENTIALS")
-	os.Setenv("GOOGLE_CLOUD_PROJECT", "project-2")
-	defer os.Unsetenv("GOOGLE_CLOUD_PROJECT")
+	api, done := exampleEnvironment() // GOOGLE_APPLICATION_CREDENTIALS; in the cloud, nothing has to be set
+	defer done()
 
 	creds, project, err := oauth2.DefaultCredentials(context.Background(),
 		"https://www.googleapis.com/auth/devstorage.read_only")
 	if err != nil {
 		log.Fatal(err)
 	}
-	resp, err := oauth2.NewClient(creds).Get(provider.URL + "/userinfo")
+	resp, err := oauth2.NewClient(creds).Get(api)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -222,12 +174,13 @@ func ExampleDefaultCredentials() {
 
 // A server verifies the ID tokens with which users, or other services, call it.
 func ExampleIDTokenVerifier() {
-	provider := oauth2.NewTestServer(nil) // in place of Google, which is what an empty Issuer and KeysURI mean
-	defer provider.Close()
+	issuer, idToken, done := exampleIDToken() // a provider, and a token of a user
+	defer done()
+
 	verifier := &oauth2.IDTokenVerifier{ // one for all requests: it keeps the issuer's keys
-		Issuer:   provider.URL,
-		KeysURI:  provider.URL + "/keys",
-		Audience: provider.ClientID,
+		Issuer:   issuer,             // leave these out
+		KeysURI:  issuer + "/keys",   // for Google
+		Audience: "client-1.example", // never leave this out
 	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		raw, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -237,8 +190,7 @@ func ExampleIDTokenVerifier() {
 			return
 		}
 		caller, err := verifier.Verify(r.Context(), raw)
-		if err != nil {
-			log.Print(err) // has nothing of the token's that is secret
+		if err != nil { // it may be logged: it has nothing secret of the token
 			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 			http.Error(w, "Sign in again.", http.StatusUnauthorized)
 			return
@@ -250,9 +202,7 @@ func ExampleIDTokenVerifier() {
 		fmt.Fprintf(w, "Hello, %s!\n", caller.Email)
 	})
 
-	log.SetOutput(io.Discard)
-	defer log.SetOutput(os.Stderr)
-	for _, token := range []string{idToken(provider), "eyJhbGciOiJub25lIn0.e30."} {
+	for _, token := range []string{idToken, "eyJhbGciOiJub25lIn0.e30."} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Authorization", "Bearer "+token)
 		w := httptest.NewRecorder()
@@ -264,54 +214,35 @@ func ExampleIDTokenVerifier() {
 	// 401 Sign in again.
 }
 
-// idToken returns one that the provider has issued.
-func idToken(provider *oauth2.TestServer) string {
-	client, err := oauth2.ParseClientSecrets(provider.ClientSecretsJSON("installed"))
-	if err != nil {
-		log.Fatal(err)
+// Google's Identity-Aware Proxy adds a header to each request, which says who the user is. A request that did not come
+// through the proxy could have such a header too, so the server verifies it.
+func ExampleIDTokenVerifier_identityAwareProxy() {
+	assertion, google := exampleIAP() // what the proxy adds to a request, and its keys
+	verifier := &oauth2.IDTokenVerifier{
+		Issuer:  "https://cloud.google.com/iap",
+		KeysURI: "https://www.gstatic.com/iap/verify/public_key-jwk",
+		// That of the backend service, as the console shows it. For App Engine, it is
+		// "/projects/PROJECT_NUMBER/apps/PROJECT_ID".
+		Audience:   "/projects/123456789012/global/backendServices/1234567890123456789",
+		HTTPClient: google, // a real program leaves this out
 	}
-	flow := oauth2.NewInstalledAppFlow(client, "openid", "email")
-	flow.OpenBrowser, flow.Prompt = provider.Browser, io.Discard
-	creds, err := flow.RunLocalServer(context.Background())
-	if err != nil {
-		log.Fatal(err)
-	}
-	tok, err := creds.Token(context.Background())
-	if err != nil {
-		log.Fatal(err)
-	}
-	return tok.IDToken.Reveal()
-}
-
-// serviceAccountFile makes the key file of an account that the provider knows, as Google's console offers it.
-func serviceAccountFile(provider *oauth2.TestServer) (name string, remove func()) {
-	dir, err := os.MkdirTemp("", "oauth2")
-	if err != nil {
-		log.Fatal(err)
-	}
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		log.Fatal(err)
-	}
-	provider.AssertionKey = &key.PublicKey
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		log.Fatal(err)
-	}
-	data, err := json.Marshal(map[string]string{
-		"type":           "service_account",
-		"project_id":     "project-1",
-		"private_key_id": "key-1",
-		"client_email":   "robot@project-1.example",
-		"private_key":    string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
-		"token_uri":      provider.URL + "/token",
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, err := verifier.Verify(r.Context(), r.Header.Get("X-Goog-IAP-JWT-Assertion"))
+		if err != nil {
+			http.Error(w, "Come through the proxy.", http.StatusForbidden)
+			return
+		}
+		fmt.Fprintf(w, "Hello, %s!\n", user.Email)
 	})
-	if err != nil {
-		log.Fatal(err)
+
+	for _, header := range []string{assertion, ""} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("X-Goog-IAP-JWT-Assertion", header)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		fmt.Print(w.Code, " ", w.Body)
 	}
-	name = filepath.Join(dir, "service-account.json")
-	if err := os.WriteFile(name, data, 0o600); err != nil {
-		log.Fatal(err)
-	}
-	return name, func() { os.RemoveAll(dir) }
+	// Output:
+	// 200 Hello, person@example.com!
+	// 403 Come through the proxy.
 }

@@ -1,7 +1,6 @@
 package oauth2_test
 
 import (
-	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -12,23 +11,26 @@ import (
 	"io"
 	"log"
 	"net/http"
-	"net/http/cookiejar"
-	"net/http/httptest"
+	"net/url"
 
 	"example.com/oauth2"
 )
 
-// WebApp signs users in. Between its two requests it keeps the sign-in in a cookie that nobody else can read or make,
-// so that it needs no session yet and any of its processes can answer.
+// WebApp signs users in. Between its two requests it keeps the sign-in in a cookie that nobody else can read or make.
+// So it needs no session yet, and any of its processes can answer.
 type WebApp struct {
-	client      *oauth2.ClientSecrets
-	redirectURI string                  // of callback, as it is registered
-	verifier    *oauth2.IDTokenVerifier // keeps the issuer's keys
-	seal        cipher.AEAD
+	// FormPost is for providers that answer with a form, such as Sign in with Apple.
+	FormPost bool
+
+	client *oauth2.ClientSecrets
+	seal   cipher.AEAD
 }
 
 // NewWebApp makes a WebApp. All its processes need the same key: 32 random bytes, kept like a password.
-func NewWebApp(client *oauth2.ClientSecrets, redirectURI string, key []byte) (*WebApp, error) {
+func NewWebApp(client *oauth2.ClientSecrets, key []byte) (*WebApp, error) {
+	if client.Issuer == "" || len(client.RedirectURIs) == 0 {
+		return nil, errors.New("the client needs an Issuer, which says who the users are, and a redirect URI")
+	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, err
@@ -37,8 +39,7 @@ func NewWebApp(client *oauth2.ClientSecrets, redirectURI string, key []byte) (*W
 	if err != nil {
 		return nil, err
 	}
-	verifier := &oauth2.IDTokenVerifier{Issuer: client.Issuer, Audience: client.ClientID, KeysURI: client.KeysURI}
-	return &WebApp{client, redirectURI, verifier, seal}, nil
+	return &WebApp{client: client, seal: seal}, nil
 }
 
 // pending is what the cookie holds.
@@ -51,10 +52,18 @@ type pending struct {
 const cookieName = "__Host-sign-in"
 
 func (a *WebApp) setCookie(w http.ResponseWriter, value string, maxAge int) {
-	// Lax, not Strict: the browser comes back from another site.
+	sameSite := http.SameSiteLaxMode // not Strict: the browser comes back from another site
+	if a.FormPost {
+		sameSite = http.SameSiteNoneMode // a form of another site gets no other cookie
+	}
 	http.SetCookie(w, &http.Cookie{
-		Name: cookieName, Value: value, MaxAge: maxAge, Path: "/", Secure: true, HttpOnly: true,
-		SameSite: http.SameSiteLaxMode,
+		Name:     cookieName,
+		Value:    value,
+		MaxAge:   maxAge,
+		Path:     "/",
+		Secure:   true,
+		HttpOnly: true,
+		SameSite: sameSite,
 	})
 }
 
@@ -62,9 +71,13 @@ func (a *WebApp) setCookie(w http.ResponseWriter, value string, maxAge int) {
 func (a *WebApp) Login(w http.ResponseWriter, r *http.Request) {
 	p := pending{Consent: r.URL.Query().Get("consent") != ""}
 	flow := oauth2.NewFlow(a.client, "openid", "email")
-	flow.RedirectURI = a.redirectURI
+	flow.RedirectURI = a.client.RedirectURIs[0]
+	flow.Params = url.Values{}
 	if p.Consent {
-		flow.Params = map[string][]string{"prompt": {"consent"}}
+		flow.Params.Set("prompt", "consent")
+	}
+	if a.FormPost {
+		flow.Params.Set("response_mode", "form_post")
 	}
 	authURL, err := flow.AuthorizationURL()
 	if err == nil {
@@ -107,23 +120,39 @@ func (a *WebApp) resume(r *http.Request) (flow *oauth2.Flow, p pending, err erro
 
 // Callback is where the authorization server sends the browser back to.
 func (a *WebApp) Callback(w http.ResponseWriter, r *http.Request) {
+	a.finish(w, r, r.URL.String())
+}
+
+// CallbackForm is where the browser posts the form with which some authorization servers answer.
+func (a *WebApp) CallbackForm(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 32<<10))
+	if err != nil {
+		http.Error(w, "The form is too large, or was cut.", http.StatusBadRequest)
+		return
+	}
+	a.finish(w, r, "?"+string(body)) // a form is written like a query
+}
+
+// finish completes the sign-in with what the authorization server answered.
+func (a *WebApp) finish(w http.ResponseWriter, r *http.Request, redirected string) {
 	w.Header().Set("Referrer-Policy", "no-referrer") // the code is in this page's URL
 	flow, p, err := a.resume(r)
 	if err != nil { // the cookie has expired, or the sign-in is over and the page was loaded again
 		http.Error(w, "This sign-in has expired. Please sign in again.", http.StatusBadRequest)
 		return
 	}
-	creds, err := flow.FetchTokenFromRedirect(r.Context(), r.URL.String())
+	creds, err := flow.FetchTokenFromRedirect(r.Context(), redirected)
 	var refused *oauth2.Error
 	switch {
 	case errors.As(err, &refused): // by the authorization server: the end of this sign-in
 		a.setCookie(w, "", -1)
-		if refused.Code == "access_denied" {
+		switch refused.Code {
+		case "access_denied", "user_cancelled_authorize": // the latter at Apple
 			http.Error(w, "You have declined. Without your consent there is nothing to do here.", http.StatusForbidden)
-			return
+		default:
+			log.Print(err) // has neither tokens nor codes in it
+			http.Error(w, "The sign-in failed. Please try again.", http.StatusBadGateway)
 		}
-		log.Print(err) // has neither tokens nor codes in it
-		http.Error(w, "The sign-in failed. Please try again.", http.StatusBadGateway)
 		return
 	case err != nil: // the redirect of an older tab, or somebody's forgery: the cookie is for another sign-in
 		http.Error(w, "A newer sign-in was begun in this browser. Please go on in its tab, or sign in again.",
@@ -132,11 +161,6 @@ func (a *WebApp) Callback(w http.ResponseWriter, r *http.Request) {
 	}
 	a.setCookie(w, "", -1)
 	tok, err := creds.Token(r.Context())
-	var person *oauth2.IDToken
-	if err == nil {
-		// FetchTokenFromRedirect has checked the nonce
-		person, err = a.verifier.Verify(r.Context(), tok.IDToken.Reveal())
-	}
 	if err != nil {
 		log.Print(err)
 		http.Error(w, "The sign-in failed. Please try again.", http.StatusBadGateway)
@@ -144,88 +168,46 @@ func (a *WebApp) Callback(w http.ResponseWriter, r *http.Request) {
 	}
 	// Google gives a refresh token only the first time. If the one of then is lost, the user has to consent again.
 	if tok.RefreshToken.Reveal() == "" && !p.Consent {
-		http.Redirect(w, r, "/login?consent=again", http.StatusFound)
+		http.Redirect(w, r, "/login?consent=again", http.StatusSeeOther)
 		return
 	}
-	// Here the application stores creds (see Credentials.Save) under person.Subject, which never changes, and begins
-	// a session with a cookie of its own.
-	fmt.Fprintf(w, "Hello, %s! There is a refresh token: %t.\n", person.Email, tok.RefreshToken.Reveal() != "")
+	// Here the application stores creds (see Credentials.Save) under user.Subject, which never changes, and begins a
+	// session with a cookie of its own.
+	user := creds.IDToken() // the sign-in has checked it
+	fmt.Fprintf(w, "Hello, %s! There is a refresh token: %t.\n", user.Email, tok.RefreshToken.Reveal() != "")
 }
 
 // A web application signs users in: two handlers, and the flow in a sealed cookie between them.
 func ExampleFlow() {
-	provider := oauth2.NewTestServer(nil) // in place of https://accounts.google.com
-	defer provider.Close()
 	mux := http.NewServeMux()
-	server := httptest.NewTLSServer(mux) // in place of https://app.example.com
-	defer server.Close()
-	callback := server.URL + "/callback"
-	provider.RedirectURIs = []string{callback}
+	client, visit, done := exampleSite(mux) // https://app.example.com, its client, and its users
+	defer done()
 
-	client := &oauth2.ClientSecrets{
-		Type:         "web",
-		ClientID:     provider.ClientID,
-		ClientSecret: oauth2.NewSecret(provider.ClientSecret),
-	}
-	if err := client.Discover(context.Background(), provider.URL); err != nil {
-		log.Fatal(err)
-	}
 	key := make([]byte, 32)
-	rand.Read(key)
-	app, err := NewWebApp(client, callback, key)
+	rand.Read(key) // where there are several processes, a secret that they share
+	app, err := NewWebApp(client, key)
 	if err != nil {
 		log.Fatal(err)
 	}
 	mux.HandleFunc("GET /login", app.Login)
 	mux.HandleFunc("GET /callback", app.Callback)
+	mux.HandleFunc("POST /callback", app.CallbackForm)
 
-	// What follows is a browser.
-	browser := server.Client()
-	browser.Jar, _ = cookiejar.New(nil)
-	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	open := func(what, url string, follow func(*http.Request, []*http.Request) error) (next string) {
-		browser.CheckRedirect = follow
-		resp, err := browser.Get(url)
-		if err != nil {
-			log.Fatal(err)
-		}
-		defer resp.Body.Close()
-		page, _ := io.ReadAll(resp.Body)
-		if follow == nil {
-			fmt.Printf("%s: %s", what, page)
-		}
-		return resp.Header.Get("Location")
-	}
-	open("signing in", server.URL+"/login", nil)
-
-	first := open("a tab", server.URL+"/login", stay)
-	second := open("another tab", server.URL+"/login", stay)
-	open("the first tab", first, nil)
-	open("the second tab", second, nil)
-	open("the second tab, loaded again", second, nil)
-
-	provider.Deny = "access_denied"
-	open("declining", server.URL+"/login", nil)
-	provider.Deny = ""
-
-	provider.Answer = func(_ string, answer map[string]any) { // no refresh token without consent, as at Google
-		consents := 0
-		for _, r := range provider.Requests() {
-			if r.Query.Get("prompt") == "consent" {
-				consents++
-			}
-		}
-		if consents == 0 {
-			delete(answer, "refresh_token")
-		}
-	}
-	open("when no refresh token comes", server.URL+"/login", nil)
+	visit("signing in")
+	visit("signing in, in two tabs")
+	visit("signing in, without a refresh token at first")
+	visit("declining")
+	app.FormPost = true
+	visit("signing in at Apple")
+	visit("declining at Apple")
 
 	// Output:
 	// signing in: Hello, person@example.com! There is a refresh token: true.
 	// the first tab: A newer sign-in was begun in this browser. Please go on in its tab, or sign in again.
 	// the second tab: Hello, person@example.com! There is a refresh token: true.
 	// the second tab, loaded again: This sign-in has expired. Please sign in again.
+	// signing in, without a refresh token at first: Hello, person@example.com! There is a refresh token: true.
 	// declining: You have declined. Without your consent there is nothing to do here.
-	// when no refresh token comes: Hello, person@example.com! There is a refresh token: true.
+	// signing in at Apple: Hello, person@example.com! There is a refresh token: true.
+	// declining at Apple: You have declined. Without your consent there is nothing to do here.
 }

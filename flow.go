@@ -41,9 +41,16 @@ type Flow struct {
 	// include_granted_scopes, audience, resource and what else the server knows.
 	// access_type is "offline" unless it is set here, since Google issues no
 	// refresh token otherwise; a nil value removes it. audience and resource (RFC
-	// 8707) are sent to the token endpoint too. The parameters that the package
-	// itself sets are refused. It may be nil.
+	// 8707) are sent to the token endpoint too. With the scope openid, the ID token
+	// must agree with hd and max_age. response_mode may be query, or form_post for
+	// a web application. The parameters that the package itself sets are refused.
+	// It may be nil.
 	Params url.Values
+	// TokenParams are sent to the token endpoint with the code, and with each
+	// refresh of the credentials: resource, audience, scope and what else the
+	// server needs there. Other parameters of the protocol are refused. It may be
+	// nil.
+	TokenParams url.Values
 
 	client *ClientSecrets
 	scopes []string
@@ -57,11 +64,9 @@ type Flow struct {
 type attempt struct {
 	client      ClientSecrets
 	redirectURI string
-	scopes      []string
-	tokenParams url.Values // for the token endpoint
+	signIn      signInRequest
 	state       Secret
 	verifier    Secret
-	nonce       Secret // empty where there is no ID token
 	began       time.Time
 	used        atomic.Bool // the code has been exchanged
 }
@@ -70,16 +75,6 @@ type attempt struct {
 // with several scopes, separated by spaces, counts as several.
 func NewFlow(client *ClientSecrets, scopes ...string) *Flow {
 	return &Flow{client: client, scopes: scopeList(scopes...)}
-}
-
-// reservedParams carry the protocol. If callers could set these, a value that
-// came from outside could replace the package's own.
-var reservedParams = []string{
-	"response_type", "response_mode", "client_id", "redirect_uri", "scope",
-	"state", "nonce", "code_challenge", "code_challenge_method",
-	"request", "request_uri", "grant_type", "code", "code_verifier",
-	"refresh_token", "assertion", "client_secret",
-	"client_assertion", "client_assertion_type",
 }
 
 // AuthorizationURL begins an attempt and returns the URL to open in the user's
@@ -98,7 +93,7 @@ func (f *Flow) AuthorizationURL() (string, error) {
 	a, query := f.begin()
 	maps.Copy(query, f.Params)
 	for name, values := range own {
-		if query.Has(name) {
+		if query.Has(name) || isReserved(name) || name == "response_mode" {
 			return "", fmt.Errorf("oauth2: AuthURI has the parameter %q, which the flow sets", name)
 		}
 		query[name] = values
@@ -121,18 +116,26 @@ func (f *Flow) check() (*url.URL, error) {
 	if _, err := checkEndpoint(f.client.TokenURI); err != nil {
 		return nil, fmt.Errorf("oauth2: the client's TokenURI %w", err)
 	}
-	if err := f.client.authenticate(url.Values{}, http.Header{}); err != nil {
+	err = f.client.authenticate(f.client.TokenURI, url.Values{}, http.Header{})
+	if err != nil {
 		return nil, err
 	}
 	if _, err := f.client.checkRedirectURI(f.RedirectURI); err != nil {
 		return nil, err
 	}
-	for _, name := range reservedParams {
-		if f.Params.Has(name) {
+	for name := range f.Params {
+		if isReserved(name) {
 			return nil, fmt.Errorf("oauth2: Params has %q, which the package sets itself", name)
 		}
 	}
-	return u, nil
+	for _, mode := range f.Params["response_mode"] {
+		if mode != "query" && mode != "form_post" {
+			// The code would not arrive, or where scripts can read it.
+			return nil, errors.New(
+				"oauth2: Params has a response_mode other than query and form_post")
+		}
+	}
+	return u, checkTokenParams(f.TokenParams)
 }
 
 // begin returns a new attempt and the parameters that the package sets for it.
@@ -140,11 +143,14 @@ func (f *Flow) begin() (*attempt, url.Values) {
 	a := &attempt{
 		client:      *f.client,
 		redirectURI: f.RedirectURI,
-		scopes:      f.scopes,
-		tokenParams: tokenParams(f.Params),
-		state:       randomSecret(),
-		verifier:    randomSecret(),
-		began:       time.Now(),
+		signIn: signInRequest{
+			scopes:      f.scopes,
+			params:      maps.Clone(f.Params),
+			tokenParams: maps.Clone(f.TokenParams),
+		},
+		state:    randomSecret(),
+		verifier: randomSecret(),
+		began:    time.Now(),
 	}
 	query := url.Values{
 		"response_type":         {"code"},
@@ -155,22 +161,26 @@ func (f *Flow) begin() (*attempt, url.Values) {
 		"code_challenge_method": {"S256"},
 		"access_type":           {"offline"},
 	}
-	if len(a.scopes) > 0 {
-		query.Set("scope", strings.Join(a.scopes, " "))
+	if len(f.scopes) > 0 {
+		query.Set("scope", strings.Join(f.scopes, " "))
 	}
-	if slices.Contains(a.scopes, "openid") { // without it, some servers refuse a nonce
-		a.nonce = randomSecret()
-		query.Set("nonce", a.nonce.Reveal())
+	if slices.Contains(f.scopes, "openid") { // without it, some servers refuse a nonce
+		a.signIn.nonce = randomSecret()
+		query.Set("nonce", a.signIn.nonce.Reveal())
 	}
 	return a, query
 }
 
-// tokenParams returns those of params that the token endpoint gets too.
-func tokenParams(params url.Values) url.Values {
-	return url.Values{
-		"audience": slices.Clone(params["audience"]),
-		"resource": slices.Clone(params["resource"]),
+// tokenForm returns a form for the token endpoint, or the device authorization
+// endpoint, with those of params that it gets too, and the caller's
+// tokenParams.
+func tokenForm(params, tokenParams url.Values) url.Values {
+	form := url.Values{
+		"audience": params["audience"],
+		"resource": params["resource"],
 	}
+	maps.Copy(form, tokenParams)
+	return form
 }
 
 func (c *ClientSecrets) checkRedirectURI(uri string) (*url.URL, error) {
@@ -270,21 +280,22 @@ func (a *attempt) parseRedirect(redirected string) (string, error) {
 		return "", errors.New(
 			"oauth2: the redirect does not belong to this sign-in: its state is not the one sent")
 	}
-	issuer := q.Get("iss")
 	if a.client.issRequired && !q.Has("iss") {
 		return "", errors.New(
 			"oauth2: the redirect does not name its issuer, as this one's do (RFC 9207)")
 	}
-	if q.Has("iss") && a.client.Issuer != "" && issuer != a.client.Issuer {
+	_, isOurs := matchIssuer(a.client.Issuer, q.Get("iss"))
+	if q.Has("iss") && a.client.Issuer != "" && !isOurs {
 		// Mix-up: another server would get this one's code (RFC 9207).
-		return "", fmt.Errorf("oauth2: the redirect comes from the issuer %q, not from %q",
-			printable(a.clean(issuer), maxErrorText), a.client.Issuer)
+		return "", fmt.Errorf("oauth2: the redirect comes from another issuer than %q",
+			a.client.Issuer)
 	}
 	if q.Has("code") == q.Has("error") {
 		return "", errors.New("oauth2: the redirect has both or neither of code and error")
 	}
 	if q.Has("error") {
-		e := oauthError("signing in", q.Get, a.clean)
+		secrets := []string{a.state.Reveal(), a.verifier.Reveal(), a.signIn.nonce.Reveal()}
+		e := oauthError("signing in", q.Get, secrets)
 		e.text += advice(e.Code, a.redirectURI)
 		return "", e
 	}
@@ -317,11 +328,6 @@ func redirectQuery(redirected string) (url.Values, error) {
 	return q, nil
 }
 
-// clean returns a text of a redirect without the state.
-func (a *attempt) clean(text string) string {
-	return strings.ReplaceAll(text, a.state.Reveal(), "[redacted]")
-}
-
 // isAnswer reports whether what parseRedirect checked is the authorization
 // server's answer to the attempt, be it an error. Anything else may come from
 // anybody, and is no reason to give up.
@@ -331,18 +337,29 @@ func isAnswer(err error) bool {
 
 // advice returns what the text of a failed sign-in should add to an error code.
 func advice(code, redirectURI string) string {
-	switch code {
-	case "access_denied":
+	if isDecline(code) {
 		return "; the user, or an administrator, declined"
+	}
+	switch code {
 	case "expired_token":
 		return "; the code has expired: sign in again"
 	case "invalid_grant":
-		return "; the code was used before, has expired, " +
-			"or was issued for another redirect URI: sign in again"
+		return "; the code was used, has expired, or is of another redirect URI: sign in again"
 	case "redirect_uri_mismatch":
 		return fmt.Sprintf("; register the redirect URI %q for the client", redirectURI)
 	}
 	return ""
+}
+
+// isDecline reports whether an error code means that the user, or an
+// administrator, declined.
+func isDecline(code string) bool {
+	switch code {
+	case "access_denied", "consent_required", "authorization_declined",
+		"user_cancelled_login", "user_cancelled_authorize":
+		return true
+	}
+	return false
 }
 
 // exchange sends the code (RFC 6749, Section 4.1.3), once.
@@ -353,35 +370,36 @@ func (a *attempt) exchange(ctx context.Context, code string) (*Credentials, erro
 	if a.used.Swap(true) {
 		return nil, errUsed
 	}
-	form := url.Values{
-		"grant_type":    {"authorization_code"},
-		"code":          {code},
-		"redirect_uri":  {a.redirectURI},
-		"code_verifier": {a.verifier.Reveal()},
-	}
-	maps.Copy(form, a.tokenParams)
-	return a.client.redeem(ctx, "exchanging the code", form, a.scopes, a.nonce.Reveal())
+	form := tokenForm(a.signIn.params, a.signIn.tokenParams)
+	form.Set("grant_type", "authorization_code")
+	form.Set("code", code)
+	form.Set("redirect_uri", a.redirectURI)
+	form.Set("code_verifier", a.verifier.Reveal())
+	return a.client.redeem(ctx, "exchanging the code", form, &a.signIn)
 }
 
 // redeem sends the grant that ends a sign-in.
 func (c *ClientSecrets) redeem(
-	ctx context.Context, op string, form url.Values, scopes []string, nonce string,
+	ctx context.Context, op string, form url.Values, asked *signInRequest,
 ) (*Credentials, error) {
-	r := c.request(op, c.TokenURI, form)
+	r := c.request(op, c.TokenURI, form, nil)
 	r.once = true
 	ans, err := r.do(ctx)
 	var e *Error
-	if errors.As(err, &e) {
+	// A code means that the user agreed. Some servers answer access_denied to a
+	// wrong client secret.
+	agreed := form.Has("code")
+	if errors.As(err, &e) && !(agreed && isDecline(e.Code)) {
 		e.text += advice(e.Code, form.Get("redirect_uri"))
 	}
 	if err != nil {
 		return nil, err
 	}
-	tok, err := ans.token(joinScopes(scopes))
+	tok, err := ans.token(joinScopes(asked.scopes))
 	if err != nil {
 		return nil, err
 	}
-	return c.signedIn(tok, scopes, nonce)
+	return c.signedIn(tok, asked)
 }
 
 // Marshal returns the attempt, for a web application to keep until the
@@ -397,11 +415,12 @@ func (f *Flow) Marshal() ([]byte, error) {
 		"client_id":     a.client.ClientID,
 		"token_uri":     a.client.TokenURI,
 		"redirect_uri":  a.redirectURI,
-		"scopes":        a.scopes,
-		"token_params":  a.tokenParams,
+		"scopes":        a.signIn.scopes,
+		"params":        a.signIn.params,
+		"token_params":  a.signIn.tokenParams,
 		"state":         a.state.Reveal(),
 		"code_verifier": a.verifier.Reveal(),
-		"nonce":         a.nonce.Reveal(),
+		"nonce":         a.signIn.nonce.Reveal(),
 		"began":         a.began,
 	})
 }
@@ -414,15 +433,17 @@ func ResumeFlow(client *ClientSecrets, data []byte) (*Flow, error) {
 	f := parseFields(data)
 	a := &attempt{
 		redirectURI: f.str("redirect_uri"),
-		scopes:      f.strs("scopes"),
-		state:       f.secret("state"),
-		verifier:    f.secret("code_verifier"),
-		nonce:       f.secret("nonce"),
-		began:       f.expiry("began"),
+		signIn: signInRequest{
+			scopes:      f.strs("scopes"),
+			nonce:       f.secret("nonce", maxToken),
+			params:      f.params("params"),
+			tokenParams: f.params("token_params"),
+		},
+		state:    f.secret("state", maxToken),
+		verifier: f.secret("code_verifier", maxToken),
+		began:    f.expiry("began"),
 	}
-	err := json.Unmarshal([]byte(f.object["token_params"]), &a.tokenParams)
-	unprotected := a.state.empty() || a.verifier.empty()
-	if f.err != nil || err != nil || unprotected {
+	if f.err != nil || a.state.empty() || a.verifier.empty() {
 		return nil, errors.New("oauth2: this is no stored sign-in")
 	}
 	begunAt := f.str("token_uri")
@@ -430,7 +451,7 @@ func ResumeFlow(client *ClientSecrets, data []byte) (*Flow, error) {
 		return nil, errors.New("oauth2: the stored sign-in is of another client or server")
 	}
 	a.client = *client
-	flow := NewFlow(client, a.scopes...)
+	flow := NewFlow(client, a.signIn.scopes...)
 	flow.RedirectURI = a.redirectURI
 	flow.attempt.Store(a)
 	return flow, nil

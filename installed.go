@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,6 +53,8 @@ type InstalledAppFlow struct {
 	RedirectURI string
 	// Params are added to the authorization request, as [Flow.Params].
 	Params url.Values
+	// TokenParams are sent to the token endpoint, as [Flow.TokenParams] are.
+	TokenParams url.Values
 	// Store keeps the credentials for SignIn. The other methods do not use it.
 	Store Store
 	// ListenAddr is the address to listen on, "host" or "host:port", if it is not
@@ -101,18 +104,23 @@ func NewInstalledAppFlow(client *ClientSecrets, scopes ...string) *InstalledAppF
 //
 // If the sign-in worked but its result could not be stored, SignIn returns both
 // the credentials, which work, and an error. A network that fails, or a stored
-// file that is not understood, is an error and no reason to sign in again.
+// file that is not understood, is an error and no reason to sign in again. So
+// is a client that the server refuses (invalid_client). After any other lasting
+// refusal of the stored credentials the user signs in anew.
 func (f *InstalledAppFlow) SignIn(ctx context.Context) (*Credentials, error) {
 	if f.client == nil {
 		return nil, errNoClient
 	}
 	creds, err := LoadCredentials(ctx, f.client, f.Store)
+	if err == nil && creds.stored().adopted {
+		creds.scope = joinScopes(f.scopes) // which the file does not say
+	}
 	enough := err == nil && creds.covers(f.scopes)
 	if enough {
 		_, err = creds.Token(ctx)
 	}
 	switch {
-	case err == errOtherClient || errors.Is(err, ErrLoginRequired):
+	case err == errOtherClient || needsSignIn(err):
 		// Only a new sign-in helps.
 	case err != nil:
 		return nil, err
@@ -127,6 +135,14 @@ func (f *InstalledAppFlow) SignIn(ctx context.Context) (*Credentials, error) {
 		return nil, err
 	}
 	return creds, creds.Save(ctx, f.Store)
+}
+
+// needsSignIn reports whether a refresh failed in a way that a new sign-in may
+// mend. A client that is refused would be so again, after the user's work.
+func needsSignIn(err error) bool {
+	var e *Error
+	isRefusal := errors.As(err, &e) && e.refused && e.Code != "invalid_client"
+	return isRefusal || errors.Is(err, ErrLoginRequired)
 }
 
 // RunLocalServer signs the user in with their browser and a server on this
@@ -152,7 +168,9 @@ func (f *InstalledAppFlow) RunLocalServer(ctx context.Context) (*Credentials, er
 	case f.client == nil:
 		return nil, errNoClient
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("oauth2: signing in: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("oauth2: signing in: %w", innerError{context.Cause(ctx)})
+	case slices.Contains(f.Params["response_mode"], "form_post"):
+		return nil, errors.New("oauth2: response_mode form_post is for web applications")
 	}
 	listeners, redirectURI, err := f.listen()
 	if err != nil {
@@ -174,6 +192,7 @@ func (f *InstalledAppFlow) run(
 	flow := NewFlow(f.client, f.scopes...)
 	flow.RedirectURI = redirectURI.String()
 	flow.Params = f.Params
+	flow.TokenParams = f.TokenParams
 	authURL, err := flow.AuthorizationURL()
 	if err != nil {
 		for _, l := range listeners {
@@ -200,7 +219,8 @@ func (f *InstalledAppFlow) run(
 	select {
 	case <-srv.done:
 	case <-ctx.Done(): // an exchange that is under way ends too
-		err = fmt.Errorf("oauth2: waiting for the sign-in in the browser: %w", context.Cause(ctx))
+		err = fmt.Errorf("oauth2: waiting for the sign-in in the browser: %w",
+			innerError{context.Cause(ctx)})
 		srv.complete("", err)
 	}
 	return srv.creds, srv.err
@@ -259,9 +279,8 @@ func forwarding(redirectURI *url.URL) string {
 	}
 	port := cmp.Or(redirectURI.Port(), "80")
 	address := net.JoinHostPort(redirectURI.Hostname(), port)
-	return fmt.Sprintf("For that browser to get back to this program, "+
-		"first run this on your own machine, and leave it open:\n\n"+
-		"    ssh -L %s:%s %s\n\n", port, address, target)
+	return fmt.Sprintf("For that browser to get back to this program, first run this on your own "+
+		"machine, and leave it open:\n\n    ssh -L %s:%s %s\n\n", port, address, target)
 }
 
 // RunDevice signs the user in with a browser on any other device (RFC 8628). It
@@ -274,66 +293,54 @@ func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) 
 	if f.client == nil || f.client.DeviceAuthURI == "" {
 		return nil, errors.New("oauth2: the client has no DeviceAuthURI")
 	}
-	code, err := f.requestDeviceCode(ctx)
-	if err != nil {
+	if err := checkTokenParams(f.TokenParams); err != nil {
 		return nil, err
 	}
-	f.prompt("To sign in, open this address in a browser on any device:\n\n    %s\n\n"+
-		"and enter the code:\n\n    %s\n\n", code.page, printable(code.user, maxErrorCode))
-	return f.awaitDevice(ctx, code)
-}
-
-// A deviceCode is an answer of the device authorization endpoint (RFC 8628,
-// Section 3.2).
-type deviceCode struct {
-	device   Secret
-	user     string
-	page     string
-	lifetime time.Duration
-	interval time.Duration
-}
-
-func (f *InstalledAppFlow) requestDeviceCode(ctx context.Context) (*deviceCode, error) {
-	form := tokenParams(f.Params)
+	form := tokenForm(f.Params, nil)
 	form.Set("scope", strings.Join(f.scopes, " "))
-	ans, err := f.client.request("asking for a device code", f.client.DeviceAuthURI, form).do(ctx)
+	r := f.client.request("asking for a device code", f.client.DeviceAuthURI, form, nil)
+	ans, err := r.do(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d := ans.fields()
+	d := ans.fields() // RFC 8628, Section 3.2
 	page := "verification_uri"
 	if !d.has(page) {
 		page = "verification_url" // Google's name
 	}
-	code := &deviceCode{
-		device:   d.secret("device_code"),
-		user:     d.str("user_code"),
-		page:     d.endpoint(page),
-		lifetime: cmp.Or(d.seconds("expires_in"), attemptLifetime),
-		interval: cmp.Or(d.seconds("interval"), 5*time.Second), // RFC 8628, Section 3.2
-	}
-	if code.device.empty() || code.user == "" || len(code.user) > maxErrorCode {
+	address := d.endpoint(page)
+	userCode := d.str("user_code")
+	deviceCode := d.secret("device_code", maxToken)
+	lifetime := cmp.Or(d.seconds("expires_in"), attemptLifetime)
+	interval := cmp.Or(d.seconds("interval"), 5*time.Second)
+	if deviceCode.empty() || userCode == "" || len(userCode) > maxErrorCode {
 		d.fail("has no usable device_code and user_code")
 	}
 	if d.err != nil {
 		return nil, ans.unusable(d.err)
 	}
-	return code, nil
+	f.prompt("To sign in, open this address in a browser on any device:\n\n    %s\n\n"+
+		"and enter the code:\n\n    %s\n\n", address, printable(userCode, maxErrorCode))
+	return f.awaitDevice(ctx, deviceCode, lifetime, interval)
 }
 
 // awaitDevice asks the server until the sign-in has ended.
 func (f *InstalledAppFlow) awaitDevice(
-	ctx context.Context, code *deviceCode,
+	ctx context.Context, code Secret, lifetime, interval time.Duration,
 ) (*Credentials, error) {
-	alive, cancel := context.WithTimeout(ctx, code.lifetime)
+	alive, cancel := context.WithTimeout(ctx, lifetime)
 	defer cancel()
-	form := tokenParams(f.Params)
+	asked := &signInRequest{
+		scopes:      f.scopes,
+		params:      f.Params,
+		tokenParams: f.TokenParams,
+	}
+	form := tokenForm(f.Params, f.TokenParams)
 	form.Set("grant_type", "urn:ietf:params:oauth:grant-type:device_code")
-	form.Set("device_code", code.device.Reveal())
-	interval := code.interval
+	form.Set("device_code", code.Reveal())
 	wait := interval
 	for sleep(alive, wait) == nil {
-		creds, err := f.client.redeem(alive, "signing in on another device", form, f.scopes, "")
+		creds, err := f.client.redeem(alive, "signing in on another device", form, asked)
 		var e *Error
 		if !errors.As(err, &e) {
 			return creds, err
@@ -349,14 +356,14 @@ func (f *InstalledAppFlow) awaitDevice(
 		}
 		wait = max(interval, e.RetryAfter)
 	}
-	cause := context.Cause(alive)
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("oauth2: waiting for the sign-in on another device: %w", cause)
+		return nil, fmt.Errorf("oauth2: waiting for the sign-in on another device: %w",
+			innerError{context.Cause(ctx)})
 	}
 	return nil, &Error{
 		Code:  "expired_token",
 		text:  "signing in on another device: the code has expired; sign in again",
-		cause: func() error { return cause },
+		cause: alive.Err,
 	}
 }
 
@@ -388,7 +395,7 @@ func (f *InstalledAppFlow) bindFor(u *url.URL) ([]net.Listener, error) {
 		}
 		return bind(addr)
 	}
-	if u.Scheme != "http" || !isPrivate(u) {
+	if u.Scheme != "http" {
 		return nil, fmt.Errorf("%q is not on this machine: set ListenAddr to where it arrives", u)
 	}
 	if host == "localhost" {
@@ -409,8 +416,8 @@ func (f *InstalledAppFlow) loopbackURI() (*url.URL, error) {
 	}
 	web := f.client.Type == "web"
 	for _, raw := range f.client.RedirectURIs {
-		u, err := url.Parse(raw)
-		if err != nil || u.Scheme != "http" || !isPrivate(u) {
+		u, err := f.client.checkRedirectURI(raw)
+		if err != nil || u.Scheme != "http" {
 			continue
 		}
 		if !web {
@@ -660,6 +667,8 @@ func (r byteReader) Read(b []byte) (int, error) { return r.Reader.Read(b[:1]) }
 // parsePasted is parseRedirect for what a user pastes. A code alone has no
 // state; PKCE binds it to this sign-in.
 func (a *attempt) parsePasted(line string) (string, error) {
+	isCode := len(line) >= minPastedCode && validCode(line) &&
+		!strings.Contains(line, "://") && !strings.Contains(line, "&")
 	_, query, ok := strings.Cut(line, "?")
 	switch {
 	case strings.Contains(query, "code_challenge="):
@@ -669,17 +678,10 @@ func (a *attempt) parsePasted(line string) (string, error) {
 	case ok: // nothing follows
 	case strings.Contains(line, "code="): // the end of an address
 		return a.parseRedirect("?" + line)
-	case looksLikeCode(line):
+	case isCode:
 		return line, nil
 	}
 	return "", errors.New("oauth2: that is neither an address with a code nor a code")
-}
-
-func looksLikeCode(line string) bool {
-	if len(line) < minPastedCode || !validCode(line) {
-		return false
-	}
-	return !strings.Contains(line, "://") && !strings.Contains(line, "&")
 }
 
 // OpenBrowser opens a URL in the user's browser, with xdg-open, open or
@@ -730,7 +732,8 @@ func (s fileStore) Load(ctx context.Context) ([]byte, error) {
 		return nil, errNoFile
 	}
 	data, err := parseFile(string(s), func(data []byte) ([]byte, error) {
-		_, err := ParseCredentials(data) // here, so that the error names the file
+		// Here, so that the error names the file. Whose it is, it need not say.
+		_, err := parseCredentials(data, new(ClientSecrets))
 		return data, err
 	})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -740,12 +743,16 @@ func (s fileStore) Load(ctx context.Context) ([]byte, error) {
 }
 
 func (s fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, error)) error {
-	if s == "" {
+	name := string(s)
+	if name == "" {
 		return errNoFile
 	}
-	lock, err := lockFile(ctx, string(s))
+	if err := checkFileName(name); err != nil {
+		return err
+	}
+	lock, err := lockFile(ctx, name)
 	if err != nil {
-		return fmt.Errorf("oauth2: locking %q: %w", s, err)
+		return fmt.Errorf("oauth2: locking %q: %w", name, innerError{err})
 	}
 	defer os.Remove(filepath.Dir(lock)) // fails while others wait
 	defer os.Remove(lock)
@@ -760,7 +767,10 @@ func (s fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, erro
 	if bytes.Equal(data, old) {
 		return nil
 	}
-	if err := replaceFile(string(s), lock, data); err != nil {
+	if len(data) > maxBody { // which could not be read again
+		return fmt.Errorf("oauth2: saving: the credentials are %w", errTooLarge)
+	}
+	if err := replaceFile(name, lock, data); err != nil {
 		return fmt.Errorf("oauth2: saving: %w", err)
 	}
 	return nil
@@ -776,25 +786,23 @@ func replaceFile(name, lock string, data []byte) error {
 		return err
 	}
 	_, err = f.Write(data)
-	// Without Sync, the rename could reach the disk before the data.
-	err = errors.Join(err, f.Sync(), f.Close())
-	switch {
-	case err != nil:
-		return err
-	case data == nil:
-		err = os.Remove(name)
-	default:
-		err = os.Rename(lock, name)
+	if err == nil {
+		err = f.Sync() // without it, the rename could reach the disk before the data
 	}
+	f.Close() // has no fault left to report
 	if err != nil {
 		return err
 	}
-	// So that the change is on the disk too, on systems that can say so.
-	if dir, err := os.Open(filepath.Dir(name)); err == nil {
-		dir.Sync()
-		dir.Close()
+	if data == nil {
+		err = os.Remove(name)
+	} else {
+		err = os.Rename(lock, name)
 	}
-	return nil
+	// So that the change is on the disk too, on systems that can say so.
+	dir, _ := os.Open(filepath.Dir(name))
+	dir.Sync() // of nil, this does nothing
+	dir.Close()
+	return err
 }
 
 // lockFile excludes other processes from name until the file it returns is
@@ -804,19 +812,19 @@ func replaceFile(name, lock string, data []byte) error {
 // they look, never do two have it. Removing the file of a dead process by its
 // unique name can't hit the lock of a live one.
 func lockFile(ctx context.Context, name string) (lock string, err error) {
-	if err := makePrivate(filepath.Dir(name)); err != nil {
-		return "", err
-	}
 	dir := name + ".lock"
 	unique := fmt.Sprintf("%s.%d.%s", machineID(), os.Getpid(), randomSecret().Reveal())
 	lock = filepath.Join(dir, unique)
 	for {
+		if err := makeLockDir(dir); err != nil {
+			return "", err
+		}
 		alone, err := tryLock(dir, lock)
 		if alone {
 			return lock, nil
 		}
 		os.Remove(lock)
-		if err == nil {
+		if err == nil || errors.Is(err, fs.ErrNotExist) { // who unlocked last removed the folder
 			err = sleep(ctx, jitter(20*time.Millisecond))
 		}
 		if err != nil {
@@ -825,18 +833,28 @@ func lockFile(ctx context.Context, name string) (lock string, err error) {
 	}
 }
 
-// makePrivate makes a folder if it is not there. It refuses one in which others
-// can replace files.
-func makePrivate(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+// makeLockDir makes the folder of the locks, and the one around it. It refuses
+// one in which others can replace files, and a link, through which files would
+// be removed elsewhere.
+func makeLockDir(dir string) error {
+	parent := filepath.Dir(dir)
+	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return err
 	}
-	info, err := os.Stat(dir)
+	info, err := os.Stat(parent)
 	if err != nil {
 		return err
 	}
 	if runtime.GOOS != "windows" && info.Mode()&0o022 != 0 {
 		return errors.New("others can replace files in its folder; make it yours (chmod go-w)")
+	}
+	err = os.Mkdir(dir, 0o700)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, statErr := os.Lstat(dir)
+	if statErr == nil && !info.IsDir() {
+		return err
 	}
 	return nil
 }
@@ -844,14 +862,7 @@ func makePrivate(dir string) error {
 // tryLock puts a lock into its folder and reports whether it is alone there,
 // after removing those that are abandoned.
 func tryLock(dir, lock string) (alone bool, err error) {
-	if err := makeLockDir(dir); err != nil {
-		return false, err
-	}
-	err = os.WriteFile(lock, nil, 0o600)
-	if errors.Is(err, fs.ErrNotExist) { // who unlocked last has removed the folder
-		return false, nil
-	}
-	if err != nil {
+	if err := os.WriteFile(lock, nil, 0o600); err != nil {
 		return false, err
 	}
 	entries, err := os.ReadDir(dir)
@@ -863,29 +874,16 @@ func tryLock(dir, lock string) (alone bool, err error) {
 		parts := strings.Split(entry.Name(), ".")
 		info, err := entry.Info()
 		isLock := err == nil && len(parts) == 3 // otherwise it is gone, or not ours
+		other := filepath.Join(dir, entry.Name())
 		switch {
-		case !isLock || entry.Name() == filepath.Base(lock): // stays
+		case !isLock || other == lock: // stays
 		case abandoned(parts[0], parts[1], time.Since(info.ModTime())):
-			os.Remove(filepath.Join(dir, entry.Name()))
+			os.Remove(other)
 		default:
 			alone = false
 		}
 	}
 	return alone, nil
-}
-
-// makeLockDir makes the folder of the locks. It refuses a link, through which
-// files would be removed elsewhere.
-func makeLockDir(dir string) error {
-	err := os.Mkdir(dir, 0o700)
-	if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	info, statErr := os.Lstat(dir)
-	if statErr == nil && !info.IsDir() {
-		return err
-	}
-	return nil
 }
 
 // abandoned reports whether a lock's process is gone, or the lock is older than
@@ -913,8 +911,8 @@ func processGone(id string) bool {
 		return false
 	}
 	p, err := os.FindProcess(pid)
-	if err != nil {
-		return true
+	if err != nil { // on Windows, where another user's process may be there all the same
+		return !errors.Is(err, fs.ErrPermission)
 	}
 	return errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }

@@ -304,7 +304,7 @@ func TestInteropDiscovery(t *testing.T) {
 	i := newInterop(t)
 	tests := []struct{ name, client, set, auth string }{
 		{"public", "native", "", "none"},
-		{"secret", "basic", "", "client_secret_basic"},
+		{"secret that changes when encoded", "basic", "", "client_secret_post"}, // W38
 		{"secret, and a method that was set", "post", "client_secret_post", "client_secret_post"},
 		{"key", "jwt", "", "private_key_jwt"},
 	}

@@ -1,9 +1,13 @@
 package oauth2
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -15,6 +19,8 @@ import (
 	"maps"
 	"math/big"
 	"net/http"
+	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,12 +60,15 @@ const (
 
 // An IDTokenVerifier verifies ID tokens that come from elsewhere than the token
 // endpoint: from a browser, a phone or another service (OpenID Connect Core,
-// Section 3.1.3.7). Only RS256 is accepted. The zero value with an Audience
+// Section 3.1.3.7). It accepts RS256, ES256 and EdDSA (Ed25519) signatures,
+// each by a key for just that algorithm. The zero value with an Audience
 // verifies Google's ID tokens. The fields must not be changed after the first
 // call. A verifier is safe for concurrent use and should be kept, since it
 // caches the issuer's keys.
 type IDTokenVerifier struct {
-	// Issuer is who must have issued the token. If empty, it is Google.
+	// Issuer is who must have issued the token. If empty, it is Google. It may hold
+	// {tenantid}, as the issuer of Microsoft Entra's "common" endpoint does, which
+	// stands for the tenant of the token's own tid claim.
 	Issuer string
 	// Audience is the client ID that the token must be meant for. It is required:
 	// without it, a token that was issued to any other application would pass.
@@ -74,7 +83,8 @@ type IDTokenVerifier struct {
 	// HTTPClient fetches the keys. If nil, a client with timeouts is used.
 	HTTPClient *http.Client
 
-	needsIssuer bool // an empty Issuer is an error, not Google
+	needsIssuer bool     // an empty Issuer is an error, not Google
+	foreignAlgs []string // what the issuer signs with, if that is nothing known
 	keys        keySet
 }
 
@@ -121,11 +131,16 @@ func (v *IDTokenVerifier) verified(
 	if v.needsIssuer && v.Issuer == "" {
 		return nil, errors.New("can't be verified: set the client's Issuer, or call Discover")
 	}
+	if len(v.foreignAlgs) > 0 {
+		algs := strings.Join(v.foreignAlgs, " ")
+		return nil, fmt.Errorf("can't be verified: the issuer signs with %q, not with %s",
+			printable(algs, 256), knownAlgs)
+	}
 	jwt, err := parseJWT(raw)
 	if err != nil {
 		return nil, err
 	}
-	key := v.keys.find(jwt.keyID, 0)
+	key := v.keys.find(jwt.key, 0)
 	if key == nil {
 		// Junk must not cause a fetch. Where the key is known, the signature is checked
 		// first, so that nothing is said about the claims of a forged token.
@@ -136,13 +151,13 @@ func (v *IDTokenVerifier) verified(
 		if r.url == "" && want.issuer == googleIssuer {
 			r.url = googleKeysURI
 		}
-		key, err = v.keys.get(ctx, jwt.keyID, r)
+		key, err = v.keys.get(ctx, jwt.key, r)
 		if err != nil {
-			return nil, fmt.Errorf("can't be verified: %w", err)
+			return nil, fmt.Errorf("can't be verified: %w", innerError{err})
 		}
 	}
-	if err := jwt.verify(key); err != nil {
-		return nil, err
+	if !jwt.verify(key) {
+		return nil, errors.New("has a signature that does not match")
 	}
 	return checkedClaims(raw, want)
 }
@@ -179,25 +194,24 @@ type IDToken struct {
 // Claim decodes the claim called name into v, as encoding/json does. It leaves
 // v alone if there is no such claim. Names are exact.
 func (t *IDToken) Claim(name string, v any) error {
-	text, ok := t.claims[name]
-	if !ok {
+	if t == nil {
 		return nil
 	}
-	if json.Unmarshal([]byte(text), v) != nil {
-		return fmt.Errorf("oauth2: the claim %q is not of the kind asked for", name)
-	}
-	return nil
+	return t.claims.decode(name, v)
 }
 
-// splitJWT returns the parts of a compact JWS (RFC 7515, Section 3.1). It looks
-// at the length first, so that junk of any size costs nothing.
+// splitJWT returns the parts of a compact JWS (RFC 7515, Section 3.1).
 func splitJWT(raw string) (header, payload, signature string, err error) {
-	if len(raw) > maxJWT || strings.Count(raw, ".") != 2 {
-		return "", "", "", errors.New("is not a signed JWT of three parts")
+	switch strings.Count(raw, ".") {
+	case 2:
+	case 4:
+		err = errors.New("is encrypted, which is not supported (RFC 7516)")
+	default:
+		err = errors.New("is not a signed JWT of three parts")
 	}
 	header, rest, _ := strings.Cut(raw, ".")
 	payload, signature, _ = strings.Cut(rest, ".")
-	return header, payload, signature, nil
+	return header, payload, signature, err
 }
 
 // decodePart decodes base64url without padding. It accepts the one canonical
@@ -212,7 +226,7 @@ func decodePart(part string) ([]byte, error) {
 
 // A signedJWT is what a signature is checked with.
 type signedJWT struct {
-	keyID     string
+	key       keyName
 	signed    string // header and payload, exactly as received
 	signature []byte
 }
@@ -221,6 +235,9 @@ type signedJWT struct {
 // a key and nothing else: the algorithm is not its choice, and the keys and
 // URLs that it may hold (jwk, jku, x5c, x5u) are not looked at.
 func parseJWT(raw string) (jwt signedJWT, err error) {
+	if len(raw) > maxJWT {
+		return jwt, errors.New("is not a signed JWT of three parts and at most 16 KiB")
+	}
 	header, payload, signature, err := splitJWT(raw)
 	if err != nil {
 		return jwt, err
@@ -231,9 +248,11 @@ func parseJWT(raw string) (jwt signedJWT, err error) {
 	}
 	jwt.signed = raw[:len(header)+1+len(payload)]
 	f := parseFields(data)
-	jwt.keyID = f.str("kid")
-	if alg := f.str("alg"); alg != "RS256" {
-		f.fail("says that it is signed with %q; only RS256 is accepted", printable(alg, 32))
+	jwt.key = keyName{alg: f.str("alg"), id: f.str("kid")}
+	switch jwt.key.alg {
+	case "RS256", "ES256", "EdDSA":
+	default:
+		f.fail("says that it is signed with %q, not with %s", printable(jwt.key.alg, 32), knownAlgs)
 	}
 	// Other types are access or logout tokens, say (RFC 8725, Section 3.11).
 	if typ := f.str("typ"); typ != "" && !strings.EqualFold(typ, "JWT") {
@@ -242,7 +261,7 @@ func parseJWT(raw string) (jwt signedJWT, err error) {
 	if _, ok := f.object["crit"]; ok {
 		f.fail("has critical parameters, of which none is supported (RFC 7515, Section 4.1.11)")
 	}
-	if len(jwt.keyID) > maxKeyID {
+	if len(jwt.key.id) > maxKeyID {
 		f.fail("has a key ID of more than 256 bytes")
 	}
 	if f.err != nil {
@@ -252,13 +271,34 @@ func parseJWT(raw string) (jwt signedJWT, err error) {
 	return jwt, err
 }
 
-// verify checks the signature with key.
-func (j signedJWT) verify(key *rsa.PublicKey) error {
+// knownAlgs are the algorithms that are accepted.
+const knownAlgs = "RS256, ES256 or EdDSA"
+
+// A keyName names a key of an issuer, and the one algorithm that it is for. A
+// token whose header names another algorithm finds no key.
+type keyName struct {
+	alg string
+	id  string
+}
+
+// verify checks the signature with key, an *rsa.PublicKey, *ecdsa.PublicKey or
+// ed25519.PublicKey.
+func (j signedJWT) verify(key crypto.PublicKey) bool {
 	sum := sha256.Sum256([]byte(j.signed))
-	if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], j.signature) != nil {
-		return errors.New("has a signature that does not match")
+	switch key := key.(type) {
+	case *rsa.PublicKey:
+		return rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], j.signature) == nil
+	case *ecdsa.PublicKey:
+		if len(j.signature) != 64 { // two numbers of 32 bytes (RFC 7518, Section 3.4)
+			return false
+		}
+		r := new(big.Int).SetBytes(j.signature[:32])
+		s := new(big.Int).SetBytes(j.signature[32:])
+		return ecdsa.Verify(key, sum[:], r, s)
+	case ed25519.PublicKey:
+		return ed25519.Verify(key, []byte(j.signed), j.signature)
 	}
-	return nil
+	return false
 }
 
 // A signer makes RS256 signatures.
@@ -282,7 +322,7 @@ func newSigner(key *rsa.PrivateKey, keyID string) (*signer, error) {
 	s := &signer{key, base64.RawURLEncoding.EncodeToString(header) + "."}
 	raw, _ := s.sign(time.Now(), 0, &jwtClaims{}, nil)
 	jwt, err := parseJWT(raw) // fails too if the key does not sign
-	if err != nil || jwt.verify(&key.PublicKey) != nil {
+	if err != nil || !jwt.verify(&key.PublicKey) {
 		return nil, errKey
 	}
 	return s, nil
@@ -315,7 +355,7 @@ func (s *signer) sign(
 	now time.Time, lifetime time.Duration, c *jwtClaims, more map[string]any,
 ) (string, error) {
 	c.IssuedAt = now.Add(-backdate).Unix()
-	c.Expiry = c.IssuedAt + int64(lifetime/time.Second)
+	c.Expiry = now.Add(lifetime - backdate).Unix()
 	payload, _ := json.Marshal(c)
 	if len(more) > 0 {
 		rest, err := json.Marshal(more)
@@ -325,15 +365,14 @@ func (s *signer) sign(
 		payload[len(payload)-1] = ','
 		payload = append(payload, rest[1:]...)
 	}
-	encoding := base64.RawURLEncoding
-	jwt := encoding.AppendEncode([]byte(s.header), payload)
+	jwt := base64.RawURLEncoding.AppendEncode([]byte(s.header), payload)
 	sum := sha256.Sum256(jwt)
 	signature, err := rsa.SignPKCS1v15(nil, s.key, crypto.SHA256, sum[:])
 	if err != nil {
 		return "", errors.New("oauth2: the private key does not sign")
 	}
 	jwt = append(jwt, '.')
-	return string(encoding.AppendEncode(jwt, signature)), nil
+	return string(base64.RawURLEncoding.AppendEncode(jwt, signature)), nil
 }
 
 // parsePrivateKey parses the PEM of an RSA key, in PKCS #1 or PKCS #8. It
@@ -348,7 +387,7 @@ func parsePrivateKey(text string) (*rsa.PrivateKey, error) {
 	if block == nil || !strings.HasPrefix(text, "-----BEGIN ") || len(rest) > 0 {
 		return nil, errors.New("the private key is not one block of PEM")
 	}
-	if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["Proc-Type"] != "" {
+	if strings.Contains(text, "ENCRYPTED") { // in the type (PKCS #8) or in a header (PKCS #1)
 		return nil, errors.New("the private key is encrypted, which is not supported")
 	}
 	var parsed any
@@ -375,81 +414,81 @@ func usableKey(key *rsa.PublicKey) bool {
 
 // A keySet caches an issuer's keys.
 type keySet struct {
-	mu     sync.Mutex // guards what follows; not held during a fetch
-	known  keys
-	next   time.Time     // before this there is no other fetch
-	err    error         // of the last fetch
-	flight *flight[keys] // nil if none is under way
+	mu      sync.Mutex // guards what follows; not held during a fetch
+	known   keys
+	flight  *flight[keys] // the last fetch, or nil if there was none so far
+	pending bool          // it is under way
+	next    time.Time     // before this there is no other fetch
 }
 
 // keys serve until they expire, and a while longer where new ones can't be had.
 type keys struct {
-	byID    map[string]*rsa.PublicKey
-	expires time.Time
+	byName  map[keyName]crypto.PublicKey
+	expires time.Time // wall time: a machine may sleep
 }
 
-// find returns the key with an ID if it is known and expired no longer ago than
-// grace, or nil.
-func (s *keySet) find(keyID string, grace time.Duration) *rsa.PublicKey {
+// find returns the key with a name, or nil if it is not known or expired longer
+// ago than grace. A token need not name the only key for its algorithm.
+func (s *keySet) find(name keyName, grace time.Duration) crypto.PublicKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !time.Now().Before(s.known.expires.Add(grace)) {
 		return nil
 	}
-	return s.known.byID[keyID]
+	if name.id != "" {
+		return s.known.byName[name]
+	}
+	var only crypto.PublicKey
+	for other, key := range s.known.byName {
+		if other.alg != name.alg {
+			continue
+		}
+		if only != nil {
+			return nil
+		}
+		only = key
+	}
+	return only
 }
 
-// get returns the key with an ID, from a set that r fetched for this or another
-// caller.
-func (s *keySet) get(ctx context.Context, keyID string, r *request) (*rsa.PublicKey, error) {
-	if f := s.join(r); f != nil {
-		wait := ctx
-		if s.find(keyID, keysGrace) != nil { // the old key serves if new ones don't come soon
-			var cancel context.CancelFunc
-			wait, cancel = context.WithTimeout(ctx, keysPatience)
-			defer cancel()
-		}
-		_, err := f.wait(wait)
-		if err != nil && ctx.Err() != nil {
-			return nil, err
-		}
-	}
+// get returns the key with a name, from a set that r fetched for this or
+// another caller. Where it is too soon for a fetch, the last one counts.
+func (s *keySet) get(ctx context.Context, name keyName, r *request) (crypto.PublicKey, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if key := s.known.byID[keyID]; key != nil {
-		return key, nil
-	}
-	if s.err != nil {
-		return nil, s.err
-	}
-	return nil, fmt.Errorf("oauth2: the issuer has no key %q", printable(keyID, maxKeyID))
-}
-
-// join returns the fetch under way, or a new one, or nil if it is too soon for
-// one.
-func (s *keySet) join(r *request) *flight[keys] {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.flight == nil && !time.Now().Before(s.next) {
+	if !s.pending && !time.Now().Before(s.next) {
+		s.pending = true
 		s.flight = fly(r.keys, s.land)
 	}
-	return s.flight
+	f, pending := s.flight, s.pending
+	s.mu.Unlock()
+	if pending && s.find(name, keysGrace) != nil {
+		// The old key serves if new ones don't come soon.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, keysPatience)
+		defer cancel()
+	}
+	_, err := f.wait(ctx)
+	if key := s.find(name, keysGrace); key != nil {
+		return key, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("oauth2: the issuer has no key %q for %s",
+		printable(name.id, maxKeyID), name.alg)
 }
 
 // land takes the result of a fetch.
 func (s *keySet) land(f *flight[keys]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	s.flight = nil
-	s.err = f.err
-	s.next = now.Add(keysInterval)
+	s.pending = false
 	if f.err == nil {
 		s.known = f.value
-		return
 	}
+	now := time.Now()
+	s.next = now.Add(keysInterval)
 	if now.After(s.known.expires.Add(keysGrace)) {
-		s.known = keys{}
 		s.next = now.Add(keysRetry)
 	}
 }
@@ -460,99 +499,129 @@ func (r *request) keys(ctx context.Context) (keys, error) {
 	if err != nil {
 		return keys{}, err
 	}
-	byID := parseKeys(ans.members)
-	if len(byID) == 0 {
-		return keys{}, ans.unusable(errors.New("has no usable RS256 key"))
+	byName := parseKeys(ans.members)
+	if len(byName) == 0 {
+		return keys{}, ans.unusable(errors.New("has no usable key for " + knownAlgs))
 	}
-	all := slices.Collect(maps.Values(byID))
-	delete(byID, "")
-	if len(all) == 1 { // a token need not name the only key
-		byID[""] = all[0]
-	}
-	return keys{byID, time.Now().Add(keysAge(ans.header))}, nil
+	return keys{byName, ans.sent.Add(keysAge(ans.header)).Round(0)}, nil
 }
 
-// keysAge returns how long an answer may be kept (RFC 9111, Section 5.2.2.1).
+// keysAge returns how long an answer may be kept (RFC 9111, Section 4.2): what
+// Cache-Control says, less the time for which others have kept it.
 func keysAge(h http.Header) time.Duration {
 	_, rest, _ := strings.Cut(h.Get("Cache-Control"), "max-age=")
 	text, _, _ := strings.Cut(rest, ",")
-	seconds, _ := strconv.ParseUint(strings.TrimSpace(text), 10, 31)
-	age := time.Duration(seconds) * time.Second
+	age := wholeSeconds(strings.TrimSpace(text)) - wholeSeconds(h.Get("Age"))
 	return max(minKeysAge, min(age, maxKeysAge))
 }
 
 // parseKeys returns the usable keys of a JSON Web Key Set, or of Google's map
-// of certificates, by their ID. It passes over others, so that a new kind of
-// key does not make the known ones unusable.
-func parseKeys(set object) map[string]*rsa.PublicKey {
+// of certificates. It passes over others, so that a new kind of key does not
+// make the known ones unusable.
+func parseKeys(set object) map[keyName]crypto.PublicKey {
 	f := fields{object: set}
 	list := f.elements("keys")
 	if max(len(set), len(list)) > maxKeys {
 		return nil
 	}
-	keys := map[string]*rsa.PublicKey{}
-	if _, ok := set["keys"]; !ok {
-		for keyID := range set {
-			key := parseCertificate(f.str(keyID))
-			if key != nil && len(keyID) <= maxKeyID {
-				keys[keyID] = key
-			}
-		}
-		return keys
-	}
-	count := map[string]int{}
+	keys := map[keyName]crypto.PublicKey{}
+	count := map[keyName]int{}
 	for _, text := range list {
-		keyID, key := parseJWK(nestedFields(text))
+		name, key := parseJWK(parseFields([]byte(text)))
 		if key == nil {
 			continue // of another kind, which may have the same ID
 		}
-		keys[keyID] = key
-		count[keyID]++
+		keys[name] = key
+		count[name]++
 	}
-	for keyID := range keys {
-		if count[keyID] > 1 { // neither can be preferred
-			delete(keys, keyID)
+	if !f.has("keys") {
+		for id := range set {
+			keys[keyName{"RS256", id}] = parseCertificate(f.str(id))
 		}
 	}
+	maps.DeleteFunc(keys, func(name keyName, key crypto.PublicKey) bool {
+		isAmbiguous := count[name] > 1 // and none can be preferred
+		return key == nil || isAmbiguous || len(name.id) > maxKeyID
+	})
 	return keys
 }
 
-// parseJWK returns the ID of an RSA key that checks RS256 signatures (RFC 7517;
-// RFC 7518, Section 6.3.1), and the key. It returns nil for any other key.
-func parseJWK(f *fields) (keyID string, key *rsa.PublicKey) {
-	keyID = f.str("kid")
-	n, err := decodePart(f.str("n"))
-	if err != nil || n[0] == 0 || len(keyID) > maxKeyID {
-		return "", nil
+// parseJWK returns a key that verifies signatures (RFC 7517), and its name. The
+// algorithm follows from the kind of key. It returns nil for any other key.
+func parseJWK(f *fields) (keyName, crypto.PublicKey) {
+	var key crypto.PublicKey
+	name := keyName{id: f.str("kid")}
+	switch f.str("kty") + " " + f.str("crv") {
+	case "RSA ":
+		name.alg = "RS256"
+		key = f.rsaKey()
+	case "EC P-256":
+		name.alg = "ES256"
+		key = f.ecKey()
+	case "OKP Ed25519": // RFC 8037, Section 2
+		name.alg = "EdDSA"
+		if x, _ := decodePart(f.str("x")); len(x) == ed25519.PublicKeySize {
+			key = ed25519.PublicKey(x)
+		}
 	}
-	key = &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: keyExponent}
-	isRSA := f.str("kty") == "RSA" && f.str("e") == "AQAB" && usableKey(key)
-	if !isRSA || !isVerificationKey(f) || f.err != nil {
-		return "", nil
+	if !f.verifies(name.alg) || f.err != nil {
+		return keyName{}, nil
 	}
-	return keyID, key
+	return name, key
 }
 
-// isVerificationKey reports whether a key is meant for RS256 signatures, as far
-// as it says.
-func isVerificationKey(f *fields) bool {
-	alg := cmp.Or(f.str("alg"), "RS256")
-	use := cmp.Or(f.str("use"), "sig")
-	ops := f.strs("key_ops")
-	mayVerify := ops == nil || slices.Contains(ops, "verify")
-	// A private key that was published is worth nothing.
+// verifies reports whether a key is a public one and meant for the signatures
+// of alg, as far as it says.
+func (f *fields) verifies(alg string) bool {
 	private := []string{"d", "p", "q", "dp", "dq", "qi", "oth"}
 	if slices.ContainsFunc(private, f.has) {
 		return false
 	}
-	return alg == "RS256" && use == "sig" && mayVerify
+	ops := f.strs("key_ops")
+	mayVerify := ops == nil || slices.Contains(ops, "verify")
+	use := cmp.Or(f.str("use"), "sig")
+	return mayVerify && use == "sig" && cmp.Or(f.str("alg"), alg) == alg
+}
+
+// rsaKey reads an RSA key (RFC 7518, Section 6.3.1), or returns nil.
+func (f *fields) rsaKey() crypto.PublicKey {
+	key := &rsa.PublicKey{N: new(big.Int).SetBytes(f.number("n")), E: keyExponent}
+	if string(f.number("e")) != "\x01\x00\x01" || !usableKey(key) {
+		return nil
+	}
+	return key
+}
+
+// ecKey reads a key on the curve P-256 (RFC 7518, Section 6.2.1), or returns
+// nil.
+func (f *fields) ecKey() crypto.PublicKey {
+	x, y := f.number("x"), f.number("y")
+	if len(x) > 32 || len(y) > 32 {
+		return nil
+	}
+	point := make([]byte, 65)
+	point[0] = 4 // uncompressed
+	copy(point[33-len(x):], x)
+	copy(point[65-len(y):], y)
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		return nil
+	}
+	return key
+}
+
+// number reads a number in base64url, without the leading zeros that Java
+// writes.
+func (f *fields) number(name string) []byte {
+	data, _ := decodePart(f.str(name))
+	return bytes.TrimLeft(data, "\x00")
 }
 
 // parseCertificate returns the RSA key of a certificate in PEM that is valid
 // now, or nil.
-func parseCertificate(text string) *rsa.PublicKey {
+func parseCertificate(text string) crypto.PublicKey {
 	block, _ := pem.Decode([]byte(text))
-	if block == nil || block.Type != "CERTIFICATE" {
+	if block == nil {
 		return nil
 	}
 	cert, err := x509.ParseCertificate(block.Bytes)
@@ -586,7 +655,7 @@ func parseClaims(raw string) (*IDToken, error) {
 		Expiry:          f.date("exp"),
 		IssuedAt:        f.date("iat"),
 		Email:           f.str("email"),
-		EmailVerified:   f.isTrue("email_verified"),
+		EmailVerified:   strings.Trim(f.object["email_verified"], `"`) == "true", // or "true"
 		HostedDomain:    f.str("hd"),
 		nonce:           f.str("nonce"),
 		notBefore:       f.date("nbf"),
@@ -595,15 +664,11 @@ func parseClaims(raw string) (*IDToken, error) {
 	return t, f.err
 }
 
-// isTrue reads a boolean, which some issuers write as a string.
-func (f *fields) isTrue(name string) bool {
-	return strings.Trim(f.object[name], `"`) == "true"
-}
-
-// date reads a NumericDate (RFC 7519, Section 2).
+// date reads a NumericDate (RFC 7519, Section 2). 0, which some issuers write
+// for none, reads as the zero value.
 func (f *fields) date(name string) time.Time {
-	text, ok := f.object[name]
-	if !ok {
+	text := f.object[name]
+	if !f.has(name) || text == "0" {
 		return time.Time{}
 	}
 	const year10000 = 253402300800
@@ -617,10 +682,20 @@ func (f *fields) date(name string) time.Time {
 
 // expected is what an ID token must say.
 type expected struct {
-	issuer   string
+	issuer   string // not checked if empty
 	audience string
 	nonce    string // not checked if empty
 	leeway   time.Duration
+	signIn   *signInRequest // nil if the token did not come with a sign-in
+}
+
+// A signInRequest is what was asked for with a sign-in. The answer is compared
+// with it.
+type signInRequest struct {
+	scopes      []string
+	nonce       Secret     // empty if none was sent
+	params      url.Values // audience, resource, hd and max_age, if they were sent
+	tokenParams url.Values // for the token endpoint
 }
 
 // checkedClaims returns the claims of an ID token if they are as expected. Its
@@ -636,7 +711,8 @@ func checkedClaims(raw string, want expected) (*IDToken, error) {
 	return t, nil
 }
 
-// check checks the claims (OpenID Connect Core, Section 3.1.3.7).
+// check checks the claims (OpenID Connect Core, Section 3.1.3.7). It returns
+// the first fault.
 func (t *IDToken) check(want expected, now time.Time) error {
 	if want.leeway < 0 || want.leeway > maxLeeway {
 		return errors.New("can't be verified: the verifier has a Leeway of more than 5 minutes")
@@ -644,37 +720,116 @@ func (t *IDToken) check(want expected, now time.Time) error {
 	if want.audience == "" { // a token for any application would pass
 		return errors.New("can't be verified: the verifier needs an Audience")
 	}
-	if err := t.checkParties(want); err != nil {
-		return err
+	return cmp.Or(
+		t.checkKind(),
+		t.checkParties(want),
+		t.checkTimes(now, want.leeway),
+		t.checkAsked(want, now),
+	)
+}
+
+// checkKind refuses other JWTs of the issuer: a logout token, whose holder has
+// just signed out, or an access or refresh token, which others hold.
+func (t *IDToken) checkKind() error {
+	if _, ok := t.claims["events"]; ok {
+		return errors.New("is not an ID token: it reports events (RFC 8417)")
 	}
-	if err := t.checkTimes(now, want.leeway); err != nil {
-		return err
-	}
-	if want.nonce != "" && !sameText(t.nonce, want.nonce) { // replay, or code injection
-		return errors.New("belongs to another sign-in: its nonce is not the one sent")
+	typ, ok := t.claims["typ"]
+	isID := strings.EqualFold(typ, `"ID"`) || strings.EqualFold(typ, `"JWT"`)
+	if ok && !isID {
+		return fmt.Errorf("is not an ID token: its typ is %s", printable(typ, 32))
 	}
 	return nil
 }
 
 // checkParties checks who issued t, to whom, for whom and about whom.
 func (t *IDToken) checkParties(want expected) error {
-	// Google writes its name in two ways.
-	isAlias := want.issuer == googleIssuer && t.Issuer == "accounts.google.com"
-	if t.Issuer != want.issuer && !isAlias {
+	tenant, ok := matchIssuer(fullIssuer(want.issuer), fullIssuer(t.Issuer))
+	if !ok && want.issuer != "" {
 		return fmt.Errorf("was not issued by %q", want.issuer)
+	}
+	if tenant != "" && t.claims["tid"] != strconv.Quote(tenant) {
+		return errors.New("was issued by another tenant than its tid says")
+	}
+	if err := t.checkAudience(want); err != nil {
+		return err
+	}
+	if t.Subject == "" || printable(t.Subject, maxSubject) != t.Subject {
+		return errors.New("has no usable subject (sub)")
+	}
+	return nil
+}
+
+// fullIssuer returns an issuer's URL. Google also writes its own without the
+// scheme.
+func fullIssuer(issuer string) string {
+	if issuer == "accounts.google.com" {
+		return googleIssuer
+	}
+	return issuer
+}
+
+// matchIssuer reports whether an issuer is the one that is wanted. If that has
+// {tenantid} in it, which is Microsoft's name for any tenant, it returns the
+// tenant.
+func matchIssuer(want, issuer string) (tenant string, ok bool) {
+	before, after, isTemplate := strings.Cut(want, "{tenantid}")
+	if !isTemplate {
+		return "", issuer == want
+	}
+	rest, isBefore := strings.CutPrefix(issuer, before)
+	tenant, isAfter := strings.CutSuffix(rest, after)
+	isGUID, _ := regexp.MatchString(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`, tenant)
+	return tenant, isBefore && isAfter && isGUID
+}
+
+// checkAudience checks aud and azp. azp is the client that the token was issued
+// to. At a server that is some caller, as for tokens of Google's services, if
+// the server is the only audience.
+func (t *IDToken) checkAudience(want expected) error {
+	party := t.AuthorizedParty
+	if want.signIn != nil {
+		asked := want.signIn.params["audience"]
+		if len(asked) == 1 && slices.Equal(t.Audience, asked) && party == want.audience {
+			return nil // issued to the client, for the one server that it named
+		}
 	}
 	if !slices.Contains(t.Audience, want.audience) || slices.Contains(t.Audience, "") {
 		return fmt.Errorf("is not for the audience %q", want.audience)
 	}
-	party := t.AuthorizedParty
-	if party == "" && len(t.Audience) == 1 {
-		party = want.audience
-	}
-	if party != want.audience {
+	isOther := party != want.audience
+	if isOther && len(t.Audience) > 1 || isOther && party != "" && want.signIn != nil {
 		return fmt.Errorf("was issued to another party than %q", want.audience)
 	}
-	if t.Subject == "" || len(t.Subject) > maxSubject {
-		return errors.New("has no usable subject (sub)")
+	return nil
+}
+
+// checkAsked compares t with what was asked for. The token may belong to
+// another sign-in, and the user's browser may have changed the request.
+func (t *IDToken) checkAsked(want expected, now time.Time) error {
+	if want.nonce != "" && !sameText(t.nonce, want.nonce) { // replay, or code injection
+		return errors.New("belongs to another sign-in: its nonce is not the one sent")
+	}
+	if want.signIn == nil {
+		return nil
+	}
+	domain := want.signIn.params.Get("hd")
+	matches := strings.EqualFold(t.HostedDomain, domain) || domain == "*" && t.HostedDomain != ""
+	if domain != "" && !matches {
+		return fmt.Errorf("is not of the hosted domain %q (hd)", printable(domain, 255))
+	}
+	maxAge := want.signIn.params.Get("max_age")
+	if maxAge == "" {
+		return nil
+	}
+	claims := fields{object: t.claims}
+	authTime := claims.date("auth_time")
+	seconds, err := strconv.ParseUint(maxAge, 10, 31)
+	if err != nil || authTime.IsZero() {
+		return errors.New("does not say when the user signed in (auth_time, max_age)")
+	}
+	if now.After(authTime.Add(time.Duration(seconds)*time.Second + want.leeway)) {
+		return errors.New("is of a user who signed in too long ago (auth_time, max_age)")
 	}
 	return nil
 }

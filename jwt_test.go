@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rand"
@@ -36,9 +37,12 @@ func raceDetector() bool {
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// checkSignature checks an RS256 signature.
-func checkSignature(key *rsa.PublicKey, signed string, signature []byte) error {
-	return (&signedJWT{signed: signed, signature: signature}).verify(key)
+// checkSignature checks a signature.
+func checkSignature(key crypto.PublicKey, signed string, signature []byte) error {
+	if !(signedJWT{signed: signed, signature: signature}).verify(key) {
+		return errors.New("no match")
+	}
+	return nil
 }
 
 // verifyNonce verifies raw, and its nonce unless that is empty.
@@ -179,6 +183,11 @@ func TestVerifyClaims(t *testing.T) {
 			ok:    func(tok *IDToken) bool { return len(tok.Audience) == 2 },
 		},
 		{name: "azp", token: withClaims("azp", `"client-1.example"`)},
+		{
+			name:  "azp of another, who calls the one audience", // J21 W1
+			token: withClaims("azp", `"b"`),
+			ok:    func(tok *IDToken) bool { return tok.AuthorizedParty == "b" },
+		},
 		{name: "longest subject", token: withClaims("sub", `"`+strings.Repeat("s", 255)+`"`)}, // J23
 		{name: "longest key ID is looked up", token: withHeader("kid", `"`+longestKeyID+`"`)}, // J6
 		{name: "deepest claim", token: withClaims("x", nestedLists(maxDepth-1))},              // J25
@@ -279,7 +288,7 @@ func (r *refusal) check(t *testing.T) {
 
 // J1 J2
 func refusedAlgorithms() []refusal {
-	const want = "only RS256"
+	const want = "not with RS256"
 	// symmetric uses something that is public as the secret of an HMAC.
 	symmetric := func(secret []byte) tokenMaker {
 		return withParts(func(_, payload, _ string) string {
@@ -330,7 +339,9 @@ func refusedAlgorithms() []refusal {
 		{name: "HS256 with the modulus", token: symmetric(serverKey().N.Bytes()), want: want},
 		{name: "HS256 with nothing", token: symmetric(nil), want: want},
 		{name: "PS256 of the right key", token: pss, want: want},
-		{name: "ES256", token: es256, want: want},
+		// W9: an algorithm that is known, but not of this key
+		{name: "ES256 of another key", token: es256, want: `no key "k1" for ES256`, fetches: 1},
+		{name: "EdDSA", token: withHeader("alg", `"EdDSA"`), want: `no key "k1" for EdDSA`, fetches: 1},
 	}
 }
 
@@ -414,7 +425,7 @@ func refusedForms() []refusal {
 		{name: "one part", token: arranged("{h}"), want: parts},
 		{name: "two parts", token: arranged("{h}.{p}"), want: parts},
 		{name: "four parts", token: arranged("{h}.{p}.{s}.x"), want: parts},
-		{name: "five parts, JWE", token: arranged("{h}.{s}.{s}.{p}.{s}"), want: parts}, // J10
+		{name: "five parts, JWE", token: arranged("{h}.{s}.{s}.{p}.{s}"), want: "is encrypted"}, // J10 W8
 		{name: "dots", token: arranged(".."), want: base64url},
 		{name: "no header", token: arranged(".{p}.{s}"), want: base64url},
 		{name: "no claims, detached", token: arranged("{h}..{s}"), want: base64url}, // J10
@@ -438,7 +449,7 @@ func refusedTimes() []refusal {
 		{name: "exp overflows", token: withClaims("exp", "1e400"), want: "not a time"},
 		{name: "exp beyond all calendars", token: withClaims("exp", "253402300800"), want: "not a time"},
 		{name: "exp negative", token: withClaims("exp", "-1"), want: "not a time"},
-		{name: "exp zero", token: withClaims("exp", "0"), want: "not a time"},
+		{name: "exp zero", token: withClaims("exp", "0"), want: "lacks a time"},
 		{name: "exp null", token: withClaims("exp", "null"), want: "a time"},
 		{name: "exp true", token: withClaims("exp", "true"), want: "not a time"},
 		{name: "exp NaN", token: withClaims("exp", "NaN"), want: "not valid JSON"},
@@ -454,7 +465,7 @@ func refusedTimes() []refusal {
 	}
 }
 
-// J20 J21
+// J20 J21 PY14 UP35
 func refusedAudiences() []refusal {
 	const two = `["b","client-1.example"]`
 	return []refusal{
@@ -478,7 +489,7 @@ func refusedAudiences() []refusal {
 
 		{name: "two audiences, no azp", token: withClaims("aud", two), want: "another party"},
 		{name: "two audiences, azp of the other", token: withClaims("aud", two, "azp", `"b"`), want: "another party"},
-		{name: "azp of another", token: withClaims("azp", `"b"`), want: "another party"}, // PY14 UP35
+		{name: "two audiences, azp of a third", token: withClaims("aud", two, "azp", `"c"`), want: "another party"},
 		{name: "azp is a list", token: withClaims("azp", `["client-1.example"]`), want: "not a string"},
 	}
 }
@@ -690,7 +701,7 @@ func TestVerifyClock(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = tok.check(expected{"https://as.example", "client-1.example", "", tt.leeway}, tt.now)
+		err = tok.check(expected{issuer: "https://as.example", audience: "client-1.example", leeway: tt.leeway}, tt.now)
 		if (tt.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
@@ -880,7 +891,7 @@ type keySetRow struct {
 const absent = "absent"
 
 const (
-	unusable = "no usable RS256 key"
+	unusable = "no usable key"
 	noKey    = "no key"
 )
 
@@ -964,11 +975,13 @@ func keyRows() []keySetRow {
 		{name: "e is 2^32+1", set: only("e", `"AQAAAAE"`), want: unusable},
 		{name: "e is 2^32+65537", set: e(1, 0, 1, 0, 1), want: unusable},
 		{name: "e is 2^64+65537", set: e(1, 0, 0, 0, 0, 0, 1, 0, 1), want: unusable},
-		{name: "e with a zero before", set: e(0, 1, 0, 1), want: unusable},
+		{name: "e with a zero before", set: e(0, 1, 0, 1)}, // W10
+		{name: "e with a zero behind", set: e(1, 0, 1, 0), want: unusable},
 		{name: "e is empty", set: only("e", `""`), want: unusable},
 		{name: "e is missing", set: only("e", ""), want: unusable},
 		{name: "e is a number", set: only("e", "65537"), want: unusable},
-		{name: "n with a zero before", set: only("n", number(append([]byte{0}, pub.N.Bytes()...))), want: unusable},
+		{name: "n with a zero before", set: only("n", number(append([]byte{0}, pub.N.Bytes()...)))}, // W10
+		{name: "n with a zero behind", set: only("n", number(append(pub.N.Bytes(), 0))), want: unsigned},
 		{
 			name: "n is padded",
 			set:  only("n", `"`+base64.URLEncoding.EncodeToString(pub.N.Bytes())+`"`),
@@ -1346,6 +1359,12 @@ const (
 	rfc7515Q = "uQPEfgmVtjL0Uyyx88GZFF1fOunH3-7cepKmtH4pxhtCoHqpWmT8YAmZxaewHgHAjLYsp1ZSe7zFYHj7C6ul7TjeLQeZD_YwD66" +
 		"t62wDmpe_HlB-TnBA-njbglfIsRLtXlnDzQkv5dTltRJ11BKBBypeeF6689rjcJIDEz9RWdc"
 
+	// signed by ellipticJWK, and by edwardsJWK
+	rfc7515ES256 = "eyJhbGciOiJFUzI1NiJ9." + rfc7515Payload +
+		".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
+	rfc8037EdDSA = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc" +
+		".hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"
+
 	rfc7520N = "n4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVTeT-O-XV2jRojdNhxJWTDvNd7nqQ0VEiZQHz_A" +
 		"JmSCpMaJMRBSFKrKb2wqVwGU_NsYOYL-QtiWN2lbzcEe6XC0dApr5ydQLrHqkHHig3RBordaZ6Aj-oBHqFEHYpPe7Tpe-OfVfHd1E6cS6M" +
 		"1FZcD1NNLYD5lFHpPI9bTwJlsde3uhGqC0ZCuEHg8lhzwOHrtIQbS0FVbb9k3-tVTU4fg_3L_vniUFAKwuCLqKnS2BYwdq_mzSnbLY7h_q" +
@@ -1384,27 +1403,43 @@ func rfc7515Key() *rsa.PrivateKey {
 	return key
 }
 
-// TestRFCVectors: RFC 7515, Appendices A, C, E and F; RFC 7519, Sections 3.1 and 6.1; RFC 7520, Sections 3 and 4. What
-// is signed with RS256 passes the first stage and fails in the second; all else fails before it.
+// TestRFCVectors: RFC 7515, Appendices A, C, E and F; RFC 7519, Sections 3.1 and 6.1; RFC 7520, Sections 3 and 4. RFC
+// 8037, Appendix A.4. What is signed with a known algorithm passes the first stage and fails in the second; all else
+// fails before it.
 //
-// J1 J2 J4 J10 J25
+// J1 J2 J4 J10 J25 W9
 func TestRFCVectors(t *testing.T) {
 	t.Parallel()
 	set := keySetJSON(`{"kty":"RSA","n":"`+rfc7515N+`","e":"AQAB"}`,
-		`{"kty":"RSA","kid":"`+rfc7520KeyID+`","use":"sig","n":"`+rfc7520N+`","e":"AQAB"}`)
+		`{"kty":"RSA","kid":"`+rfc7520KeyID+`","use":"sig","n":"`+rfc7520N+`","e":"AQAB"}`, ellipticJWK, edwardsJWK)
 	object, err := parseObject([]byte(set))
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys := parseKeys(object)
-	for _, tt := range []struct{ name, kid, header, payload, sig string }{
-		{"RFC 7515, A.2", "", rfc7515Header, rfc7515Payload, rfc7515Signature},
-		{"RFC 7520, 4.1, Figure 13", rfc7520KeyID, rfc7520Header, rfc7520Payload, rfc7520Signature},
-		{"RFC 7520, 4.8, first signature", rfc7520KeyID, rfc7515Header, rfc7520Payload, rfc7520Signature48},
+	for _, tt := range []struct {
+		name string
+		key  keyName
+		raw  string
+	}{
+		{"RFC 7515, A.2", keyName{"RS256", ""}, rfc7515Header + "." + rfc7515Payload + "." + rfc7515Signature},
+		{
+			"RFC 7520, 4.1, Figure 13",
+			keyName{"RS256", rfc7520KeyID},
+			rfc7520Header + "." + rfc7520Payload + "." + rfc7520Signature,
+		},
+		{
+			"RFC 7520, 4.8, first signature",
+			keyName{"RS256", rfc7520KeyID},
+			rfc7515Header + "." + rfc7520Payload + "." + rfc7520Signature48,
+		},
+		{"RFC 7515, A.3", keyName{"ES256", "ec"}, rfc7515ES256}, // W9
+		{"RFC 8037, A.4", keyName{"EdDSA", "okp"}, rfc8037EdDSA},
 	} {
-		sig, err := decodePart(tt.sig)
-		if err != nil || checkSignature(keys[tt.kid], tt.header+"."+tt.payload, sig) != nil ||
-			checkSignature(keys[tt.kid], tt.header+"."+tt.payload[1:], sig) == nil {
+		i := strings.LastIndexByte(tt.raw, '.')
+		sig, err := decodePart(tt.raw[i+1:])
+		if err != nil || checkSignature(keys[tt.key], tt.raw[:i], sig) != nil ||
+			checkSignature(keys[tt.key], tt.raw[1:i], sig) == nil {
 			t.Error(tt.name)
 		}
 	}
@@ -1443,7 +1478,7 @@ func checkRFCClaims(t *testing.T) {
 		tok.Claim("http://example.com/is_root", &root) != nil || !root {
 		t.Fatal("RFC 7515, A.2:", tok, err)
 	}
-	want := expected{"joe", "client", "", time.Minute}
+	want := expected{issuer: "joe", audience: "client", leeway: time.Minute}
 	if err := tok.check(want, time.Unix(1300819379, 0)); !errorSays(err, "audience") {
 		t.Error("RFC 7515, A.2:", err)
 	}
@@ -1465,7 +1500,7 @@ type rfcToken struct{ name, raw, want string }
 func rfcTokens() []rfcToken {
 	const crit = "eyJhbGciOiJub25lIiwNCiAiY3JpdCI6WyJodHRwOi8vZXhhbXBsZS5jb20vVU5ERUZJTkVEIl0sDQogImh0dHA6Ly9leGFtc" +
 		"GxlLmNvbS9VTkRFRklORUQiOnRydWUNCn0"
-	const rs256, other, shape, b64 = "issued by", "only RS256", "three parts", "base64url"
+	const known, other, shape, b64 = "issued by", "not with RS256", "three parts", "base64url"
 	general := `{"payload":"` + rfc7515Payload + `","signatures":[{"protected":"` + rfc7515Header +
 		`","header":{"kid":"2010-12-29"},"signature":"` + rfc7515Signature + `"}]}`
 	return []rfcToken{
@@ -1475,13 +1510,13 @@ func rfcTokens() []rfcToken {
 				".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
 			want: other,
 		},
-		{name: "RFC 7515, A.2, RS256", raw: rfc7515Header + "." + rfc7515Payload + "." + rfc7515Signature, want: rs256},
+		{name: "RFC 7515, A.2, RS256", raw: rfc7515Header + "." + rfc7515Payload + "." + rfc7515Signature, want: known},
 		{
 			name: "RFC 7515, A.3, ES256",
-			raw: "eyJhbGciOiJFUzI1NiJ9." + rfc7515Payload +
-				".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
-			want: other,
+			raw:  rfc7515ES256,
+			want: known,
 		},
+		{name: "RFC 8037, A.4, EdDSA", raw: rfc8037EdDSA, want: "not valid JSON"},
 		{
 			name: "RFC 7515, A.4, ES512",
 			raw: "eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA.AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZq" +
@@ -1600,8 +1635,8 @@ func TestSignVectors(t *testing.T) {
 	}
 }
 
-// TestNoClaimsUnchecked reads the package's source: one exported function alone returns an IDToken, and it has keys;
-// JOSE's symmetric half is not there, nor is a weak random source.
+// TestNoClaimsUnchecked reads the package's source: the exported functions that return an IDToken are a verifier's,
+// which has keys, and that of a sign-in; JOSE's symmetric half is not there, nor is a weak random source.
 //
 // F28 J27 J2
 func TestNoClaimsUnchecked(t *testing.T) {
@@ -1633,10 +1668,11 @@ func TestNoClaimsUnchecked(t *testing.T) {
 			}
 		}
 	}
-	if !slices.Equal(returns, []string{"Verify", "VerifyNonce"}) {
+	slices.Sort(returns) // Credentials.IDToken returns what the sign-in has checked: see TestSignInClaims
+	if !slices.Equal(returns, []string{"IDToken", "Verify", "VerifyNonce"}) {
 		t.Errorf("functions that return an IDToken: %q", returns)
 	}
-	if err := new(IDToken).check(expected{googleIssuer, "", "", 0}, time.Now()); err == nil {
+	if err := new(IDToken).check(expected{issuer: googleIssuer}, time.Now()); err == nil {
 		t.Error("the zero IDToken passes")
 	}
 }
@@ -1674,6 +1710,10 @@ func FuzzKeySet(f *testing.F) {
 		`{"k1":"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----"}`,
 		keySetJSON(`{"kty":"RSA","kid":"a","n":"AQ","e":"AQAB"}`, `{"kty":"EC"}`, `null`),
 		`{"keys":[{"kty":"RSA","n":"` + rfc7515N + `","e":"AQAAAAE"}]}`,
+		keySetJSON(ellipticJWK, edwardsJWK, symmetricJWK), keySetJSON(edwardsJWK, edwardsJWK),
+		keySetJSON(`{"kty":"EC","crv":"P-256","x":"AQ","y":"AQ"}`, `{"kty":"EC","crv":"P-256","x":"","y":""}`),
+		keySetJSON(`{"kty":"EC","crv":"P-384","kid":"ec","x":"AA","y":"AA"}`, `{"kty":"OKP","crv":"Ed25519","x":"AA"}`),
+		keySetJSON(`{"kty":"OKP","crv":"Ed448","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`),
 	} {
 		f.Add([]byte(seed))
 	}
@@ -1686,9 +1726,22 @@ func FuzzKeySet(f *testing.F) {
 		if len(keys) > maxKeys {
 			t.Error(len(keys), "keys")
 		}
-		for kid, key := range keys {
-			if key == nil || key.E != 65537 || key.N.BitLen() < 2048 || key.N.BitLen() > 8192 || len(kid) > maxKeyID {
-				t.Errorf("key %q: %v", kid, key)
+		for name, key := range keys {
+			ok := len(name.id) <= maxKeyID
+			switch key := key.(type) {
+			case *rsa.PublicKey:
+				bits := key.N.BitLen()
+				ok = ok && name.alg == "RS256" && key.E == 65537 && bits >= 2048 && bits <= 8192
+			case *ecdsa.PublicKey:
+				_, err := key.ECDH() // fails for a point that is not on the curve
+				ok = ok && name.alg == "ES256" && err == nil && key.Curve == elliptic.P256()
+			case ed25519.PublicKey:
+				ok = ok && name.alg == "EdDSA" && len(key) == ed25519.PublicKeySize
+			default:
+				ok = false
+			}
+			if !ok {
+				t.Errorf("key %q: %v", name, key)
 			}
 		}
 	})

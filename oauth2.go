@@ -36,14 +36,14 @@
 //
 // # Notable divergences from the specifications
 //
-// A token response without token_type means Bearer, and its expires_in may be a
-// string or have a fraction, since servers send these. A token type other than
-// Bearer is refused. The claims of an ID token that comes with a refresh are
-// not checked; an [IDTokenVerifier] checks them.
+// A token response without token_type means Bearer, and so do some names that
+// providers use for it. Its expires_in may be a string, have a fraction or be
+// negative, and its scope may be a list or have commas. The claims of an ID
+// token that comes with a refresh are not checked; an [IDTokenVerifier] checks
+// them.
 package oauth2
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -53,6 +53,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
 	"maps"
@@ -62,7 +63,8 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
-	"slices"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -77,6 +79,8 @@ const (
 	maxHeader     = 64 << 10 // bytes of an answer's header
 	maxDepth      = 32       // nesting of JSON
 	maxToken      = 16 << 10 // bytes of a token
+	maxIDToken    = 256 << 10
+	maxExtra      = 64 << 10 // bytes of the members that are kept for Token.Extra
 	maxErrorCode  = 256      // bytes kept of an error code
 	maxErrorText  = 1 << 10  // bytes kept of an error description or URI
 	maxLifetime   = 10 * 365 * 24 * time.Hour
@@ -183,7 +187,22 @@ type Token struct {
 	// verify it with an [IDTokenVerifier].
 	IDToken Secret
 
+	// extra returns the members of the answer that the package does not know. It is
+	// nil if there are none. It is a function, since they may hold secrets.
+	extra      func() object
 	freshUntil int64 // Unix nanoseconds until which no refresh is due; set by tokenCache
+}
+
+// Extra decodes a member of the server's answer that this package does not
+// know, such as Salesforce's instance_url, into v, as encoding/json does. It
+// leaves v alone if there is no such member. Names are exact. Members are kept
+// over refreshes that do not repeat them, and in a [Store], unless they are
+// longer than 64 KiB together.
+func (t *Token) Extra(name string, v any) error {
+	if t == nil || t.extra == nil {
+		return nil
+	}
+	return t.extra().decode(name, v)
 }
 
 // Valid reports whether t is not nil, has an access token and has not expired.
@@ -222,6 +241,7 @@ var (
 	errNilContext = errors.New("oauth2: the context is nil")
 	errNoClient   = errors.New("oauth2: there is no client")
 	errNoSource   = errors.New("oauth2: there is no token source")
+	errNoReturn   = errors.New("oauth2: the source did not return")
 )
 
 // An Error says why an authorization server, or another server that this
@@ -249,6 +269,8 @@ type Error struct {
 	text          string
 	temporary     bool
 	loginRequired bool
+	refused       bool         // by the server, which would do so again
+	opaque        bool         // the text of cause may be somebody else's
 	unsent        bool         // the server can't have seen the request
 	cause         func() error // may be nil; a function hides its text from fmt
 }
@@ -275,7 +297,7 @@ func (e *Error) Is(target error) bool {
 
 // As finds a cause of the type that target points to, as errors.As does.
 func (e *Error) As(target any) bool {
-	return e.cause != nil && errors.As(e.cause(), target)
+	return e.cause != nil && !e.opaque && errors.As(e.cause(), target)
 }
 
 func loginRequired(text string) *Error {
@@ -283,29 +305,31 @@ func loginRequired(text string) *Error {
 }
 
 // oauthError returns the error that a server describes with the parameters
-// error, error_description and error_uri, which param returns. Texts are passed
-// through clean.
-func oauthError(op string, param func(name string) string, clean func(string) string) *Error {
+// error, error_description and error_uri, which param returns. A text that
+// repeats one of the secrets is left out.
+func oauthError(op string, param func(name string) string, secrets []string) *Error {
+	text := func(name string, max int) string {
+		s := printable(param(name), max)
+		if repeats(s, secrets) {
+			return ""
+		}
+		return s
+	}
 	e := &Error{
 		Code:        printable(param("error"), maxErrorCode),
-		Description: printable(clean(param("error_description")), maxErrorText),
-		URI:         printable(clean(param("error_uri")), maxErrorText),
+		Description: text("error_description", maxErrorText),
+		URI:         text("error_uri", maxErrorText),
 	}
-	if !isCode(e.Code) {
-		e.Code = printable(clean(param("error")), maxErrorCode)
+	if strings.Trim(e.Code, "abcdefghijklmnopqrstuvwxyz_") != "" {
+		// What looks like a code is shown even if a weak secret is part of it.
+		e.Code = text("error", maxErrorCode)
 	}
 	e.temporary = isOverload(e.Code) || isOverload(e.Description)
-	e.text = op + ": the server answered " + e.Code
+	e.text = op + ": the server answered " + cmp.Or(e.Code, "with no OAuth error")
 	if e.Description != "" {
 		e.text += fmt.Sprintf(": %q", e.Description)
 	}
 	return e
-}
-
-// isCode reports whether s looks like an error code. One is shown even if a
-// weak secret is part of it.
-func isCode(s string) bool {
-	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") == ""
 }
 
 func isOverload(code string) bool {
@@ -320,63 +344,79 @@ func isOverload(code string) bool {
 // that begins with the endpoint's name. They don't quote the URL, whose query
 // may hold a secret.
 func checkEndpoint(raw string) (*url.URL, error) {
-	if raw == "" {
-		return nil, errors.New("is missing")
-	}
 	u, err := url.Parse(raw)
-	if err != nil || !validText(raw) || strings.Contains(raw, `\`) {
-		return nil, errors.New("is not a valid URL")
-	}
 	switch {
-	case u.Hostname() == "":
+	case raw == "":
+		return nil, errors.New("is missing")
+	case err != nil, !validText(raw), strings.Contains(raw, `\`), u.Hostname() == "":
 		return nil, errors.New("is not a valid URL")
 	case u.User != nil:
 		return nil, errors.New("has a user name in its URL, which would hide the host")
 	case strings.Contains(raw, "#"):
 		return nil, errors.New("has a fragment in its URL (RFC 6749, Sections 3.1 and 3.2)")
-	case strings.Contains(u.Host, "%") || strings.HasSuffix(u.Host, ":") || u.Port() == "0":
+	case strings.Contains(u.Host, "%"), strings.HasSuffix(u.Host, ":"), u.Port() == "0":
 		return nil, errors.New("has no usable host and port in its URL")
 	case !isPrivate(u):
 		// Anybody on the way could read the secrets.
-		return nil, fmt.Errorf("is a URL with scheme %q: only https is allowed, "+
-			"and http to this machine", printable(u.Scheme, 32))
+		return nil, fmt.Errorf(
+			"is a URL with scheme %.32q: only https is allowed, and http to this machine", u.Scheme)
 	}
 	return u, nil
 }
 
-// isPrivate reports whether nobody on the way can read what is sent to u.
+// isPrivate reports whether nobody on the way can read what is sent to u: it
+// goes over https, or to this machine by its IP address or as localhost.
 func isPrivate(u *url.URL) bool {
-	return u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname())
+	if u.Scheme != "http" {
+		return u.Scheme == "https"
+	}
+	host := u.Hostname()
+	ip, _ := netip.ParseAddr(host)
+	// Only this spelling of the name: net/http uses no proxy for it.
+	return host == "localhost" || ip.IsLoopback() && !ip.Is4In6()
 }
 
-// isLoopback reports whether host is this machine: an IP address, or localhost.
-func isLoopback(host string) bool {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.IsLoopback() && !ip.Is4In6()
-	}
-	return host == "localhost" // in the spelling for which net/http uses no proxy
+// An innerError is an error of this package as part of the text of another,
+// which has the prefix already.
+type innerError struct{ error }
+
+func (e innerError) Error() string {
+	return strings.TrimPrefix(e.error.Error(), "oauth2: ")
+}
+
+func (e innerError) Unwrap() error {
+	return e.error
 }
 
 // An object is a JSON object: the JSON text of each value, by the exact name of
 // its member.
 type object map[string]string
 
+// decode decodes a member into v, if it is there.
+func (o object) decode(name string, v any) error {
+	text, ok := o[name]
+	if ok && json.Unmarshal([]byte(text), v) != nil {
+		return fmt.Errorf("oauth2: %q is not of the kind asked for", name)
+	}
+	return nil
+}
+
 // parseObject is the package's one JSON parser. It refuses what encoding/json
 // accepts: duplicate names, at any depth, of which another parser might use the
-// other one; trailing data; invalid UTF-8; deep nesting. Its errors quote
-// nothing, since the text may hold secrets.
+// other one; trailing data; invalid UTF-8; deep nesting. Its errors complete a
+// sentence, and quote nothing, since the text may hold secrets.
 func parseObject(data []byte) (object, error) {
 	switch {
 	case len(data) > maxBody:
 		return nil, errTooLarge
 	case !utf8.Valid(data):
-		return nil, errors.New("not valid UTF-8")
+		return nil, errors.New("is not valid UTF-8")
 	case !json.Valid(data):
-		return nil, errors.New("not valid JSON")
+		return nil, errors.New("is not valid JSON")
 	}
 	r := jsonReader{text: string(data)}
 	if r.next() != '{' {
-		return nil, errors.New("not a JSON object")
+		return nil, errors.New("is not a JSON object")
 	}
 	members := r.object(1)
 	if r.err != nil {
@@ -396,10 +436,14 @@ type jsonReader struct {
 
 // next skips white space and separators, and returns the byte that follows.
 func (r *jsonReader) next() byte {
-	for strings.IndexByte(" \t\r\n,:", r.text[r.pos]) >= 0 {
-		r.pos++
+	for {
+		switch c := r.text[r.pos]; c {
+		case ' ', '\t', '\r', '\n', ',', ':':
+			r.pos++
+		default:
+			return c
+		}
 	}
-	return r.text[r.pos]
 }
 
 // object reads an object, whose brace is next.
@@ -409,7 +453,7 @@ func (r *jsonReader) object(depth int) object {
 	for r.next() != '}' {
 		name := unquote(r.value(depth))
 		if _, twice := members[name]; twice {
-			r.err = errors.New("ambiguous: a member name occurs twice")
+			r.err = errors.New("is ambiguous: a member name occurs twice")
 		}
 		members[name] = r.value(depth)
 	}
@@ -434,7 +478,7 @@ func (r *jsonReader) value(depth int) string {
 	first := r.next()
 	start := r.pos
 	if (first == '{' || first == '[') && depth == maxDepth {
-		r.err = errors.New("nested too deeply")
+		r.err = errors.New("is nested too deeply")
 	}
 	switch first {
 	case '{':
@@ -472,11 +516,9 @@ type fields struct {
 	err error
 }
 
+// parseFields parses an object. Its first fault may be that it is none.
 func parseFields(data []byte) *fields {
 	members, err := parseObject(data)
-	if err != nil {
-		err = fmt.Errorf("is %w", err)
-	}
 	return &fields{object: members, err: err}
 }
 
@@ -509,20 +551,20 @@ func (f *fields) str(name string) string {
 	return ""
 }
 
-// secret reads a token.
-func (f *fields) secret(name string) Secret {
+// secret reads a token of at most max bytes.
+func (f *fields) secret(name string, max int) Secret {
 	s := f.str(name)
-	if s != "" && !validToken(s) {
-		f.fail("has a %s that is longer than 16 KiB or has characters that no token has", name)
+	if s != "" && (len(s) > max || !validText(s)) {
+		f.fail("has a %s that is too long or has characters that no token has", name)
 	}
 	return NewSecret(strings.Clone(s)) // s would keep the whole text in memory
 }
 
 // project reads a project ID.
-func (f *fields) project(name string) string {
-	s := f.str(name)
+func (f *fields) project() string {
+	s := f.str("quota_project_id")
 	if s != "" && !validProject(s) {
-		f.fail("has a %s that is not a project", name)
+		f.fail("has a quota_project_id that is not a project")
 	}
 	return s
 }
@@ -549,32 +591,35 @@ func (f *fields) elements(name string) []string {
 // strs reads a list of strings. It returns nil if there is none.
 func (f *fields) strs(name string) []string {
 	list := f.elements(name)
-	if list == nil && f.has(name) {
-		f.fail("has a %s that is not a list of strings", name)
-	}
 	for i, text := range list {
 		if text[0] != '"' {
-			f.fail("has a %s that is not a list of strings", name)
-			return nil
+			list = nil
+			break
 		}
 		list[i] = unquote(text)
+	}
+	if list == nil && f.has(name) {
+		f.fail("has a %s that is not a list of strings", name)
 	}
 	return list
 }
 
-// nested reads an object. It has no members if there is none.
+// nested reads an object. It has a fault, and no members, if there is none.
 func (f *fields) nested(name string) *fields {
-	return nestedFields(f.object[name])
-}
-
-// nestedFields reads the object in a text that is part of one that was read
-// before, and so has no fault.
-func nestedFields(text string) *fields {
-	if !strings.HasPrefix(text, "{") {
+	r := jsonReader{text: f.object[name]}
+	if !strings.HasPrefix(r.text, "{") {
 		return &fields{err: errors.New("is not a JSON object")}
 	}
-	r := jsonReader{text: text}
-	return &fields{object: r.object(1)}
+	return &fields{object: r.object(1)} // can't fail: it has been read before
+}
+
+// params reads parameters: an object with lists of strings.
+func (f *fields) params(name string) url.Values {
+	var params url.Values
+	if f.has(name) && f.decode(name, &params) != nil {
+		f.fail("has %s that are not lists of strings", name)
+	}
+	return params
 }
 
 // list reads a list of strings, or one string as a list.
@@ -585,43 +630,34 @@ func (f *fields) list(name string) []string {
 	return f.strs(name)
 }
 
-// scopes reads a list of scopes, or a string of them.
-func (f *fields) scopes(name string) []string {
-	return scopeList(f.list(name)...)
-}
-
 // expiry reads a time in RFC 3339. One without an offset, as Python writes it,
 // is UTC.
 func (f *fields) expiry(name string) time.Time {
 	s := f.str(name)
-	if s == "" {
-		return time.Time{}
-	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
 		t, err = time.Parse(time.RFC3339, s+"Z")
 	}
-	if err != nil {
+	if err != nil && s != "" {
 		f.fail("has a %s that is not a time (RFC 3339)", name)
 	}
 	return t
 }
 
 // seconds reads a lifetime: a number, or a string that holds one, rounded down
-// and bounded. 0 means unknown.
+// and bounded. 0 means unknown. So does a negative number, by which some
+// servers mean "never".
 func (f *fields) seconds(name string) time.Duration {
 	if !f.has(name) {
 		return 0
 	}
 	text := strings.Trim(f.object[name], `"`)
 	n, err := strconv.ParseFloat(text, 64)
-	overflow := errors.Is(err, strconv.ErrRange)
-	isNumber := strings.Trim(text, "0123456789.+-eE") == "" && (err == nil || overflow)
-	if !isNumber || n < 0 {
+	if errors.Is(err, strconv.ErrSyntax) || strings.Trim(text, "0123456789.+-eE") != "" {
 		f.fail("has a %s that is not a number of seconds", name)
 		return 0
 	}
-	return time.Duration(min(n, maxLifetime.Seconds())) * time.Second
+	return time.Duration(max(0, min(n, maxLifetime.Seconds()))) * time.Second
 }
 
 const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -671,13 +707,26 @@ func scopeList(ss ...string) []string {
 	return strings.Fields(strings.Join(ss, " "))
 }
 
+// grantedScopes is scopeList for what a server has granted. A comma separates
+// where there is no space, as at GitHub and Strava.
+func grantedScopes(ss ...string) []string {
+	var scopes []string
+	for _, s := range ss {
+		if !strings.Contains(strings.TrimSpace(s), " ") {
+			s = strings.ReplaceAll(s, ",", " ")
+		}
+		scopes = append(scopes, strings.Fields(s)...)
+	}
+	return scopes
+}
+
 // joinScopes returns the scopes in ss as one string. Equal ones share their
 // memory, as there may be very many credentials.
 func joinScopes(ss []string) string {
-	return unique.Make(strings.Join(scopeList(ss...), " ")).Value()
+	return unique.Make(strings.Join(ss, " ")).Value()
 }
 
-var errTooLarge = errors.New("larger than 1 MiB")
+var errTooLarge = errors.New("is larger than 1 MiB")
 
 // readAll reads to the end of r. It fails instead of cutting: what was cut
 // could parse.
@@ -696,10 +745,11 @@ type request struct {
 	op     string      // what is attempted, such as "refreshing the token"; errors begin with it
 	url    string      // an endpoint
 	form   url.Values  // without what is empty; if nil and there is no json, this is a GET
-	json   []byte      // a body in place of form
+	json   string      // a body in place of form
 	header http.Header // besides the usual
+	sent   time.Time   // the last time
 
-	// authenticate adds client authentication to the form and the header. It is
+	// authenticate adds client authentication to the form or the header. It is
 	// called for each attempt, since an assertion must not be sent twice.
 	authenticate func(form url.Values, header http.Header) error
 
@@ -724,9 +774,7 @@ func (r *request) do(ctx context.Context) (*answer, error) {
 	if ctx == nil {
 		return nil, errNilContext
 	}
-	if r.client == nil {
-		r.client = defaultClient
-	}
+	r.client = cmp.Or(r.client, defaultClient)
 	deadline := time.Now().Add(flightTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
@@ -734,13 +782,11 @@ func (r *request) do(ctx context.Context) (*answer, error) {
 	for attempt := 1; ; attempt++ {
 		ans, err := r.attempt(ctx, deadline)
 		var e *Error
-		if !errors.As(err, &e) || !r.repeatable(e) || attempt == maxAttempts {
+		mayRepeat := errors.As(err, &e) && e.temporary && (e.unsent || !r.once)
+		if !mayRepeat || attempt == maxAttempts {
 			return ans, err
 		}
-		wait := e.RetryAfter
-		if wait == 0 {
-			wait = jitter(firstRetry << (attempt - 1))
-		}
+		wait := cmp.Or(e.RetryAfter, jitter(firstRetry<<(attempt-1)))
 		if time.Until(deadline) < wait {
 			return nil, err
 		}
@@ -749,11 +795,6 @@ func (r *request) do(ctx context.Context) (*answer, error) {
 			return nil, err
 		}
 	}
-}
-
-// repeatable reports whether r may be sent again after e.
-func (r *request) repeatable(e *Error) bool {
-	return e.temporary && (e.unsent || !r.once)
 }
 
 // attempt sends r once.
@@ -766,11 +807,12 @@ func (r *request) attempt(ctx context.Context, deadline time.Time) (*answer, err
 	if err != nil {
 		return nil, fmt.Errorf("oauth2: %s: the endpoint %w", r.op, err)
 	}
-	m, err := r.compose()
+	req, err := r.compose(u)
 	if err != nil {
 		return nil, err
 	}
-	limit := min(attemptTimeout, time.Until(deadline))
+	r.sent = time.Now()
+	limit := min(attemptTimeout, deadline.Sub(r.sent))
 	if r.metadata {
 		limit = min(limit, metadataTimeout)
 	}
@@ -779,46 +821,45 @@ func (r *request) attempt(ctx context.Context, deadline time.Time) (*answer, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	resp, err := r.send(ctx, u, m)
+	resp, err := r.send(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	return r.read(resp, m)
+	return r.read(resp, req.Header)
 }
 
-// A message is what one attempt sends.
-type message struct {
-	form   url.Values
-	header http.Header
-	body   []byte // nil for a GET
-	sent   time.Time
-}
-
-// compose returns what is sent.
-func (r *request) compose() (*message, error) {
-	m := &message{
-		form:   make(url.Values, len(r.form)+3), // room for client authentication
-		header: http.Header{"Accept": {"application/json"}},
-		body:   r.json,
-		sent:   time.Now(),
+// compose returns what is sent to u.
+func (r *request) compose(u *url.URL) (*http.Request, error) {
+	req := &http.Request{
+		Method: http.MethodGet,
+		URL:    u,
+		Host:   u.Host,
+		Header: http.Header{"Accept": {"application/json"}},
 	}
-	maps.Copy(m.header, r.header)
-	for name, values := range r.form {
-		if !slices.Equal(values, []string{""}) { // as if omitted (RFC 6749, Section 3.1)
-			m.form[name] = values
-		}
-	}
-	if r.authenticate != nil {
-		if err := r.authenticate(m.form, m.header); err != nil {
-			return nil, err
-		}
-	}
+	maps.Copy(req.Header, r.header)
+	body := r.json
 	if r.form != nil {
-		m.header.Set("Content-Type", "application/x-www-form-urlencoded")
-		m.body = []byte(m.form.Encode())
+		for name, values := range r.form {
+			if strings.Join(values, "") == "" { // as if omitted (RFC 6749, Section 3.1)
+				delete(r.form, name)
+			}
+		}
+		if r.authenticate != nil {
+			if err := r.authenticate(r.form, req.Header); err != nil {
+				return nil, err
+			}
+		}
+		req.Header["Content-Type"] = []string{"application/x-www-form-urlencoded"}
+		body = r.form.Encode()
 	}
-	return m, nil
+	if body != "" {
+		req.Method = http.MethodPost
+		// Without GetBody, so that net/http can't send it a second time.
+		req.Body = io.NopCloser(strings.NewReader(body))
+		req.ContentLength = int64(len(body))
+	}
+	return req, nil
 }
 
 // ownRequest marks the context of the package's own requests, which Transport
@@ -826,29 +867,20 @@ func (r *request) compose() (*message, error) {
 // with its own tokens would wait for itself.
 type ownRequest struct{}
 
-// send sends m and returns the response, whose body the caller closes. It uses
-// the client's RoundTripper directly, so that no redirect is followed, which
-// would send the secrets of the body to another origin, and no cookie is sent.
-func (r *request) send(ctx context.Context, u *url.URL, m *message) (*http.Response, error) {
+// send sends req and returns the response, whose body the caller closes. It
+// uses the client's RoundTripper directly, so that no redirect is followed,
+// which would send the secrets of the body to another origin, and no cookie is
+// sent.
+func (r *request) send(ctx context.Context, req *http.Request) (*http.Response, error) {
 	var began atomic.Bool
 	ctx = context.WithValue(ctx, ownRequest{}, true)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotFirstResponseByte: func() { began.Store(true) },
 	})
-	req := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: m.header}
-	if m.body != nil {
-		req.Method = http.MethodPost
-		// Without GetBody, so that net/http can't send it a second time.
-		req.Body = io.NopCloser(bytes.NewReader(m.body))
-		req.ContentLength = int64(len(m.body))
-	}
 	transport := cmp.Or(r.client.Transport, http.DefaultTransport)
 	resp, err := transport.RoundTrip(req.WithContext(ctx))
-	if err == nil && resp == nil {
-		err = errors.New("the HTTP client returned neither a response nor an error")
-	}
-	if err != nil {
-		return nil, broken(r.op, err, m.clean, began.Load())
+	if err != nil || resp == nil { // some clients return neither
+		return nil, broken(r.op, err, began.Load())
 	}
 	return resp, nil
 }
@@ -868,9 +900,9 @@ var defaultTransport = &http.Transport{
 
 var defaultClient = &http.Client{Transport: defaultTransport}
 
-// read reads the answer to m.
-func (r *request) read(resp *http.Response, m *message) (*answer, error) {
-	a := &answer{op: r.op, status: resp.StatusCode, header: resp.Header, sent: m.sent}
+// read reads the answer to what was sent with a header.
+func (r *request) read(resp *http.Response, sent http.Header) (*answer, error) {
+	a := &answer{op: r.op, status: resp.StatusCode, header: resp.Header, sent: r.sent}
 	if r.metadata && resp.Header.Get("Metadata-Flavor") != "Google" {
 		// A captive portal, or whatever else has this address here.
 		return nil, a.unusable(errors.New("did not come from a metadata server"))
@@ -880,46 +912,51 @@ func (r *request) read(resp *http.Response, m *message) (*answer, error) {
 		a.body, err = readAll(resp.Body)
 	}
 	if err == errTooLarge {
-		return nil, a.unusable(errors.New("is larger than 1 MiB"))
+		return nil, a.unusable(err)
 	}
 	if err != nil {
-		return nil, broken(r.op, err, m.clean, true)
+		return nil, broken(r.op, err, true)
 	}
 	a.members, err = parseObject(a.body)
-	if a.status/100 != 2 || a.members.has("error") {
-		return nil, a.refusal(m.clean)
+	if r.metadata && a.members == nil && a.status/100 != 2 {
+		// The metadata server explains errors in plain text.
+		text, _ := json.Marshal(string(a.body))
+		a.members = object{"message": string(text)}
 	}
-	if err != nil && bytes.HasPrefix(a.body, []byte("{")) {
-		return nil, a.unusable(fmt.Errorf("is %w", err))
+	if a.status/100 != 2 || a.members.has("error") {
+		return nil, a.refusal(r.secrets(sent))
+	}
+	if err != nil && strings.HasPrefix(string(a.body), "{") {
+		return nil, a.unusable(err)
 	}
 	return a, nil
 }
 
 // refusal returns the error that an answer stands for.
-func (a *answer) refusal(clean func(string) string) *Error {
+func (a *answer) refusal(secrets []string) *Error {
 	f := &fields{object: a.members}
-	if inner := f.nested("error"); inner.err == nil { // as Google's APIs write it
-		f.object = object{
-			"error":             inner.object["status"],
-			"error_description": inner.object["message"],
-		}
+	if inner := f.nested("error"); inner.err == nil { // as Google's APIs and Facebook write it
+		f = inner
+		f.object["error"] = f.object["status"]
 	}
-	e := oauthError(a.op, f.str, clean)
+	param := func(name string) string {
+		if name == "error_description" && !f.has(name) {
+			name = "message" // as those write it that don't follow RFC 6749
+		}
+		return f.str(name)
+	}
+	e := oauthError(a.op, param, secrets)
 	e.StatusCode = a.status
 	e.RetryAfter = retryAfter(a.header)
 	switch a.status {
 	case 408, 429, 500, 502, 503, 504:
 		e.temporary = true
 	}
-	switch {
-	case e.Code != "":
-		e.text += fmt.Sprintf(" (status %d)%s", a.status, a.advice(e.Code))
-	case a.status/100 == 3:
-		// It would send the secrets elsewhere.
-		e.text = a.flaw("is a redirect, which is not followed; check the endpoint's URL")
-	default:
-		e.text = a.flaw("has no OAuth error")
-	}
+	e.text += fmt.Sprintf(" (status %d)%s", a.status, a.advice(e.Code))
+	// Not a captive portal's page. glewlwyd says nothing of a dead refresh token.
+	isAnswer := a.members != nil || a.status == 400 && len(a.body) == 0
+	kind := a.status / 100
+	e.refused = isAnswer && !e.temporary && (kind == 2 || kind == 4)
 	return e
 }
 
@@ -929,12 +966,19 @@ func (a *answer) advice(code string) string {
 	case "invalid_grant":
 		// The commonest cause with assertions, which servers do not name.
 		date, err := http.ParseTime(a.header.Get("Date"))
-		if skew := time.Since(date).Abs(); err == nil && skew > 5*time.Minute {
+		skew := time.Since(date).Abs()
+		isLikely := err == nil && skew < 365*24*time.Hour // else, the server is wrong
+		if isLikely && skew > 5*time.Minute {
 			return fmt.Sprintf("; this machine's clock is %v off the server's",
 				skew.Round(time.Minute))
 		}
 	case "invalid_client":
 		return "; check the client ID, the client secret and how the client authenticates"
+	case "":
+		if a.status/100 == 3 { // it would send the secrets elsewhere
+			return "; a redirect is not followed: check the endpoint's URL"
+		}
+		return a.pageAdvice()
 	}
 	return ""
 }
@@ -942,15 +986,19 @@ func (a *answer) advice(code string) string {
 // unusable returns the error for an answer with a flaw, which completes a
 // sentence that begins with the answer.
 func (a *answer) unusable(flaw error) *Error {
-	return &Error{text: a.flaw(flaw.Error()), StatusCode: a.status}
+	return &Error{
+		text: fmt.Sprintf("%s: the answer with status %d %v%s",
+			a.op, a.status, flaw, a.pageAdvice()),
+		StatusCode: a.status,
+	}
 }
 
-func (a *answer) flaw(what string) string {
-	contentType := strings.ToLower(a.header.Get("Content-Type"))
-	if strings.HasPrefix(contentType, "text/html") {
-		what += ", but an HTML page: a captive portal, proxy or firewall may have answered"
+// pageAdvice returns what a text should add if the answer is for a browser.
+func (a *answer) pageAdvice() string {
+	if strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html") {
+		return "; it is an HTML page: a captive portal, proxy or firewall may have answered"
 	}
-	return fmt.Sprintf("%s: the answer with status %d %s", a.op, a.status, what)
+	return ""
 }
 
 // fields returns the members of the JSON object that the answer must be.
@@ -969,12 +1017,16 @@ func (a *answer) fields() *fields {
 // are the scopes that were granted if the answer does not say.
 func (a *answer) token(requested string) (*Token, error) {
 	f := a.fields()
-	scope := cmp.Or(f.str("scope"), requested)
+	scopes := grantedScopes(f.list("scope")...)
+	if !f.has("scope") {
+		scopes = grantedScopes(requested)
+	}
 	t := &Token{
-		AccessToken:  f.secret("access_token"),
-		RefreshToken: f.secret("refresh_token"),
-		IDToken:      f.secret("id_token"),
-		Scopes:       strings.Fields(joinScopes([]string{scope})),
+		AccessToken:  f.secret("access_token", maxToken),
+		RefreshToken: f.secret("refresh_token", maxToken),
+		IDToken:      f.secret("id_token", maxIDToken),
+		Scopes:       strings.Fields(joinScopes(scopes)),
+		extra:        newExtra(f.object),
 	}
 	if t.AccessToken.empty() {
 		f.fail("has no access_token")
@@ -991,80 +1043,167 @@ func (a *answer) token(requested string) (*Token, error) {
 	return t, nil
 }
 
+// isBearer reports whether a token type is Bearer, by one of the names that
+// providers have for it.
 func isBearer(tokenType string) bool {
-	return tokenType == "" || strings.EqualFold(tokenType, "Bearer")
-}
-
-// broken returns the error for an exchange that did not come to its end. began
-// says that the answer had begun.
-func broken(op string, err error, clean func(string) string, began bool) *Error {
-	text := clean(err.Error())
-	e := &Error{text: op + ": " + printable(text, maxErrorText)}
-	if text == err.Error() { // otherwise it repeats a secret
-		e.cause = func() error { return err }
-	}
-	var dial *net.OpError
-	e.unsent = errors.As(err, &dial) && dial.Op == "dial"
-	e.temporary = !isLasting(err) && (!began || isNetwork(err))
-	return e
-}
-
-// isLasting reports whether the next attempt would fail in the same way.
-func isLasting(err error) bool {
-	var dns *net.DNSError
-	switch {
-	case errors.As(err, new(*tls.CertificateVerificationError)):
+	switch strings.ToLower(tokenType) {
+	case "", "bearer", "bearertoken", "bot", "user":
 		return true
-	case errors.As(err, new(tls.RecordHeaderError)):
-		return true
-	case errors.As(err, &dns):
-		return dns.IsNotFound
 	}
 	return false
 }
 
-// isNetwork reports whether the network failed, and not what the server sent.
-func isNetwork(err error) bool {
-	var network net.Error
-	return errors.As(err, &network) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-}
-
-// clean returns a server's text without the secrets of m, as they are or as
-// they were encoded.
-func (m *message) clean(text string) string {
-	_, credentials, _ := strings.Cut(m.header.Get("Authorization"), " ")
-	_, password, _ := (&http.Request{Header: m.header}).BasicAuth()
-	plain, _ := url.QueryUnescape(password)
-	secrets := []string{credentials, plain}
-	for _, name := range []string{"code", "code_verifier", "refresh_token", "token",
-		"device_code", "client_secret", "assertion", "client_assertion"} {
-		secrets = append(secrets, m.form[name]...)
-	}
-	// The longest first: of one that begins with another, the rest would be left.
-	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
-	for _, secret := range secrets {
-		if secret == "" {
+// newExtra returns what Token.Extra needs of an answer's members.
+func newExtra(members object) func() object {
+	var extra object
+	size := 0
+	for name, text := range members {
+		switch name {
+		case "access_token", "token_type", "expires_in", "refresh_token", "id_token", "scope":
 			continue
 		}
-		quoted := strconv.Quote(secret) // as net/http quotes what is not HTTP
-		for _, s := range []string{secret, url.QueryEscape(secret), quoted[1 : len(quoted)-1]} {
-			text = strings.ReplaceAll(text, s, "[redacted]")
+		if extra == nil {
+			extra = object{}
+		}
+		// The parts would keep the whole answer in memory.
+		extra[strings.Clone(name)] = strings.Clone(text)
+		size += len(name) + len(text)
+	}
+	if extra == nil || size > maxExtra {
+		return nil
+	}
+	return func() object { return extra }
+}
+
+// broken returns the error for an exchange that did not come to its end. began
+// says that the answer had begun. The text follows from the type of err: that
+// of err itself may have what the network or a proxy sent.
+func broken(op string, err error, began bool) *Error {
+	var (
+		network     net.Error
+		dns         *net.DNSError
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+		system      *os.SyscallError
+		operation   *net.OpError
+	)
+	e := &Error{temporary: true, cause: func() error { return err }}
+	e.unsent = errors.As(err, &operation) && operation.Op == "dial"
+	what := "the connection failed"
+	switch {
+	case errors.Is(err, context.Canceled):
+		what = "the context was canceled"
+	case errors.As(err, &network) && network.Timeout():
+		what = "timed out"
+	case errors.As(err, &dns):
+		what = "the host could not be looked up"
+		e.temporary = !dns.IsNotFound
+	case errors.As(err, &certificate):
+		what = "the server's certificate is not trusted, has expired, or is another host's"
+		e.temporary = false
+	case errors.As(err, &record):
+		what = "the server does not speak TLS"
+		e.temporary = false
+	case errors.As(err, &system):
+		what = "the connection failed: " + system.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		what = "the connection ended before the answer did"
+	case operation != nil && operation.Op == "remote error": // an alert of TLS, which is a number
+		what = "the server refused the TLS connection: " + operation.Err.Error()
+	case operation != nil && operation.Op != "proxyconnect":
+		what += " (" + operation.Op + ")"
+	case began:
+		what = "the answer is malformed or too large"
+		e.temporary = false
+		e.opaque = true
+	default:
+		what = fmt.Sprintf("the HTTP client failed with a %T", err)
+		e.opaque = true
+	}
+	e.text = op + ": " + what
+	return e
+}
+
+// minSecret is how many characters in a row give a secret away. Shorter secrets
+// are not looked for: every text has them.
+const minSecret = 8
+
+// secrets returns what was sent and no text may repeat.
+func (r *request) secrets(header http.Header) []string {
+	_, credentials, _ := strings.Cut(header.Get("Authorization"), " ")
+	_, password, _ := (&http.Request{Header: header}).BasicAuth()
+	password, _ = url.QueryUnescape(password)
+	secrets := []string{credentials, password}
+	for _, name := range []string{
+		"code", "code_verifier", "refresh_token", "token", "device_code",
+		"client_secret", "password",
+		"assertion", "client_assertion", "subject_token", "actor_token",
+	} {
+		secrets = append(secrets, r.form[name]...)
+	}
+	return secrets
+}
+
+// repeats reports whether a server's text has part of a secret in it, in any
+// spelling: escaped, also several times, encoded, wrapped, in capitals.
+func repeats(text string, secrets []string) bool {
+	for range 4 {
+		for _, secret := range secrets {
+			if len(secret) < minSecret {
+				continue
+			}
+			encoded := base64.StdEncoding.EncodeToString([]byte(secret))
+			if strings.Contains(text, secret) || overlap(text, secret) || overlap(text, encoded) {
+				return true
+			}
+		}
+		text = unescape(text)
+	}
+	return false
+}
+
+// escapes are those of a byte in URLs, JSON and Go.
+var escapes = regexp.MustCompile(`(?:%|\\x|\\u00)[0-9a-fA-F]{2}`)
+
+// unescape undoes the escapes of URLs, HTML, JSON and Go once.
+func unescape(text string) string {
+	return escapes.ReplaceAllStringFunc(html.UnescapeString(text), func(escape string) string {
+		char, _ := url.PathUnescape("%" + escape[len(escape)-2:])
+		return char
+	})
+}
+
+var notAlphanumeric = regexp.MustCompile(`[^a-z0-9]+`)
+
+// overlap reports whether the letters and digits of two texts have a run in
+// common that gives a secret away.
+func overlap(a, b string) bool {
+	a = notAlphanumeric.ReplaceAllString(strings.ToLower(a), "")
+	b = notAlphanumeric.ReplaceAllString(strings.ToLower(b), "")
+	for i := range len(a) - minSecret + 1 {
+		if strings.Contains(b, a[i:i+minSecret]) {
+			return true
 		}
 	}
-	return text
+	return false
 }
 
 // retryAfter returns what a Retry-After header asks for (RFC 9110, Section
 // 10.2.3), bounded. It is 0 if there is none.
 func retryAfter(h http.Header) time.Duration {
 	s := h.Get("Retry-After")
-	seconds, _ := strconv.ParseUint(s, 10, 31) // the largest value if s is out of range
-	wait := time.Duration(seconds) * time.Second
+	wait := wholeSeconds(s)
 	if t, err := http.ParseTime(s); err == nil {
 		wait = time.Until(t)
 	}
 	return max(0, min(wait, maxRetryAfter))
+}
+
+// wholeSeconds reads a number of seconds. It returns 0 for anything else, and
+// 68 years for one that is out of range.
+func wholeSeconds(text string) time.Duration {
+	n, _ := strconv.ParseUint(text, 10, 31)
+	return time.Duration(n) * time.Second
 }
 
 // jitter returns a random part of most, so that many who wait do not come back
@@ -1095,10 +1234,7 @@ type flight[T any] struct {
 // leave, but a refresh token that the server has replaced must not be lost with
 // it. land gets the result before any caller does.
 func fly[T any](work func(context.Context) (T, error), land func(*flight[T])) *flight[T] {
-	f := &flight[T]{
-		done: make(chan struct{}),
-		err:  errors.New("oauth2: the source did not return"),
-	}
+	f := &flight[T]{done: make(chan struct{}), err: errNoReturn}
 	go func() {
 		defer close(f.done)
 		defer land(f) // also when work panics or calls runtime.Goexit
@@ -1110,12 +1246,12 @@ func fly[T any](work func(context.Context) (T, error), land func(*flight[T])) *f
 }
 
 // wait returns the result of f, or an error if ctx is done before.
-func (f *flight[T]) wait(ctx context.Context) (T, error) {
+func (f *flight[T]) wait(ctx context.Context) (value T, err error) {
 	select {
 	case <-f.done:
 		return f.value, f.err
 	case <-ctx.Done():
-		var none T
-		return none, fmt.Errorf("oauth2: waiting for a token or key: %w", context.Cause(ctx))
+		return value, fmt.Errorf("oauth2: waiting for a token or key: %w",
+			innerError{context.Cause(ctx)})
 	}
 }

@@ -168,7 +168,7 @@ func TestPaste(t *testing.T) {
 			"http://127.0.0.1:8000/?code=CODE&state=STATE",
 			"the redirect does not name its issuer, as this one's do (RFC 9207)"},
 		{"address of another issuer", "http://127.0.0.1:8000/?code=CODE&state=STATE&iss=https://other.example",
-			`the redirect comes from the issuer "https://other.example", not from "ISS"`},
+			`the redirect comes from another issuer than "ISS"`},
 		{"error of another sign-in", "http://127.0.0.1:8000/?error=access_denied&state=other", stranger},
 		{"code twice", "URL&code=CODE", `the redirect has the parameter "code" twice (RFC 6749, Section 3.1)`},
 		{"code and error", "URL&error=access_denied", "the redirect has both or neither of code and error"},

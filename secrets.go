@@ -14,12 +14,9 @@ import (
 	"time"
 )
 
-// Google's endpoints, which its client files imply or leave out.
-const (
-	googleTokenURI  = "https://oauth2.googleapis.com/token"
-	googleDeviceURI = "https://oauth2.googleapis.com/device/code"
-	googleRevokeURI = "https://oauth2.googleapis.com/revoke"
-)
+// googleTokenURI is Google's token endpoint, which files of credentials may
+// leave out.
+const googleTokenURI = "https://oauth2.googleapis.com/token"
 
 // Methods of client authentication, by the names of RFC 7591, Section 2, and of
 // OpenID Connect Core, Section 9.
@@ -29,10 +26,6 @@ const (
 	authKey   = "private_key_jwt"
 	authNone  = "none"
 )
-
-// clientLifetime is how long a client's assertion is good for. It is used at
-// once.
-const clientLifetime = 5 * time.Minute
 
 // ClientSecrets are a client as it is registered with an authorization server,
 // and that server's endpoints. They come from a client_secrets.json
@@ -82,7 +75,8 @@ type ClientSecrets struct {
 	// is sent. If nil, a client with timeouts is used.
 	HTTPClient *http.Client
 
-	issRequired bool // by Discover: every redirect names the issuer
+	issRequired bool     // by Discover: every redirect names the issuer
+	foreignAlgs []string // by Discover: what ID tokens are signed with, if nothing known
 }
 
 // ReadClientSecretsFile reads a client_secrets.json, as Google's console offers
@@ -129,26 +123,27 @@ func ParseClientSecrets(data []byte) (*ClientSecrets, error) {
 	if c.ClientSecret.empty() {
 		c.AuthMethod = authNone
 	}
-	if strings.HasPrefix(c.AuthURI, "https://accounts.google.com/") && isGoogle(c.TokenURI) {
+	if origin(c.AuthURI) == googleIssuer && isGoogle(c.TokenURI) {
 		c.useGoogle()
 	}
 	return c, nil
 }
 
-// isGoogle reports whether a token endpoint is Google's. The slashes end the
-// hosts: others begin with the same letters.
+// isGoogle reports whether a token endpoint is Google's.
 func isGoogle(tokenURI string) bool {
-	return strings.HasPrefix(tokenURI, "https://oauth2.googleapis.com/") ||
-		strings.HasPrefix(tokenURI, "https://accounts.google.com/") ||
-		strings.HasPrefix(tokenURI, "https://www.googleapis.com/")
+	switch origin(tokenURI) {
+	case "https://oauth2.googleapis.com", googleIssuer, "https://www.googleapis.com":
+		return true
+	}
+	return false
 }
 
 // useGoogle sets what a file with Google's endpoints implies.
 func (c *ClientSecrets) useGoogle() {
 	c.Issuer = googleIssuer
 	c.KeysURI = googleKeysURI
-	c.DeviceAuthURI = googleDeviceURI
-	c.RevocationURI = googleRevokeURI
+	c.DeviceAuthURI = "https://oauth2.googleapis.com/device/code"
+	c.RevocationURI = "https://oauth2.googleapis.com/revoke"
 }
 
 // IDTokenVerifier returns a verifier for the ID tokens that the client's issuer
@@ -162,35 +157,51 @@ func (c *ClientSecrets) IDTokenVerifier() *IDTokenVerifier {
 		KeysURI:     c.KeysURI,
 		HTTPClient:  c.HTTPClient,
 		needsIssuer: true,
+		foreignAlgs: c.foreignAlgs,
 	}
 }
 
 // Discover sets Issuer and the endpoints to what the authorization server at
-// issuer, an https URL, says of itself (OpenID Connect Discovery; RFC 8414).
-// What it does not mention is left as it is. If AuthMethod is empty, Discover
-// sets it to one that the server supports and the client can use. If the server
-// promises to name itself in redirects (RFC 9207), a redirect that does not is
-// refused from then on. Call it before the client is in use. If it fails,
-// nothing is changed.
+// issuer, an https URL, says of itself (OpenID Connect Discovery; RFC 8414). An
+// endpoint that it does not mention is cleared. If AuthMethod is empty,
+// Discover sets it to one that the server supports and the client can use. If
+// the server promises to name itself in redirects (RFC 9207), a redirect that
+// does not is refused from then on. For Microsoft Entra's issuers "common" and
+// "organizations", Issuer becomes the one with {tenantid} in it. Call it before
+// the client is in use. If it fails, nothing is changed.
 func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
 	ans, err := c.fetchMetadata(ctx, issuer)
 	if err != nil {
 		return err
 	}
 	f := ans.fields()
-	if got := f.str("issuer"); got != issuer {
+	found := *c
+	found.Issuer = f.str("issuer")
+	if found.Issuer != documentIssuer(issuer) {
 		// Anybody's document could name another server's endpoints (RFC 8414, Section
 		// 3.3).
-		f.fail("is of another issuer, %q", printable(got, maxErrorText))
+		f.fail("is of another issuer, %q", printable(found.Issuer, maxErrorText))
 	}
-	found := *c
-	found.Issuer = issuer
 	found.readMetadata(f)
 	if f.err != nil {
 		return ans.unusable(f.err)
 	}
 	*c = found
 	return nil
+}
+
+// documentIssuer returns the issuer that the document of the server at issuer
+// must name: the same, but for Microsoft Entra's users of all tenants.
+func documentIssuer(issuer string) string {
+	for _, host := range []string{
+		"login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn",
+	} {
+		switch issuer {
+		case "https://" + host + "/common/v2.0", "https://" + host + "/organizations/v2.0":
+			return "https://" + host + "/{tenantid}/v2.0"
+		}
+	}
+	return issuer
 }
 
 // fetchMetadata fetches the document in which the server at issuer describes
@@ -203,17 +214,19 @@ func (c *ClientSecrets) fetchMetadata(ctx context.Context, issuer string) (*answ
 	if strings.Contains(issuer, "?") {
 		return nil, errors.New("oauth2: the issuer has a query (RFC 8414, Section 2)")
 	}
-	origin := u.Scheme + "://" + u.Host
+	server := origin(issuer)
 	path := strings.TrimSuffix(u.EscapedPath(), "/")
 	r := &request{
 		op:     "discovering the authorization server",
-		url:    origin + path + "/.well-known/openid-configuration",
+		url:    server + path + "/.well-known/openid-configuration",
 		client: c.HTTPClient,
 	}
 	ans, err := r.do(ctx)
 	var e *Error
-	if errors.As(err, &e) && e.StatusCode == http.StatusNotFound { // a server without OpenID
-		r.url = origin + "/.well-known/oauth-authorization-server" + path
+	// A path that is not there has any status of 4xx, or some page.
+	isAbsent := errors.As(err, &e) && e.StatusCode/100 == 4 && !e.temporary
+	if isAbsent || err == nil && ans.members == nil { // a server without OpenID
+		r.url = server + "/.well-known/oauth-authorization-server" + path
 		ans, err = r.do(ctx)
 	}
 	return ans, err
@@ -222,27 +235,48 @@ func (c *ClientSecrets) fetchMetadata(ctx context.Context, issuer string) (*answ
 // readMetadata sets what a server's metadata mention (RFC 8414, Section 2).
 func (c *ClientSecrets) readMetadata(f *fields) {
 	c.issRequired = f.object["authorization_response_iss_parameter_supported"] == "true"
-	f.setEndpoint("authorization_endpoint", &c.AuthURI)
-	f.setEndpoint("token_endpoint", &c.TokenURI)
-	f.setEndpoint("jwks_uri", &c.KeysURI)
-	f.setEndpoint("device_authorization_endpoint", &c.DeviceAuthURI)
-	f.setEndpoint("revocation_endpoint", &c.RevocationURI)
+	isRemote := hasScheme(c.Issuer, "https")
+	endpoint := func(name string) string {
+		if !f.has(name) {
+			return "" // and not another server's
+		}
+		uri := f.endpoint(name)
+		if isRemote && hasScheme(uri, "http") {
+			f.fail("has a %s on this machine, where another program may listen", name)
+		}
+		return uri
+	}
+	c.AuthURI = endpoint("authorization_endpoint")
+	c.TokenURI = endpoint("token_endpoint")
+	c.KeysURI = endpoint("jwks_uri")
+	c.DeviceAuthURI = endpoint("device_authorization_endpoint")
+	c.RevocationURI = endpoint("revocation_endpoint")
+	c.foreignAlgs = f.strs("id_token_signing_alg_values_supported")
+	for _, alg := range []string{"RS256", "ES256", "EdDSA"} {
+		if slices.Contains(c.foreignAlgs, alg) {
+			c.foreignAlgs = nil
+		}
+	}
 	methods := f.strs("token_endpoint_auth_methods_supported")
 	if methods == nil {
 		methods = []string{authBasic} // the default
 	}
-	for _, method := range []string{authKey, authBasic, authPost} {
+	order := []string{authKey, authBasic, authPost}
+	plain := c.ClientID + c.ClientSecret.Reveal()
+	if url.QueryEscape(plain) != plain { // which not every server decodes for client_secret_basic
+		slices.Reverse(order[1:])
+	}
+	for _, method := range order {
 		if c.AuthMethod == "" && slices.Contains(methods, method) && c.canUse(method) {
 			c.AuthMethod = method
 		}
 	}
 }
 
-// setEndpoint sets to to the URL of an endpoint, if there is one.
-func (f *fields) setEndpoint(name string, to *string) {
-	if f.has(name) {
-		*to = f.endpoint(name)
-	}
+// hasScheme reports whether a URL has a scheme, which may be in capitals.
+func hasScheme(uri, scheme string) bool {
+	before, _, _ := strings.Cut(uri, ":")
+	return strings.EqualFold(before, scheme)
 }
 
 // canUse reports whether c has what a method of client authentication needs.
@@ -265,14 +299,18 @@ func (c *ClientSecrets) same(other *ClientSecrets) bool {
 }
 
 // request returns a request that posts form, with client authentication, to an
-// endpoint.
-func (c *ClientSecrets) request(op, endpoint string, form url.Values) *request {
+// endpoint. httpClient replaces the client's own, unless it is nil.
+func (c *ClientSecrets) request(
+	op, endpoint string, form url.Values, httpClient *http.Client,
+) *request {
 	return &request{
-		op:           op,
-		url:          endpoint,
-		form:         form,
-		authenticate: c.authenticate,
-		client:       c.HTTPClient,
+		op:   op,
+		url:  endpoint,
+		form: form,
+		authenticate: func(form url.Values, header http.Header) error {
+			return c.authenticate(endpoint, form, header)
+		},
+		client: cmp.Or(httpClient, c.HTTPClient),
 	}
 }
 
@@ -288,9 +326,9 @@ func (c *ClientSecrets) authMethod() string {
 	return authNone
 }
 
-// authenticate adds the client's authentication to a request (RFC 6749, Section
-// 2.3).
-func (c *ClientSecrets) authenticate(form url.Values, header http.Header) error {
+// authenticate adds the client's authentication to a request to an endpoint
+// (RFC 6749, Section 2.3).
+func (c *ClientSecrets) authenticate(endpoint string, form url.Values, header http.Header) error {
 	if c.ClientID == "" {
 		return errors.New("oauth2: the client has no ClientID")
 	}
@@ -307,6 +345,10 @@ func (c *ClientSecrets) authenticate(form url.Values, header http.Header) error 
 	case authPost:
 		form.Set("client_secret", c.ClientSecret.Reveal())
 	case authKey:
+		if origin(endpoint) != origin(c.TokenURI) {
+			// Who has the assertion could use it at the token endpoint.
+			return errors.New("oauth2: private_key_jwt works at the origin of TokenURI only")
+		}
 		assertion, err := c.assertion()
 		if err != nil {
 			return err
@@ -321,12 +363,19 @@ func (c *ClientSecrets) authenticate(form url.Values, header http.Header) error 
 	return nil
 }
 
+// origin returns the scheme, host and port of an endpoint's URL.
+func origin(endpoint string) string {
+	_, rest, _ := strings.Cut(endpoint, "//")
+	host, _, _ := strings.Cut(rest, "/")
+	return strings.ToLower(strings.TrimSuffix(endpoint, rest[len(host):]))
+}
+
 // assertion returns a JWT that the client authenticates with (RFC 7523, Section
 // 3).
 func (c *ClientSecrets) assertion() (string, error) {
 	signer, err := newSigner(c.Key, c.KeyID)
 	if err != nil {
-		return "", fmt.Errorf("oauth2: the client's Key: %w", err)
+		return "", fmt.Errorf("oauth2: the client's Key: %w", innerError{err})
 	}
 	claims := &jwtClaims{
 		Issuer:   c.ClientID,
@@ -334,13 +383,16 @@ func (c *ClientSecrets) assertion() (string, error) {
 		Audience: c.TokenURI,
 		ID:       randomSecret().Reveal(),
 	}
-	return signer.sign(time.Now(), clientLifetime, claims, nil)
+	return signer.sign(time.Now(), 5*time.Minute, claims, nil) // it is used at once
 }
 
 // parseFile parses a regular file of at most 1 MiB. A device or a pipe could
 // block, or never end.
 func parseFile[T any](name string, parse func([]byte) (T, error)) (T, error) {
 	var none T
+	if err := checkFileName(name); err != nil {
+		return none, err
+	}
 	data, err := readFile(name)
 	if err != nil {
 		return none, fmt.Errorf("oauth2: reading %q: %w", name, err)
@@ -350,6 +402,16 @@ func parseFile[T any](name string, parse func([]byte) (T, error)) (T, error) {
 		return none, fmt.Errorf("%w (file %q)", err, name)
 	}
 	return v, nil
+}
+
+// checkFileName refuses the content of a file in place of its name, as CI
+// systems pass a secret. It must not be quoted.
+func checkFileName(name string) error {
+	isContent := len(name) > 1<<10 || strings.ContainsAny(name, "\r\n")
+	if isContent || strings.HasPrefix(strings.TrimSpace(name), "{") {
+		return errors.New("oauth2: the name of the file holds the JSON, not the name of a file")
+	}
+	return nil
 }
 
 func readFile(name string) ([]byte, error) {
@@ -377,10 +439,8 @@ func parseTyped(data []byte, want string) *fields {
 	if typ == "" && (f.has("web") || f.has("installed")) {
 		typ = "client_secrets"
 	}
-	if typ == "" && want == "authorized_user" {
-		return f // Python writes no type
-	}
-	if typ != want {
+	isUntyped := typ == "" && want == "authorized_user" // as Python writes it
+	if typ != want && !isUntyped {
 		f.fail("is of type %q, not %s", printable(typ, 64), want)
 	}
 	return f

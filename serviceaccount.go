@@ -23,7 +23,6 @@ import (
 const (
 	assertionLifetime   = time.Hour
 	cloudPlatformScope  = "https://www.googleapis.com/auth/cloud-platform"
-	impersonationPrefix = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/"
 	impersonationSuffix = ":generateAccessToken"
 )
 
@@ -86,7 +85,7 @@ func ParseServiceAccount(data []byte, scopes ...string) (*ServiceAccountCredenti
 		KeyID:        f.str("private_key_id"),
 		TokenURI:     f.endpoint("token_uri"),
 		ProjectID:    f.str("project_id"),
-		QuotaProject: f.project("quota_project_id"),
+		QuotaProject: f.project(),
 		Scopes:       scopeList(scopes...),
 	}
 	if s.Email == "" {
@@ -337,8 +336,7 @@ func (c *ComputeCredentials) get(ctx context.Context, leaf string) (*answer, err
 // account: it becomes part of a URL's path, and must not lead elsewhere.
 func checkAccount(account string) error {
 	if account == "" || account[0] == '.' || strings.Trim(account, letters+"@._-") != "" {
-		return fmt.Errorf("oauth2: %q is not the address of a service account",
-			printable(account, 256))
+		return errors.New("oauth2: Account is not the address of a service account")
 	}
 	return nil
 }
@@ -355,8 +353,8 @@ var metadataClient = &http.Client{Transport: &http.Transport{
 func metadata(ctx context.Context, path string) (*answer, error) {
 	host := cmp.Or(os.Getenv("GCE_METADATA_HOST"), "169.254.169.254")
 	u, err := url.Parse("http://" + host + "/computeMetadata/v1/" + path)
-	isHost := strings.Trim(host, letters+".:-[]") == "" // and nothing else of a URL
-	if err != nil || !isHost || u.Hostname() == "" {
+	isMore := strings.Trim(host, letters+".:-[]") != "" // a path, a user name, a query
+	if err != nil || isMore || u.Hostname() == "" {
 		return nil, errors.New("oauth2: GCE_METADATA_HOST is not a host, or host:port")
 	}
 	r := &request{
@@ -439,7 +437,7 @@ func (c *ImpersonatedCredentials) fetch(ctx context.Context, _ *Token) (*Token, 
 	}
 	f := ans.fields()
 	t := &Token{
-		AccessToken: f.secret("accessToken"),
+		AccessToken: f.secret("accessToken", maxToken),
 		Expiry:      f.expiry("expireTime"),
 		Scopes:      scopes,
 	}
@@ -451,28 +449,24 @@ func (c *ImpersonatedCredentials) fetch(ctx context.Context, _ *Token) (*Token, 
 
 // generate asks the API for a token.
 func (c *ImpersonatedCredentials) generate(ctx context.Context, body []byte) (*answer, error) {
-	if c.Source == nil {
-		return nil, errNoSource
-	}
 	endpoint := c.url
 	if endpoint == "" {
 		if err := checkAccount(c.Account); err != nil {
 			return nil, err
 		}
-		endpoint = impersonationPrefix + c.Account + impersonationSuffix
+		endpoint = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/" +
+			c.Account + impersonationSuffix
+	} else if c.HTTPClient != nil {
+		c.share.Do(c.shareClient)
 	}
-	c.share.Do(c.shareClient)
-	tok, err := c.Source.Token(ctx)
+	tok, err := CachedTokenSource(c.Source).Token(ctx) // and not unchecked
 	if err != nil {
-		return nil, err
-	}
-	if err := tok.check(); err != nil {
 		return nil, err
 	}
 	r := &request{
 		op:   "impersonating the service account",
 		url:  endpoint,
-		json: body,
+		json: string(body),
 		header: http.Header{
 			"Authorization": {"Bearer " + tok.AccessToken.Reveal()},
 			"Content-Type":  {"application/json"},
@@ -484,9 +478,6 @@ func (c *ImpersonatedCredentials) generate(ctx context.Context, body []byte) (*a
 
 // shareClient makes a Source from the same file use HTTPClient.
 func (c *ImpersonatedCredentials) shareClient() {
-	if c.url == "" || c.HTTPClient == nil {
-		return
-	}
 	switch src := c.Source.(type) {
 	case *Credentials:
 		src.HTTPClient = c.HTTPClient
@@ -507,6 +498,10 @@ type ClientCredentials struct {
 	Client *ClientSecrets
 	// Scopes are asked for. It may be empty.
 	Scopes []string
+	// Params are added to the request: audience, resource, account_id and what else
+	// the server needs. grant_type replaces "client_credentials". Those that
+	// authenticate the client are refused. It may be nil.
+	Params url.Values
 
 	cache tokenCache
 }
@@ -525,15 +520,20 @@ func (c *ClientCredentials) fetch(ctx context.Context, _ *Token) (*Token, error)
 	if c.Client == nil {
 		return nil, errNoClient
 	}
-	scope := joinScopes(c.Scopes)
-	ans, err := c.Client.request("signing the client in", c.Client.TokenURI, url.Values{
-		"grant_type": {"client_credentials"},
-		"scope":      {scope},
-	}).do(ctx)
+	for name := range c.Params {
+		switch name {
+		case "client_id", "client_secret", "client_assertion", "client_assertion_type":
+			return nil, fmt.Errorf("oauth2: Params has %q, which the package sets itself", name)
+		}
+	}
+	scope := joinScopes(scopeList(c.Scopes...))
+	form := url.Values{"grant_type": {"client_credentials"}, "scope": {scope}}
+	maps.Copy(form, c.Params)
+	ans, err := c.Client.request("signing the client in", c.Client.TokenURI, form, nil).do(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return ans.token(scope)
+	return ans.token(form.Get("scope"))
 }
 
 // DefaultCredentials returns the credentials that the environment has for a
@@ -565,44 +565,32 @@ func DefaultCredentials(
 		return nil, "", errors.New("oauth2: GOOGLE_CLOUD_QUOTA_PROJECT is not a project")
 	}
 	projectID = os.Getenv("GOOGLE_CLOUD_PROJECT")
-	src, err = readDefaultFile(quotaProject, scopes)
-	if err != nil {
-		return nil, "", err
-	}
-	if sa, ok := src.(*ServiceAccountCredentials); ok && projectID == "" {
-		projectID = sa.ProjectID
-	}
-	if src != nil {
+	named := os.Getenv("GOOGLE_APPLICATION_CREDENTIALS")
+	name := cmp.Or(named, gcloudFile())
+	src, err = parseFile(name, func(data []byte) (TokenSource, error) {
+		return parseDefaultFile(data, quotaProject, scopes)
+	})
+	if err == nil {
+		if sa, ok := src.(*ServiceAccountCredentials); ok && projectID == "" {
+			projectID = sa.ProjectID
+		}
 		return src, projectID, nil
+	}
+	if named != "" || !errors.Is(err, fs.ErrNotExist) { // gcloud need not have been used
+		return nil, "", err
 	}
 	compute := &ComputeCredentials{Scopes: scopes, QuotaProject: quotaProject}
 	found, err := compute.probe(ctx, projectID)
-	switch {
-	case ctx.Err() != nil:
-		return nil, "", fmt.Errorf("oauth2: looking for credentials: %w", context.Cause(ctx))
-	case err != nil:
-		return nil, "", fmt.Errorf("oauth2: there are no default credentials: "+
-			"GOOGLE_APPLICATION_CREDENTIALS names no file, "+
-			"gcloud auth application-default login has not been run, "+
-			"and there is no metadata server (%w)", err)
+	if ctx.Err() != nil {
+		return nil, "", fmt.Errorf("oauth2: looking for credentials: %w",
+			innerError{context.Cause(ctx)})
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf(
+			"oauth2: no default credentials: set GOOGLE_APPLICATION_CREDENTIALS, "+
+				"or run gcloud auth application-default login (%w)", innerError{err})
 	}
 	return compute, found, nil
-}
-
-// readDefaultFile reads the file of default credentials. It returns nil if
-// there is none.
-func readDefaultFile(quotaProject string, scopes []string) (TokenSource, error) {
-	parse := func(data []byte) (TokenSource, error) {
-		return parseDefaultFile(data, quotaProject, scopes)
-	}
-	if name := os.Getenv("GOOGLE_APPLICATION_CREDENTIALS"); name != "" {
-		return parseFile(name, parse)
-	}
-	src, err := parseFile(gcloudFile(), parse)
-	if errors.Is(err, fs.ErrNotExist) { // gcloud need not have been used
-		return nil, nil
-	}
-	return src, err
 }
 
 // gcloudFile returns the name of the file in which gcloud keeps default
@@ -652,8 +640,7 @@ func parseDefaultFile(data []byte, quotaProject string, scopes []string) (TokenS
 			return c, nil
 		}
 	default:
-		f.fail("is of type %q, which is not supported; service_account, "+
-			"authorized_user and impersonated_service_account are", printable(typ, 64))
+		f.fail("is of type %q, which is not supported", printable(typ, 64))
 	}
 	return nil, fmt.Errorf("oauth2: the default credentials file %w", f.err)
 }
@@ -663,7 +650,7 @@ func (f *fields) impersonated(scopes []string) *ImpersonatedCredentials {
 	c := &ImpersonatedCredentials{
 		Scopes:       scopes,
 		Delegates:    f.strs("delegates"),
-		QuotaProject: f.project("quota_project_id"),
+		QuotaProject: f.project(),
 		url:          f.endpoint("service_account_impersonation_url"),
 	}
 	path, ok := strings.CutSuffix(c.url, impersonationSuffix)
@@ -674,7 +661,7 @@ func (f *fields) impersonated(scopes []string) *ImpersonatedCredentials {
 	source := []byte(f.object["source_credentials"])
 	src, err := parseDefaultFile(source, "", []string{cloudPlatformScope})
 	if err != nil {
-		f.fail("has source_credentials that can't be used: %w", err)
+		f.fail("has source_credentials that can't be used: %w", innerError{err})
 	}
 	c.Source = src
 	return c

@@ -958,7 +958,7 @@ func TestStoreAdoptsFromOthers(t *testing.T) {
 					IDToken:      NewSecret("i-1"),
 					Scopes:       []string{"a"},
 					Expiry:       time.Now().Add(time.Hour),
-				}, []string{"a", "b"}, "")
+				}, &signInRequest{scopes: []string{"a", "b"}})
 				if err == nil {
 					err = c.Save(t.Context(), store)
 				}
@@ -1416,7 +1416,7 @@ func TestSaveAndLoad(t *testing.T) {
 					IDToken:      NewSecret("i.d.t"),
 					Scopes:       []string{"openid"},
 					Expiry:       time.Now().Add(time.Hour),
-				}, []string{"openid", "email"}, "")
+				}, &signInRequest{scopes: []string{"openid", "email"}})
 				if err == nil {
 					err = c.Save(t.Context(), store)
 				}

@@ -43,7 +43,7 @@ func TestThreatModel(t *testing.T) {
 	}
 }
 
-var threatID = regexp.MustCompile(`\b(?:F|L|B|T|R|S|C|P|J|K|G|H|X|M|XO|CA|LB|PY|UP)[0-9]{1,2}\b`)
+var threatID = regexp.MustCompile(`\b(?:F|L|B|T|R|S|C|P|J|K|G|H|X|M|W|XO|CA|LB|PY|UP)[0-9]{1,2}\b`)
 
 // threatFaults returns what is wrong with the rows of text.
 func threatFaults(text string, tests map[string]bool, named map[string]string) (faults []string) {
