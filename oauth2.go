@@ -38,9 +38,9 @@
 //
 // A token response without token_type means Bearer, and so do some names that
 // providers use for it. Its expires_in may be a string, have a fraction or be
-// negative, and its scope may be a list or have commas. The claims of an ID
-// token that comes with a refresh are not checked; an [IDTokenVerifier] checks
-// them.
+// negative, and its scope may be a list or have commas. Of an ID token that
+// comes with a refresh, issuer and subject are compared with those of the one
+// that is held; an [IDTokenVerifier] checks the rest.
 package oauth2
 
 import (

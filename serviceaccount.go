@@ -384,7 +384,9 @@ type ImpersonatedCredentials struct {
 	// Source returns the tokens of the identity that acts. It is required, and
 	// needs the scope cloud-platform.
 	Source TokenSource
-	// Account is the e-mail address of the service account. It is required.
+	// Account is the e-mail address of the service account. It is required. Of
+	// credentials from a file it is the account that the file names, and changing
+	// it has no effect.
 	Account string
 	// Scopes are asked for. If empty, the scope is cloud-platform.
 	Scopes []string
