@@ -1,6 +1,7 @@
 package oauth2
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -1774,7 +1775,8 @@ func TestEmptyNonce(t *testing.T) {
 			checkVerify(t, verifierWith(servedKeys()), goodJWT("nonce", tt.claim), "", "")
 		})
 	}
-	if _, err := verifierWith(servedKeys()).VerifyNonce(nil, goodJWT(), "n"); err != errNilContext {
+	var none context.Context
+	if _, err := verifierWith(servedKeys()).VerifyNonce(none, goodJWT(), "n"); err != errNilContext {
 		t.Error("nil context:", err)
 	}
 }
