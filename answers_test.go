@@ -1170,7 +1170,8 @@ func TestTokenFileRefused(t *testing.T) {
 // reservedNames are the parameters that carry the protocol.
 var reservedNames = []string{
 	"response_type", "client_id", "redirect_uri", "state", "nonce", "code_challenge", "code_challenge_method",
-	"request", "request_uri", "grant_type", "code", "code_verifier", "device_code", "refresh_token", "assertion", "client_secret",
+	"request", "request_uri", "grant_type", "code", "code_verifier", "device_code", "refresh_token", "assertion",
+	"client_secret",
 	"client_assertion", "client_assertion_type",
 }
 

@@ -676,6 +676,7 @@ func errorsThatWrap(t *testing.T) map[string]func() error {
 			return defaultError(t, "")
 		},
 		"looking for credentials": func() error {
+			t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
 			_, _, err := DefaultCredentials(endedContext())
 			return err
 		},

@@ -379,7 +379,8 @@ func faultsOfDialing() []faultRow {
 			}}},
 		{name: "M7 handshake silent", url: faultHTTPS, refresh: 3, temporary: true, as: isTimeout, each: dialTimeout,
 			fault: fault{accept: (*faultConn).hang}},
-		{name: "M7 handshake alert", url: faultHTTPS, refresh: 3, temporary: true, text: "TLS connection: tls: handshake failure",
+		{name: "M7 handshake alert", url: faultHTTPS, refresh: 3, temporary: true,
+			text: "TLS connection: tls: handshake failure",
 			fault: fault{accept: func(c *faultConn) {
 				c.r.Peek(1)
 				c.r.Discard(c.r.Buffered())

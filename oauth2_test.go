@@ -702,7 +702,8 @@ func checkAssertions(t *testing.T) {
 	c := clientOver(rec)
 	c.AuthMethod, c.Key, c.KeyID = "private_key_jwt", serverKey(), "kid-1"
 	synctest.Test(t, func(t *testing.T) {
-		if _, err := (&ClientCredentials{Client: c, Scopes: []string{"x"}}).Token(t.Context()); err == nil || len(rec.bodies) != maxAttempts {
+		_, err := (&ClientCredentials{Client: c, Scopes: []string{"x"}}).Token(t.Context())
+		if err == nil || len(rec.bodies) != maxAttempts {
 			t.Errorf("%d requests, %v", len(rec.bodies), err)
 		}
 		ids := map[any]bool{}

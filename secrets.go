@@ -375,7 +375,7 @@ func origin(endpoint string) string {
 func (c *ClientSecrets) assertion() (string, error) {
 	signer, err := newSigner(c.Key, c.KeyID)
 	if err != nil {
-		return "", fmt.Errorf("oauth2: the client's Key: %w", innerError{err})
+		return "", fmt.Errorf("oauth2: the client's Key: %w", err)
 	}
 	claims := &jwtClaims{
 		Issuer:   c.ClientID,
