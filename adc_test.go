@@ -620,7 +620,10 @@ func TestNilContext(t *testing.T) {
 		"ProjectID":          func() error { _, err := new(ComputeCredentials).ProjectID(none); return err },
 		"ComputeCredentials": func() error { _, err := new(ComputeCredentials).Token(none); return err },
 		"service account":    func() error { _, err := sa.Token(none); return err },
-		"client":             func() error { _, err := (&ClientCredentials{Client: new(ClientSecrets)}).Token(none); return err },
+		"client": func() error {
+			_, err := (&ClientCredentials{Client: new(ClientSecrets)}).Token(none)
+			return err
+		},
 	} {
 		func() {
 			defer func() {

@@ -1781,7 +1781,8 @@ func TestEmptyNonce(t *testing.T) {
 	}
 }
 
-// TestVerifierOfForeignAlgorithms: a server that signs with nothing known says so in its document, and Verify repeats it. // W9
+// TestVerifierOfForeignAlgorithms: a server that signs with nothing known says so in its document, and Verify repeats
+// it. // W9
 func TestVerifierOfForeignAlgorithms(t *testing.T) {
 	t.Parallel()
 	serving := func(document string) http.RoundTripper {

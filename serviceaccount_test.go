@@ -694,7 +694,8 @@ func TestClientAssertion(t *testing.T) {
 			HTTPClient: &http.Client{Transport: s.Transport()},
 		}
 		change(c)
-		if tok, err := (&ClientCredentials{Client: c}).Token(t.Context()); err == nil || tok != nil || len(s.Requests()) != 0 {
+		tok, err := (&ClientCredentials{Client: c}).Token(t.Context())
+		if err == nil || tok != nil || len(s.Requests()) != 0 {
 			t.Error(name, tok, err, s.Requests())
 		}
 	}
@@ -726,7 +727,8 @@ func TestClientCredentials(t *testing.T) {
 		}
 		for _, body := range []answerMembers{{}, {"error": "invalid_scope"}} {
 			s.Hook = func(w http.ResponseWriter, _ *http.Request) bool { writeJSON(w, 200, body); return true }
-			if tok, err := (&ClientCredentials{Client: c, Scopes: []string{"x"}}).Token(t.Context()); tok != nil || err == nil {
+			tok, err := (&ClientCredentials{Client: c, Scopes: []string{"x"}}).Token(t.Context())
+			if tok != nil || err == nil {
 				t.Error(body, tok, err)
 			}
 		}

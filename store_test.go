@@ -1498,7 +1498,8 @@ func TestStoreOfOthers(t *testing.T) {
 					after["expiry"] != "2000-01-01T00:59:59Z" {
 					t.Errorf("after: %v", after)
 				}
-				if src, err := parseDefaultFile(data, "", nil); err != nil || tokenOrError(t.Context(), src) != "at-new" {
+				src, err := parseDefaultFile(data, "", nil)
+				if err != nil || tokenOrError(t.Context(), src) != "at-new" {
 					t.Errorf("as default credentials: %v, %v", src, err)
 				}
 			})
