@@ -103,7 +103,7 @@ func TestChild(t *testing.T) {
 		})
 		return
 	}
-	creds, err := oauth2.LoadCredentials(t.Context(), store)
+	creds, err := oauth2.LoadCredentials(t.Context(), nil, store)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestFleet(t *testing.T) {
 	if err := creds.Revoke(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := oauth2.LoadCredentials(t.Context(), store); !errors.Is(err, oauth2.ErrLoginRequired) {
+	if _, err := oauth2.LoadCredentials(t.Context(), nil, store); !errors.Is(err, oauth2.ErrLoginRequired) {
 		t.Errorf("after Revoke: %v", err)
 	}
 }
