@@ -694,7 +694,7 @@ type expected struct {
 type signInRequest struct {
 	scopes      []string
 	nonce       Secret     // empty if none was sent
-	params      url.Values // audience, resource, hd and max_age, if they were sent
+	params      url.Values // those of the Flow
 	tokenParams url.Values // for the token endpoint
 }
 

@@ -366,8 +366,8 @@ func (c *ClientSecrets) authenticate(endpoint string, form url.Values, header ht
 // origin returns the scheme, host and port of an endpoint's URL.
 func origin(endpoint string) string {
 	_, rest, _ := strings.Cut(endpoint, "//")
-	host, _, _ := strings.Cut(rest, "/")
-	return strings.ToLower(strings.TrimSuffix(endpoint, rest[len(host):]))
+	end := strings.IndexAny(rest+"/", "/?")
+	return strings.ToLower(strings.TrimSuffix(endpoint, rest[end:]))
 }
 
 // assertion returns a JWT that the client authenticates with (RFC 7523, Section

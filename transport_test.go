@@ -36,6 +36,8 @@ func TestTransportRedirects(t *testing.T) {
 		{"user name", "https://a.example/ https://a.example@b.example/", "YES no"},
 		{"network path", "https://a.example/ //b.example/a.example", "YES no"},
 		{"other spelling", "https://a.example/ HTTPS://A.example/2", "YES YES"},
+		{"query without a path", "https://a.example?x=1 https://a.example/2", "YES YES"},
+		{"another host in the query", "https://a.example?//b.example/ https://b.example/", "YES no"},
 		{"loopback to elsewhere", "http://127.0.0.1:8000/ https://a.example/", "YES no"},
 		{"loopback, other port", "http://127.0.0.1:8000/ http://127.0.0.1:8001/", "YES no"},
 	} {
