@@ -243,7 +243,7 @@ func TestCacheFailureShared(t *testing.T) {
 // The pauses between attempts, in seconds, while calls come every 10 ms: without a token, and while a stale one still
 // serves. "ok" is an attempt that succeeds, after which the pauses begin anew.
 //
-// C9 C14 CA3 XO14
+// C9 C14 CA3 XO14 W86
 func TestCacheBackoff(t *testing.T) {
 	t.Parallel()
 	down := errors.New("down")
@@ -256,7 +256,7 @@ func TestCacheBackoff(t *testing.T) {
 	}{
 		{name: "no token", err: down, want: "1 2 4 8 16 32 60 60 60"},
 		{name: "stale", life: 440 * time.Second, ok: []int64{1}, err: down, want: "220 1 2 4 8 16 32 60 60"},
-		{name: "anew", life: 10 * time.Second, ok: []int64{1, 6}, err: down, want: "5 1 2 4 8 5 1 2 4 8"},
+		{name: "anew", life: 10 * time.Second, ok: []int64{1, 6}, err: down, want: "5 1 2 2 1 5 1 2 2 1"}, // to the expiry
 		{name: "longer Retry-After", err: &Error{RetryAfter: 90 * time.Second}, want: "90 90 90"},
 		{
 			name: "shorter Retry-After",
@@ -560,7 +560,7 @@ func (failingFetcher) Token(context.Context) (*Token, error) { return nil, error
 
 func (f failingFetcher) owner() (TokenSource, *tokenCache, string) { return f, nil, "" }
 
-func (failingFetcher) fetch(context.Context, *Token) (*Token, error) { return nil, errors.New("down") }
+func (failingFetcher) fetch(context.Context, bool) (*Token, error) { return nil, errors.New("down") }
 
 // Where the refresh of a stale token brings one that is no good, the good one goes on being served.
 //

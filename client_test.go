@@ -191,7 +191,7 @@ func TestDiscoverClears(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.HTTPClient = &http.Client{Transport: transport}
-	if !isGoogle(c.TokenURI) || c.RevocationURI == "" || c.DeviceAuthURI == "" || c.KeysURI != googleKeysURI {
+	if c.Issuer != googleIssuer || c.RevocationURI == "" || c.DeviceAuthURI == "" || c.KeysURI != googleKeysURI {
 		t.Fatalf("not a client of Google's: %+v", c)
 	}
 	if err := c.Discover(t.Context(), issuer); err != nil {
@@ -433,7 +433,7 @@ func TestFormPost(t *testing.T) {
 	tests := []struct{ name, more, says string }{
 		{"with what Apple adds", "&user=%7B%22name%22%3A%7B%22firstName%22%3A%22Ada%22%7D%7D", ""},
 		{"state twice", "&state=x", "twice"},
-		{"error too", "&error=access_denied", "both or neither"},
+		{"error too", "&error=access_denied", "an error too"},
 		{"malformed", "&a=%zz", "malformed"},
 		{"too large", "&user=" + strings.Repeat("a", maxRedirect), "too long"},
 	}

@@ -6,11 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
-	"math"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,9 +18,6 @@ import (
 
 // When a cached token is renewed, and how failures are spaced.
 const (
-	// earlyRefresh is how long before its expiry a token is renewed. Google's
-	// metadata server returns a new one from 4 minutes before.
-	earlyRefresh   = 225 * time.Second
 	firstBackoff   = time.Second
 	longestBackoff = time.Minute
 	rejectInterval = 10 * time.Second // between two refreshes that a 401 asked for
@@ -43,15 +39,12 @@ type tokenCache struct {
 // A trouble is what went wrong. Its times have a monotonic clock, so that
 // setting the wall clock neither ends nor prolongs a pause.
 type trouble struct {
-	err        error         // of the last fetch, or nil
-	pause      time.Duration // doubled for each further failure in a row
-	retryAt    time.Time
 	rejectedAt time.Time // when a resource server last rejected a token
-}
 
-// pending reports whether the last fetch failed, so that another one is due.
-func (t *trouble) pending() bool {
-	return t != nil && t.err != nil
+	// What follows is zero if the last fetch did not fail.
+	err     error
+	pause   time.Duration // doubled for each further failure in a row
+	retryAt time.Time
 }
 
 // An ownSource is a TokenSource of this package.
@@ -62,11 +55,11 @@ type ownSource interface {
 	// calls are counted against, if any.
 	owner() (self TokenSource, cache *tokenCache, quotaProject string)
 
-	// fetch obtains a token in place of old, which is nil at first. It may return a
-	// token together with an error: then the token is kept, Token hands it out if
-	// it is valid, Refresh reports the error, and fetch is called again after a
-	// while.
-	fetch(ctx context.Context, old *Token) (*Token, error)
+	// fetch obtains a token. useless says that the current one does not serve, even
+	// if it is valid. fetch may return a token together with an error: then the
+	// token is kept, Token hands it out if it is valid, Refresh reports the error,
+	// and fetch is called again after a while.
+	fetch(ctx context.Context, useless bool) (*Token, error)
 }
 
 // cacheOf returns the cache of a source of this package, and its quota project.
@@ -94,10 +87,6 @@ func (c *tokenCache) token(ctx context.Context, src ownSource) (*Token, error) {
 	return t, nil
 }
 
-func (t *Token) fresh() bool {
-	return t != nil && time.Now().UnixNano() < t.freshUntil
-}
-
 // renew obtains a new token, unless the current one still serves: it does not
 // if force is set, or if it is the one that a resource server has rejected.
 // Unlike token, renew returns the error that came with a token.
@@ -114,22 +103,34 @@ func (c *tokenCache) renew(
 		c.mu.Unlock()
 		return t, nil
 	}
-	f, err := c.join(src, force)
+	f, err := c.join(src, useless)
 	c.mu.Unlock()
 	if t.Valid() && !useless {
 		return t, nil
 	}
-	if err != nil {
-		return nil, err
+	t = nil
+	if err == nil {
+		t, err = f.wait(ctx)
 	}
-	return f.wait(ctx)
+	if rejected == nil {
+		return t, err
+	}
+	if t != nil && t.AccessToken.equal(rejected.AccessToken) {
+		return c.renew(ctx, src, t, false) // that fetch had begun for another reason
+	}
+	held := c.current.Load()
+	if errors.Is(err, ErrLoginRequired) && held.AccessToken.equal(rejected.AccessToken) {
+		// It can't be replaced, and would be refused until it expires.
+		c.current.CompareAndSwap(held, held.withoutAccess())
+	}
+	return t, err
 }
 
 // replaceable reports whether the current token is the one that was rejected
 // and should be replaced. A server that rejects every token must not cause a
 // fetch at each request. c.mu is held.
 func (c *tokenCache) replaceable(rejected *Token) bool {
-	if rejected == nil || c.current.Load() != rejected {
+	if rejected == nil || !c.current.Load().AccessToken.equal(rejected.AccessToken) {
 		return false
 	}
 	if c.flight != nil {
@@ -145,24 +146,31 @@ func (c *tokenCache) replaceable(rejected *Token) bool {
 	return true
 }
 
-// join returns the fetch under way, or a new one. It returns the error of the
-// last one if it is useless to try again, or too soon and force is not set.
-// c.mu is held.
-func (c *tokenCache) join(src ownSource, force bool) (*flight[*Token], error) {
+// join returns the fetch under way, or a new one, even if that is soon after a
+// failure, if the current token is useless. It returns the last error if it is
+// of no use to try again, or too soon. c.mu is held.
+func (c *tokenCache) join(src ownSource, useless bool) (*flight[*Token], error) {
 	if c.flight != nil {
 		return c.flight, nil
 	}
-	if c.trouble.pending() {
-		tooSoon := !force && time.Now().Before(c.trouble.retryAt)
-		if tooSoon || errors.Is(c.trouble.err, ErrLoginRequired) {
+	if c.trouble != nil {
+		isFinal := errors.Is(c.trouble.err, ErrLoginRequired)
+		tooSoon := time.Now().Before(c.trouble.retryAt)
+		if isFinal && !c.watches(src) || tooSoon && (isFinal || !useless) {
 			return nil, c.trouble.err
 		}
 	}
-	old := c.current.Load()
 	c.flight = fly(func(ctx context.Context) (*Token, error) {
-		return src.fetch(ctx, old)
+		return src.fetch(ctx, useless)
 	}, c.land)
 	return c.flight, nil
+}
+
+// watches reports whether src has a store, in which another process may put a
+// new sign-in.
+func (c *tokenCache) watches(src ownSource) bool {
+	creds, ok := src.(*Credentials)
+	return ok && creds.stored().store != nil && !c.ended()
 }
 
 // land takes the result of a fetch.
@@ -176,18 +184,13 @@ func (c *tokenCache) land(f *flight[*Token]) {
 	}
 	c.flight = nil
 	if f.err == nil && !f.value.Valid() {
-		f.err = errors.New("oauth2: the token had expired when it came; check this machine's clock")
+		f.err = errExpired
+		f.value = nil // the current one may be better
 	}
 	c.record(f.err)
-	if f.value == nil {
-		return
+	if f.value != nil {
+		f.value = c.keep(f.value)
 	}
-	best := *f.value
-	if old := c.current.Load(); !best.Valid() && old.Valid() {
-		best = *old
-		best.RefreshToken = f.value.RefreshToken // which may be new
-	}
-	f.value = c.keep(&best)
 }
 
 // record remembers how a fetch went. c.mu is held.
@@ -199,16 +202,23 @@ func (c *tokenCache) record(err error) {
 		c.trouble = new(trouble)
 	}
 	t := c.trouble
-	t.err = err
 	if err == nil {
-		t.pause = 0
+		*t = trouble{rejectedAt: t.rejectedAt}
 		return
 	}
+	t.err = err
 	t.pause = max(firstBackoff, min(2*t.pause, longestBackoff))
-	pause := t.pause
-	var e *Error
-	if errors.As(err, &e) {
-		pause = max(pause, e.RetryAfter)
+	if errors.Is(err, ErrLoginRequired) {
+		t.pause = firstBackoff // until the store is looked at again
+	}
+	pause := max(t.pause, asError(err).RetryAfter)
+	if current := c.current.Load(); current != nil {
+		// From the expiry on, callers wait, and a new pause begins.
+		left := time.Until(current.Expiry.Round(0))
+		if 0 < left && left < pause {
+			pause = left
+			t.pause = 0
+		}
 	}
 	t.retryAt = time.Now().Add(pause)
 }
@@ -218,25 +228,11 @@ func (c *tokenCache) record(err error) {
 func (c *tokenCache) keep(t *Token) *Token {
 	kept := *t
 	kept.freshUntil = t.staleAt()
-	if c.trouble.pending() { // fetch is to be called again then
+	if c.trouble != nil && c.trouble.err != nil { // fetch is to be called again then
 		kept.freshUntil = min(kept.freshUntil, c.trouble.retryAt.UnixNano())
 	}
 	c.current.Store(&kept)
 	return &kept
-}
-
-// staleAt returns when t is due to be renewed, in Unix nanoseconds: a while
-// before its expiry, but not before half of the time that it has left, so that
-// short lives cause no storm.
-func (t *Token) staleAt() int64 {
-	if !t.Valid() {
-		return 0
-	}
-	left := time.Until(t.Expiry.Round(0))
-	if t.Expiry.IsZero() || left > maxLifetime {
-		return math.MaxInt64
-	}
-	return t.Expiry.Add(-min(earlyRefresh, left/2)).UnixNano()
 }
 
 // settle waits for the fetch under way, if any.
@@ -298,18 +294,11 @@ func (s *cachedSource) owner() (TokenSource, *tokenCache, string) {
 	return s, &s.cache, s.quotaProject
 }
 
-func (s *cachedSource) fetch(ctx context.Context, _ *Token) (*Token, error) {
+func (s *cachedSource) fetch(ctx context.Context, _ bool) (*Token, error) {
 	if s.get == nil {
 		return nil, errNoSource
 	}
-	t, err := s.get(ctx)
-	if err != nil {
-		return nil, err // and no token: one that comes with an error would be kept
-	}
-	if err := t.check(); err != nil {
-		return nil, err
-	}
-	return t, nil
+	return usable(s.get(ctx))
 }
 
 // A Transport is an [http.RoundTripper] that authorizes requests with the
@@ -356,25 +345,23 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return base.RoundTrip(req)
 	}
 	tok, err := t.token(req)
-	var authorized *http.Request
-	if err == nil {
-		authorized, err = t.withToken(req, tok)
-	}
 	if err != nil {
 		if req.Body != nil {
 			req.Body.Close() // as RoundTripper demands
 		}
 		return nil, err
 	}
-	resp, err := base.RoundTrip(authorized)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+	resp, err := base.RoundTrip(t.withToken(req, tok))
+	if err != nil || resp == nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
 	again := t.renewed(req, tok)
 	if again == nil {
 		return resp, nil
 	}
-	resp.Body.Close()
+	if resp.Body != nil {
+		resp.Body.Close()
+	}
 	return base.RoundTrip(again)
 }
 
@@ -397,18 +384,16 @@ func passesThrough(req *http.Request) bool {
 
 // token returns a token for req, or why req must have none.
 func (t *Transport) token(req *http.Request) (*Token, error) {
-	host := req.URL.Hostname()
 	switch {
 	case t.Source == nil:
 		return nil, errNoSource
-	case !isPrivate(req.URL): // anybody on the way could read the token
-		return nil, fmt.Errorf("oauth2: a token is sent over https only, not to %s://%s",
-			printable(req.URL.Scheme, 32), printable(host, 255))
-	case !t.allows(host):
-		return nil, fmt.Errorf("oauth2: %q is not among the hosts that may get a token",
-			printable(host, 255))
+	case req.URL == nil || !isPrivate(req.URL): // anybody on the way could read the token
+		return nil, errors.New("oauth2: a token is sent over https only")
+	case !t.allows(req.URL.Hostname()):
+		return nil, fmt.Errorf("oauth2: %+.255q is not among the hosts that may get a token",
+			req.URL.Hostname())
 	}
-	return t.Source.Token(req.Context())
+	return usable(t.Source.Token(req.Context()))
 }
 
 // allows reports whether host may get a token.
@@ -431,12 +416,15 @@ type authorizedRequest struct {
 }
 
 // withToken returns req with the token. It leaves req itself alone.
-func (t *Transport) withToken(req *http.Request, tok *Token) (*http.Request, error) {
-	text, err := t.authorization(tok)
-	if err != nil {
-		return nil, err
+func (t *Transport) withToken(req *http.Request, tok *Token) *http.Request {
+	token := tok.AccessToken.Reveal()
+	text := t.last.Load()
+	if text == nil || strings.TrimPrefix(*text, "Bearer ") != token {
+		built := "Bearer " + token
+		text = &built
+		t.last.Store(text)
 	}
-	r := &authorizedRequest{*req, [1]string{text}}
+	r := &authorizedRequest{*req, [1]string{*text}}
 	r.Header = make(http.Header, len(req.Header)+1)
 	maps.Copy(r.Header, req.Header)
 	r.Header["Authorization"] = r.value[:]
@@ -444,22 +432,7 @@ func (t *Transport) withToken(req *http.Request, tok *Token) (*http.Request, err
 	if quotaProject != "" && req.Header["X-Goog-User-Project"] == nil {
 		r.Header["X-Goog-User-Project"] = []string{quotaProject}
 	}
-	return &r.Request, nil
-}
-
-// authorization returns the text of the Authorization header for tok.
-func (t *Transport) authorization(tok *Token) (string, error) {
-	if last := t.last.Load(); last != nil && tok != nil {
-		if strings.TrimPrefix(*last, "Bearer ") == tok.AccessToken.Reveal() {
-			return *last, nil
-		}
-	}
-	if err := tok.check(); err != nil {
-		return "", err
-	}
-	text := "Bearer " + tok.AccessToken.Reveal()
-	t.last.Store(&text)
-	return text, nil
+	return &r.Request
 }
 
 // renewed returns req with another token than tok, which the server has
@@ -475,17 +448,18 @@ func (t *Transport) renewed(req *http.Request, tok *Token) *http.Request {
 	if !fresh.Valid() || fresh.AccessToken.equal(tok.AccessToken) {
 		return nil
 	}
-	again, err := t.withToken(req, fresh)
-	if err != nil || req.Body == nil || req.Body == http.NoBody {
+	again := t.withToken(req, fresh)
+	if req.Body == nil || req.Body == http.NoBody {
 		return again
 	}
 	if req.GetBody == nil {
 		return nil
 	}
-	again.Body, err = req.GetBody()
+	body, err := req.GetBody()
 	if err != nil {
 		return nil
 	}
+	again.Body = body
 	return again
 }
 
@@ -498,7 +472,9 @@ func (t *Transport) renewed(req *http.Request, tok *Token) *http.Request {
 // Credentials that have a [Store], since they were saved or loaded, refresh
 // through it: while other processes are excluded, they take a fresher token
 // that another process has stored, or refresh and store the result before they
-// hand it out.
+// hand it out. If another user has signed in there, they go on as that user. If
+// nothing is stored any more, they need a new sign-in. When they need one, they
+// look at the store once a second, and use what another process stores.
 type Credentials struct {
 	// HTTPClient sends the requests to the authorization server, as
 	// [ClientSecrets.HTTPClient] does. If nil, it is that of the client. It must
@@ -522,8 +498,18 @@ type stored struct {
 	quotaProject string // that API calls are counted against
 	unknown      object // members of the file that this package does not know
 	store        Store  // may be nil
-	saved        *Token // what the store has, as far as is known
+	saved        *Token // what the store, or a file, has; nil if it never had any
+	seen         *Token // what was there when the first Save failed; nil if that is not known
+	tried        Token  // what was last to be refreshed
+	dead         error  // why that is of no use, if it is not
 	idToken      *IDToken
+}
+
+// isDead reports whether a stored token is the one that was tried in vain. With
+// another access token since then, its refresh token works after all.
+func (s *stored) isDead(found *Token) bool {
+	isOld := !found.Valid() || found.AccessToken.equal(s.tried.AccessToken)
+	return s.dead != nil && found.sameGrant(&s.tried) && isOld
 }
 
 // nothingStored is what most credentials share.
@@ -532,6 +518,11 @@ var nothingStored stored
 // stored returns what must not be changed.
 func (c *Credentials) stored() *stored {
 	return cmp.Or(c.rest.Load(), &nothingStored)
+}
+
+// current returns the token that is held.
+func (c *Credentials) current() *Token {
+	return c.cache.current.Load()
 }
 
 // NewCredentials returns the Credentials of a refresh token that the program
@@ -545,56 +536,10 @@ func NewCredentials(client *ClientSecrets, refreshToken Secret, scopes ...string
 	return c
 }
 
-// signedIn returns the Credentials of a completed sign-in, whose ID token must
-// be as asked.
-func (c *ClientSecrets) signedIn(tok *Token, asked *signInRequest) (*Credentials, error) {
-	idToken, err := c.checkSignIn(tok.IDToken, asked)
-	if err != nil {
-		return nil, fmt.Errorf("oauth2: the ID token that came with the sign-in %w", err)
-	}
-	creds := &Credentials{
-		TokenParams: asked.tokenParams,
-		client:      c,
-		scope:       joinScopes(asked.scopes),
-	}
-	creds.rest.Store(&stored{granted: true, idToken: idToken})
-	creds.cache.keep(tok)
-	return creds, nil
-}
-
-// checkSignIn checks the claims of the ID token of a sign-in and returns them.
-// The signature need not be checked, since the token came straight from the
-// token endpoint (OpenID Connect Core, Section 3.1.3.7).
-func (c *ClientSecrets) checkSignIn(idToken Secret, asked *signInRequest) (*IDToken, error) {
-	compares := asked.params.Get("hd") != "" || asked.params.Get("max_age") != ""
-	if c.Issuer == "" && !compares {
-		return nil, nil
-	}
-	if idToken.empty() {
-		isAsked := slices.Contains(asked.scopes, "openid")
-		if isAsked && (compares || !asked.nonce.empty()) {
-			// Its nonce can't be compared: the code may be of somebody else's sign-in.
-			return nil, errors.New("is missing, although the scope openid was asked for")
-		}
-		return nil, nil
-	}
-	t, err := checkedClaims(idToken.Reveal(), expected{
-		issuer:   c.Issuer,
-		audience: c.ClientID,
-		nonce:    asked.nonce.Reveal(),
-		leeway:   defaultLeeway,
-		signIn:   asked,
-	})
-	if err != nil || c.Issuer == "" {
-		return nil, err
-	}
-	return t, nil
-}
-
 // IDToken returns what the ID token of the sign-in says of the user. Its claims
-// were checked. It is nil if there was none, if the client has no Issuer, and
-// for credentials that do not come from a sign-in of this process. It must not
-// be changed.
+// were checked. It is nil if there was none, if the client has no Issuer, for
+// credentials that do not come from a sign-in of this process, and once they
+// have taken over another user's from their store. It must not be changed.
 func (c *Credentials) IDToken() *IDToken {
 	return c.stored().idToken
 }
@@ -609,10 +554,14 @@ func (c *Credentials) Token(ctx context.Context) (*Token, error) {
 }
 
 // Refresh obtains a new access token although the current one may still be
-// good. Its errors are those of Token. If the new token could not be saved, it
-// returns both: the token, which is in use, and the error. The save is tried
-// again later.
+// good. Its errors are those of Token. Without a refresh token it returns one,
+// and changes nothing. If the new token could not be saved, Refresh returns
+// both: the token, which is in use, and the error. The save is tried again
+// later.
 func (c *Credentials) Refresh(ctx context.Context) (*Token, error) {
+	if t := c.current(); t.Valid() && t.RefreshToken.empty() {
+		return nil, errNoRefresh // and the token that there is stays
+	}
 	return c.cache.renew(ctx, c, nil, true)
 }
 
@@ -621,41 +570,103 @@ func (c *Credentials) owner() (TokenSource, *tokenCache, string) {
 }
 
 // fetch refreshes the token, through the store if there is one.
-func (c *Credentials) fetch(ctx context.Context, old *Token) (*Token, error) {
+func (c *Credentials) fetch(ctx context.Context, useless bool) (*Token, error) {
 	if c.client == nil {
 		return nil, errNoClient
 	}
 	rest := c.stored()
 	if rest.store == nil {
-		return c.exchange(ctx, old)
+		return c.exchange(ctx, c.current())
 	}
-	r := &refresh{creds: c, held: old, saved: rest.saved}
-	update := func(data []byte) ([]byte, error) { return r.update(ctx, data) }
-	err := rest.store.Update(ctx, update)
-	if errors.Is(r.failure, ErrLoginRequired) {
-		// A program that does not lock may have replaced the refresh token after it was
-		// read.
-		err = rest.store.Update(ctx, update)
+	if rest.dead == nil {
+		tok, err := c.refresh(ctx, useless)
+		rest = c.stored()
+		if rest.dead == nil {
+			return tok, err
+		}
 	}
-	if r.tok == nil {
-		return nil, cmp.Or(r.failure, err)
+	// Another process may have signed the user in again, or a program that does not
+	// lock may have replaced the refresh token after it was read.
+	file, err := c.load(ctx, rest.store)
+	if err != nil || file == c {
+		return nil, rest.dead
 	}
+	if found := file.current(); rest.isDead(found) && !found.Valid() {
+		return nil, rest.dead
+	}
+	return c.refresh(ctx, useless)
+}
+
+// load returns the credentials in store, or c if there are none.
+func (c *Credentials) load(ctx context.Context, store Store) (*Credentials, error) {
+	data, err := store.Load(ctx)
 	if err != nil {
-		return r.tok, fmt.Errorf(
+		return nil, err
+	}
+	return c.storedFile(data)
+}
+
+// refresh refreshes the token through the store.
+func (c *Credentials) refresh(ctx context.Context, useless bool) (*Token, error) {
+	before := c.rest.Load()
+	r := &refresh{
+		creds:   c,
+		stored:  *before,
+		held:    c.current(),
+		useless: useless,
+	}
+	err := r.store.Update(ctx, func(data []byte) ([]byte, error) {
+		// What was waited for the store must not be missing now: what the server has
+		// replaced would be lost. A request is bounded anyway.
+		return r.update(context.WithoutCancel(ctx), data)
+	})
+	isUntried := r.tok == nil && r.failure == nil
+	if isUntried && (isUnwritable(err) || r.saved == nil) && err != nil {
+		// What can't be saved can still be used.
+		data, loadErr := r.store.Load(ctx)
+		if loadErr != nil || r.saved == nil {
+			r.use(ctx, c, nil)
+		} else if _, fault := r.update(ctx, data); fault != nil {
+			err = fault
+		}
+	}
+	switch {
+	case r.tok == nil:
+		r.failure = cmp.Or(r.failure, err, errNoUpdate)
+	case err == nil:
+		r.saved = r.tok
+	case r.tok != r.saved:
+		r.failure = fmt.Errorf(
 			"oauth2: the new token is in use, but could not be saved: %w", innerError{err})
 	}
-	next := *rest
-	next.saved = r.tok
-	c.rest.Store(&next) // Save changes it only between two fetches
+	r.dead = nil
+	if r.tok == nil && errors.Is(r.failure, ErrLoginRequired) {
+		r.dead = r.failure
+	}
+	// Save changes it only between two fetches, and what Revoke has set stays.
+	c.rest.CompareAndSwap(before, &r.stored)
 	return r.tok, r.failure
+}
+
+// isUnwritable reports whether an error of a store means that it can't be
+// locked or written, as on a disk that is full or read-only. The network of a
+// database is another matter: it may come back.
+func isUnwritable(err error) bool {
+	var system interface { // as numbers of the operating system have it
+		error
+		Temporary() bool
+	}
+	isSystem := errors.As(err, &system) && !system.Temporary()
+	isNetwork := errors.Unwrap(system) != nil // which says what it was doing
+	return !isNetwork && (isSystem || errors.Is(err, fs.ErrPermission))
 }
 
 // A refresh is one refresh through a store.
 type refresh struct {
+	stored  // what is known afterwards
 	creds   *Credentials
 	held    *Token // what memory has
-	saved   *Token // what the store had, as far as was known
-	refused Secret // the refresh token that was tried last
+	useless bool   // held does not serve, even if it is valid
 
 	tok     *Token // the result; may come with a failure
 	failure error  // of the exchange
@@ -664,90 +675,100 @@ type refresh struct {
 // update is called with what is stored, while other processes are excluded. It
 // sets the result and returns what is to be stored.
 func (r *refresh) update(ctx context.Context, data []byte) ([]byte, error) {
-	c := r.creds
-	found, unknown, err := c.storedToken(data, r.held)
+	if r.creds.cache.ended() {
+		r.failure = errRevoked // nothing more is sent
+		return nil, errRevoked
+	}
+	if data == nil && r.saved != nil {
+		r.tried = Token{} // which may come back, and work
+		return nil, errRemoved
+	}
+	file, err := r.creds.storedFile(data)
+	if err == errOtherClient && r.saved == nil {
+		file, err = r.creds, nil // replaced, as by the Save that failed
+	}
 	if err != nil {
 		return nil, err
 	}
-	if c.cache.ended() {
-		return nil, errRevoked
+	return r.use(ctx, file, data)
+}
+
+// use is update with the credentials that are stored as data, or those in
+// memory if it is not known what is stored.
+func (r *refresh) use(ctx context.Context, file *Credentials, data []byte) ([]byte, error) {
+	c := r.creds
+	found := file.current()
+	if r.isDead(found) {
+		r.failure = r.dead
+		found = found.withoutAccess() // or else the next start takes it for good
+		if found.RefreshToken.empty() {
+			return nil, nil
+		}
+		return c.marshal(found, file)
 	}
-	// The store may have a later refresh token, or the unsaved one after all.
-	isChanged := data != nil && !found.RefreshToken.equal(r.saved.RefreshToken)
-	unsaved := !isChanged && !r.saved.same(r.held)
+	isOther, isUnsaved := c.compare(file, cmp.Or(r.saved, r.seen), r.held)
+	if r.dead != nil { // which is not worth saving over something else
+		isOther, isUnsaved = true, false
+	}
+	if isOther && (found.IDToken.empty() || !sameUser(r.held.IDToken, found.IDToken)) {
+		r.idToken = nil // of somebody else
+	}
+	if !isOther && file != c {
+		found.inherit(r.held)
+	}
 	switch {
-	case !unsaved && found.fresh() && found.laterThan(r.held):
+	case !isUnsaved && found.fresh() && found.laterThan(r.held):
 		r.tok = found
-		r.failure = nil
+		r.saved = found
 		return data, nil
-	case unsaved && r.held.Valid():
+	case isUnsaved && r.held.Valid() && !r.useless:
 		r.tok = r.held
-		return c.marshal(r.tok, unknown)
-	case unsaved && r.failure == nil:
-		found.RefreshToken = r.held.RefreshToken
-	case r.failure != nil && found.RefreshToken.equal(r.refused):
-		return nil, r.failure
+		return c.marshal(r.tok, file)
+	case isUnsaved:
+		found = r.held
 	}
-	r.refused = found.RefreshToken
+	r.tried = *found
 	r.tok, r.failure = c.exchange(ctx, found)
 	if r.tok == nil {
 		return nil, r.failure
 	}
-	return c.marshal(r.tok, unknown)
+	return c.marshal(r.tok, file)
 }
 
-// laterThan reports whether t is another access token than old and does not
-// expire before it.
-func (t *Token) laterThan(old *Token) bool {
-	return !t.AccessToken.equal(old.AccessToken) && !t.Expiry.Before(old.Expiry)
-}
-
-// same reports whether t and other would be stored alike.
-func (t *Token) same(other *Token) bool {
-	return t != nil && t.AccessToken.equal(other.AccessToken) &&
-		t.RefreshToken.equal(other.RefreshToken)
-}
-
-// inherit takes from old what t lacks: what an answer, or the file of another
-// program, need not repeat.
-func (t *Token) inherit(old *Token) {
-	if t.RefreshToken.empty() {
-		t.RefreshToken = old.RefreshToken
-	}
-	if t.IDToken.empty() {
-		t.IDToken = old.IDToken
-	}
-	if len(t.Scopes) == 0 {
-		t.Scopes = old.Scopes
-	}
-	if t.extra == nil {
-		t.extra = old.extra
-	} else if old.extra != nil {
-		members := maps.Clone(old.extra())
-		maps.Copy(members, t.extra())
-		t.extra = newExtra(members)
-	}
-}
-
-// storedToken returns the token in data, with what it lacks from old, and the
-// members that this package does not know. If nothing is stored, it returns
-// old. Another client's token is refused: it would be sent to this one's
-// server.
-func (c *Credentials) storedToken(data []byte, old *Token) (*Token, object, error) {
+// storedFile returns the credentials in data, or c if nothing is stored.
+// Another client's are refused: they would be sent to this one's server.
+func (c *Credentials) storedFile(data []byte) (*Credentials, error) {
 	if data == nil {
-		found := *old
-		return &found, nil, nil
+		return c, nil
 	}
 	file, err := parseCredentials(data, c.client)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if !c.client.same(file.client) {
-		return nil, nil, errOtherClient
+	if c.client != nil && !c.client.same(file.client) {
+		return nil, errOtherClient
 	}
-	found := file.cache.current.Load()
-	found.inherit(old)
-	return found, file.stored().unknown, nil
+	return file, nil
+}
+
+// compare reports whether what is stored in file is of another grant than
+// saved, which was stored before; and if not, whether held has yet to be saved.
+func (c *Credentials) compare(
+	file *Credentials, saved, held *Token,
+) (isOther, isUnsaved bool) {
+	if file != c && saved != nil {
+		isOther = !file.current().sameGrant(saved)
+	}
+	return isOther, !isOther && !saved.same(held)
+}
+
+// sameGrant reports whether t and other come from the same sign-in, as far as
+// can be seen. Without a refresh token, only the same token does.
+func (t *Token) sameGrant(other *Token) bool {
+	if t.RefreshToken.empty() {
+		return t.same(other)
+	}
+	return t.RefreshToken.equal(other.RefreshToken)
 }
 
 // exchange refreshes a token (RFC 6749, Section 6). It may return a token that
@@ -755,12 +776,12 @@ func (c *Credentials) storedToken(data []byte, old *Token) (*Token, object, erro
 // is kept even from an answer that is refused, since the old one may be gone.
 func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) {
 	if old.RefreshToken.empty() {
-		return nil, loginRequired("the access token has expired and there is no refresh token")
+		return nil, errNoRefresh
 	}
 	if err := checkTokenParams(c.TokenParams); err != nil {
 		return nil, err
 	}
-	scope := c.scope
+	scope := c.wanted(old)
 	if c.stored().granted {
 		scope = "" // what was granted
 	}
@@ -770,10 +791,11 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 		"scope":         {scope},
 	}
 	maps.Copy(form, c.TokenParams) // which have been checked
-	r := c.client.request("refreshing the token", c.client.TokenURI, form, c.HTTPClient)
-	ans, err := r.do(ctx)
-	var e *Error
-	if errors.As(err, &e) && isDeadGrant(e.Code) {
+	ans, err := c.client.
+		request("refreshing the token", c.client.TokenURI, form, c.HTTPClient).
+		do(ctx)
+	e := asError(err)
+	if isDeadGrant(e.Code) {
 		e.loginRequired = true
 		e.text += "; the refresh token has expired or was revoked: sign in again"
 	}
@@ -782,9 +804,12 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 	}
 	tok, err := ans.token(form.Get("scope"))
 	if err == nil && !sameUser(old.IDToken, tok.IDToken) {
-		e = ans.unusable(errors.New("has the ID token of another user"))
+		e = ans.unusable("has the ID token of another user")
 		e.refused = true
 		err = e
+	}
+	if err == nil && !tok.Valid() {
+		err = errExpired
 	}
 	if err != nil {
 		return ans.rotated(old), err
@@ -793,79 +818,33 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 	return tok, nil
 }
 
-// isDeadGrant reports whether an error code means that a refresh token no
-// longer works (RFC 6749, Section 5.2; OpenID Connect Core, Section 3.1.2.6),
-// by one of the names that providers have for it.
-func isDeadGrant(code string) bool {
-	switch code {
-	case "invalid_grant", "bad_refresh_token", "invalid_refresh_token",
-		"interaction_required", "login_required", "consent_required",
-		"account_selection_required":
-		return true
+// wanted returns the scopes that the credentials are for. What the server has
+// not granted to a refresh is not asked for again.
+func (c *Credentials) wanted(t *Token) string {
+	if c.scope == "" || c.stored().granted || len(t.Scopes) == 0 {
+		return c.scope
 	}
-	return false
+	return joinScopes(t.Scopes)
 }
 
-// sameUser reports whether the ID token that came with a refresh is of the user
-// of the one that is held, if there are both (OpenID Connect Core, Section
-// 12.2).
-func sameUser(held, fresh Secret) bool {
-	before, err := parseClaims(held.Reveal())
-	if err != nil || fresh.empty() {
-		return true
-	}
-	after, err := parseClaims(fresh.Reveal())
-	return err == nil && after.Subject == before.Subject &&
-		fullIssuer(after.Issuer) == fullIssuer(before.Issuer)
-}
-
-// isReserved reports whether a parameter carries the protocol. If callers could
-// set these, a value that came from outside could replace the package's own.
-func isReserved(name string) bool {
-	switch name {
-	case "response_type", "client_id", "redirect_uri", "scope", "state", "nonce",
-		"code_challenge", "code_challenge_method", "request", "request_uri",
-		"grant_type", "code", "code_verifier", "device_code", "refresh_token",
-		"assertion", "client_secret", "client_assertion", "client_assertion_type":
-		return true
-	}
-	return false
-}
-
-// checkTokenParams allows scope, which the package does not need there.
-func checkTokenParams(params url.Values) error {
-	for name := range params {
-		if isReserved(name) && name != "scope" {
-			return fmt.Errorf("oauth2: TokenParams has %q, which the package sets itself", name)
-		}
-	}
-	return nil
-}
-
-// rotated returns old with the refresh token of a refused answer, or nil if
-// that has none.
-func (a *answer) rotated(old *Token) *Token {
-	f := a.fields()
-	kept := *old
-	kept.RefreshToken = f.secret("refresh_token", maxToken)
-	isTokens := !f.secret("access_token", maxToken).empty() && isBearer(f.str("token_type"))
-	if !isTokens || kept.RefreshToken.empty() || f.err != nil {
-		return nil
-	}
-	return &kept
-}
-
-// Errors of credentials.
+// Errors of tokens that are fetched, and of credentials.
 var (
+	errExpired = errors.New(
+		"oauth2: the token had expired when it came; check this machine's clock")
 	errNoStore     = errors.New("oauth2: there is no Store")
 	errOtherClient = errors.New("oauth2: the stored credentials are those of another client")
 	errRevoked     = loginRequired("the credentials were revoked")
+	errRemoved     = loginRequired("the stored credentials were removed")
+	errNoRefresh   = loginRequired("there is no refresh token")
+	errNoUpdate    = errors.New("oauth2: the Store did not call the function that Update got")
 )
 
 // Revoke makes the server forget the grant (RFC 7009), and then erases the
-// stored copy. After that, errors.Is finds [ErrLoginRequired] in the error of
-// Token. If the server does not confirm, nothing is erased, and Revoke can be
-// called again.
+// stored copy. If another process has stored other credentials by now, it is
+// these that are revoked and erased. After that, errors.Is finds
+// [ErrLoginRequired] in the error of Token, and another Revoke changes nothing.
+// If the server does not confirm, nothing is erased, and Revoke can be called
+// again. A grant that the server does not know any more counts as revoked.
 func (c *Credentials) Revoke(ctx context.Context) error {
 	if ctx == nil {
 		return errNilContext
@@ -876,61 +855,56 @@ func (c *Credentials) Revoke(ctx context.Context) error {
 	c.cache.settle(ctx)
 	store := c.stored().store
 	if store == nil {
-		return c.revoke(ctx, nil)
+		_, err := c.revokeStored(ctx, nil)
+		return err
 	}
-	return store.Update(ctx, func(data []byte) ([]byte, error) {
-		return nil, c.revoke(ctx, data)
+	err := store.Update(ctx, func(data []byte) ([]byte, error) {
+		return c.revokeStored(ctx, data)
 	})
+	if err == nil && !c.cache.ended() {
+		return errNoUpdate
+	}
+	return err
 }
 
-// revoke revokes the token that is held, or the one in data if another process
-// may have replaced it there.
-func (c *Credentials) revoke(ctx context.Context, data []byte) error {
-	if c.cache.ended() { // and only the store failed
-		return nil
-	}
-	held := c.cache.current.Load()
-	found, _, err := c.storedToken(data, held)
-	if err != nil {
-		return err
-	}
-	if !c.stored().saved.same(held) {
-		found = held // the store lacks it
-	}
-	token, hint := found.RefreshToken, "refresh_token"
-	if token.empty() {
-		token, hint = found.AccessToken, "access_token"
-	}
-	if token.empty() {
-		return loginRequired("the credentials have no token to revoke")
-	}
-	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {hint}}
-	r := c.client.request("revoking the token", c.client.RevocationURI, form, c.HTTPClient)
-	if _, err := r.do(ctx); err != nil {
-		return err
-	}
-	c.cache.end()
-	return nil
-}
-
-// covers reports whether scopes were asked for when the credentials were made,
-// or granted. What the user then declined is not asked for at each start.
-func (c *Credentials) covers(scopes []string) bool {
-	have := grantedScopes(append(scopeList(c.scope), c.cache.current.Load().Scopes...)...)
-	for _, scope := range grantedScopes(scopes...) {
-		googleName := "https://www.googleapis.com/auth/userinfo." + scope // of email and profile
-		if !slices.Contains(have, scope) && !slices.Contains(have, googleName) {
-			return false
+// revokeStored revokes the token in data, or the one that is held if the store
+// lacks it. It returns what is to be stored.
+func (c *Credentials) revokeStored(ctx context.Context, data []byte) ([]byte, error) {
+	file, err := c.storedFile(data)
+	rest := *c.stored()
+	if c.cache.ended() {
+		if err == nil && rest.saved.same(file.current()) {
+			return nil, nil // only the store had failed
 		}
+		return data, nil // which another process has signed in to
 	}
-	return true
+	if err != nil {
+		return nil, err
+	}
+	held := c.current()
+	if _, isUnsaved := c.compare(file, rest.saved, held); !isUnsaved {
+		held = file.current()
+	}
+	err = c.client.revoke(ctx, held, c.HTTPClient)
+	if err != nil {
+		return nil, err
+	}
+	if rest.saved != nil {
+		data = nil
+	}
+	rest.saved = file.current()
+	c.rest.Store(&rest)
+	c.cache.end()
+	return data, nil // which is not these credentials if they never were stored
 }
 
 // userMembers are the members of an authorized_user file that this package
-// knows. The last six are its own; other programs ignore them.
+// knows. The third line is of a token.json; what follows is the package's own,
+// which other programs ignore.
 var userMembers = []string{
 	"type", "client_id", "client_secret", "refresh_token", "token_uri",
 	"token", "expiry", "scopes", "id_token", "quota_project_id",
+	"access_token", "token_type", "expires_in",
 	"granted_scopes", "issuer", "revocation_uri", "token_endpoint_auth_method",
 	"token_params", "extra",
 }
@@ -953,9 +927,6 @@ func parseCredentials(data []byte, client *ClientSecrets) (*Credentials, error) 
 	adopted := client != nil && hasToken && !f.has("client_id")
 	if adopted {
 		f.object["token"] = f.object["access_token"]
-		delete(f.object, "access_token")
-		delete(f.object, "token_type")
-		delete(f.object, "expires_in")
 	} else {
 		client = f.client()
 	}
@@ -984,31 +955,9 @@ func parseCredentials(data []byte, client *ClientSecrets) (*Credentials, error) 
 	for _, name := range userMembers {
 		delete(rest.unknown, name)
 	}
+	rest.saved = c.cache.keep(tok)
 	c.rest.Store(rest)
-	c.cache.keep(tok)
 	return c, nil
-}
-
-// client reads the client of a file of credentials.
-func (f *fields) client() *ClientSecrets {
-	c := &ClientSecrets{
-		ClientID:      f.str("client_id"),
-		ClientSecret:  NewSecret(f.str("client_secret")),
-		TokenURI:      googleTokenURI,
-		Issuer:        f.str("issuer"),
-		RevocationURI: f.str("revocation_uri"),
-		AuthMethod:    cmp.Or(f.str("token_endpoint_auth_method"), authPost),
-	}
-	if f.has("token_uri") {
-		c.TokenURI = f.endpoint("token_uri")
-	}
-	if isGoogle(c.TokenURI) {
-		c.useGoogle()
-	}
-	if c.AuthMethod == authPost && c.ClientSecret.empty() {
-		c.AuthMethod = authNone
-	}
-	return c
 }
 
 // storedToken reads the token of a file of credentials.
@@ -1016,15 +965,16 @@ func (f *fields) storedToken() *Token {
 	t := &Token{
 		AccessToken:  f.secret("token", maxToken),
 		Expiry:       f.expiry("expiry"),
-		Scopes:       grantedScopes(f.list("granted_scopes")...),
+		Scopes:       scopeList(f.list("granted_scopes")...),
 		RefreshToken: f.secret("refresh_token", maxToken),
 		IDToken:      f.secret("id_token", maxIDToken),
 	}
-	extra := f.nested("extra")
-	for name := range extra.object {
-		extra.object[name] = extra.str(name)
+	if !f.has("granted_scopes") && !t.AccessToken.empty() {
+		t.Scopes = scopeList(f.list("scopes")...) // of another program's refresh
 	}
-	t.extra = newExtra(extra.object)
+	var extra object
+	f.decode("extra", &extra) // leaves out what is not a text
+	t.extra = newExtra(extra)
 	if t.Expiry.IsZero() && !t.RefreshToken.empty() {
 		t.AccessToken = Secret{}
 	}
@@ -1037,51 +987,43 @@ func (f *fields) storedToken() *Token {
 // secret: store it where nobody else can read it, with mode 0600. Members of a
 // parsed file that this package does not know are kept.
 func (c *Credentials) MarshalAuthorizedUser() ([]byte, error) {
-	return c.marshal(c.cache.current.Load(), c.stored().unknown)
+	return c.marshal(c.current(), c)
 }
 
-func (c *Credentials) marshal(t *Token, unknown object) ([]byte, error) {
-	client := c.client
-	if client == nil {
+// marshal returns a file with t in place of one with the credentials in old.
+func (c *Credentials) marshal(t *Token, old *Credentials) ([]byte, error) {
+	if c.client == nil {
 		return nil, errNoClient
 	}
 	if t.RefreshToken.empty() && t.AccessToken.empty() {
 		return nil, loginRequired("the credentials have no token to keep")
 	}
 	rest := c.stored()
-	file := map[string]any{
-		"type":             "authorized_user",
-		"token_uri":        client.TokenURI,
-		"client_id":        client.ClientID,
-		"token":            t.AccessToken.Reveal(),
-		"id_token":         t.IDToken.Reveal(),
-		"quota_project_id": rest.quotaProject,
-	}
-	if client.Issuer != googleIssuer {
-		file["issuer"] = client.Issuer
-		file["revocation_uri"] = client.RevocationURI
-		file["token_endpoint_auth_method"] = client.authMethod()
-	}
-	maps.DeleteFunc(file, func(_ string, value any) bool { return value == "" })
-	// Even if empty: Python demands them.
-	file["client_secret"] = client.ClientSecret.Reveal()
-	file["refresh_token"] = t.RefreshToken.Reveal()
+	file := c.client.members()
+	file["type"] = "authorized_user"
+	file["token"] = t.AccessToken.Reveal()
+	file["id_token"] = t.IDToken.Reveal()
+	file["quota_project_id"] = rest.quotaProject
+	maps.DeleteFunc(file, func(name string, value any) bool {
+		return value == "" && name != "client_secret" // which Python demands
+	})
+	file["refresh_token"] = t.RefreshToken.Reveal() // also if it is empty, for Python
 	if !t.Expiry.IsZero() {
 		file["expiry"] = t.Expiry.UTC().Format("2006-01-02T15:04:05.999999Z")
 	}
-	if c.scope != "" {
-		file["scopes"] = strings.Fields(c.scope)
+	if scope := c.wanted(t); scope != "" {
+		file["scopes"] = strings.Fields(scope)
 	}
-	if rest.granted {
-		file["granted_scopes"] = append([]string{}, t.Scopes...) // null would mean not granted
+	if rest.granted || c.scope == "" && len(t.Scopes) > 0 {
+		file["granted_scopes"] = scopeList(t.Scopes...) // null would mean not granted
 	}
-	if len(c.TokenParams) > 0 {
+	if c.TokenParams != nil {
 		file["token_params"] = c.TokenParams
 	}
 	if t.extra != nil {
 		file["extra"] = t.extra() // as texts, which nest no deeper
 	}
-	for name, text := range unknown {
+	for name, text := range old.stored().unknown {
 		file[name] = json.RawMessage(text)
 	}
 	return json.MarshalIndent(file, "", "  ")
@@ -1098,13 +1040,17 @@ type Store interface {
 	// Update runs, here or in any other process or machine that shares the Store.
 	// fn gets nil if nothing is stored, and erases by returning nil. If fn fails,
 	// nothing changes, and Update returns its error. fn may take as long as a
-	// refresh with its retries, and Update must call it once at the most.
+	// refresh with its retries. Update calls it once at the most, in the same
+	// goroutine, and ends its own waiting when ctx is done.
 	Update(ctx context.Context, fn func(old []byte) (new []byte, err error)) error
 }
 
 // Save stores the credentials, and makes them use store from then on. It
-// replaces other credentials of a user that are stored there, but nothing else:
-// a file that is not understood is an error.
+// replaces other credentials of a user that are stored there, but not what came
+// after these: if they were stored there before and other ones are by now, Save
+// keeps those and returns nil. A file that is not understood is an error. If
+// credentials without a store can't be saved, they keep this one, and the save
+// is tried again later.
 func (c *Credentials) Save(ctx context.Context, store Store) error {
 	switch {
 	case ctx == nil:
@@ -1112,55 +1058,84 @@ func (c *Credentials) Save(ctx context.Context, store Store) error {
 	case store == nil:
 		return errNoStore
 	}
+	saved, seen := c.stored().saved, c.stored().seen
+	if !sameStore(c.stored().store, store) {
+		saved, seen = nil, nil
+	}
 	for {
 		c.cache.settle(ctx)
-		held := c.cache.current.Load()
+		held := c.current()
 		err := store.Update(ctx, func(data []byte) ([]byte, error) {
-			return c.saveOver(data, held, store)
+			text, err := c.saveOver(data, held, saved, seen)
+			if file, err := c.storedFile(data); err == nil {
+				seen = file.current()
+			}
+			return text, err
 		})
-		if err != nil {
+		if c.use(store, held, seen, err) {
 			return err
 		}
-		if c.use(store, held) {
-			return nil
+		if err == nil {
+			saved = held
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("oauth2: saving: %w", context.Cause(ctx))
+			return fmt.Errorf("oauth2: saving: %w", innerError{context.Cause(ctx)})
 		}
 	}
 }
 
-// use makes the credentials refresh through store, which has what is held. It
-// does nothing and returns false if a refresh came between or is under way: it
-// may have used up what was saved.
-func (c *Credentials) use(store Store, held *Token) bool {
+// use makes the credentials refresh through store. err is nil if it has what is
+// held. Otherwise they keep the store they have, or if they have none, the next
+// fetch saves to this one. use does nothing and returns false if a refresh came
+// between or is under way: it may have used up what was saved.
+func (c *Credentials) use(store Store, held, seen *Token, err error) bool {
 	c.cache.mu.Lock()
 	defer c.cache.mu.Unlock()
-	if c.cache.flight != nil || c.cache.current.Load() != held {
+	if c.cache.flight != nil || c.current() != held {
 		return false
 	}
 	next := *c.stored()
+	if err != nil && (next.store != nil || c.cache.ended()) {
+		return true
+	}
 	next.store = store
 	next.saved = held
+	if err != nil {
+		next.saved = nil
+		next.seen = seen
+		if held.Valid() {
+			c.cache.record(err)
+			c.cache.keep(held)
+		}
+	}
 	c.rest.Store(&next)
 	return true
 }
 
-// saveOver returns what is to be stored in place of data.
-func (c *Credentials) saveOver(data []byte, held *Token, store Store) ([]byte, error) {
-	rest := c.stored()
-	if data != nil {
-		file, err := parseCredentials(data, c.client)
-		if err != nil {
-			return nil, err
-		}
-		isKnown := rest.saved.same(held) && sameStore(rest.store, store)
-		isLater := !file.cache.current.Load().same(held)
-		if isKnown && (isLater || !file.stored().adopted) {
-			return data, nil // the store has this token, or a later one
-		}
+// saveOver returns what is to be stored in place of data. saved is what is
+// known to have been stored there, or nil. It never replaces what came after
+// it.
+func (c *Credentials) saveOver(data []byte, held, saved, seen *Token) ([]byte, error) {
+	switch {
+	case c.cache.ended():
+		return nil, errRevoked
+	case data == nil && saved != nil:
+		return nil, errRemoved
+	case data == nil:
+		return c.marshal(held, c)
 	}
-	return c.marshal(held, rest.unknown)
+	file, err := parseCredentials(data, c.client)
+	if err != nil {
+		return nil, err
+	}
+	isOther, isUnsaved := c.compare(file, cmp.Or(saved, seen), held)
+	isSaved := !isUnsaved && !file.stored().adopted
+	// In a store of another name, maybe.
+	isOld := saved == nil && c.stored().saved != nil && !held.AccessToken.empty()
+	if isOther || isSaved || isOld && file.current().laterThan(held) {
+		return data, nil
+	}
+	return c.marshal(held, c)
 }
 
 func sameStore(a, b Store) (same bool) {
@@ -1182,25 +1157,16 @@ func LoadCredentials(
 	case store == nil:
 		return nil, errNoStore
 	}
-	data, err := store.Load(ctx)
-	if err != nil {
+	none := &Credentials{client: client}
+	c, err := none.load(ctx, store)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if data == nil {
+	case c == none:
 		return nil, loginRequired("no credentials are stored")
-	}
-	c, err := parseCredentials(data, client)
-	if err != nil {
-		return nil, err
-	}
-	if client != nil {
-		if !client.same(c.client) {
-			return nil, errOtherClient
-		}
+	case client != nil:
 		c.client = client
 	}
-	rest := c.rest.Load()
-	rest.store = store
-	rest.saved = c.cache.current.Load()
+	c.rest.Load().store = store
 	return c, nil
 }

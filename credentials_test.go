@@ -31,7 +31,7 @@ func TestParseCredentials(t *testing.T) {
 			want: []string{
 				`client "1-made-up.apps.googleusercontent.com" "made-up-secret"`,
 				`"made-up-secret" "https://oauth2.googleapis.com/token" ` + google,
-				`token "ya29.made-up" "1//made-up" "" 2040-08-14 15:54:01.123456 +0000 UTC []`,
+				`token "ya29.made-up" "1//made-up" "" 2040-08-14 15:54:01.123456 +0000 UTC ["openid"`,
 				`scopes ["openid" "https://www.googleapis.com/auth/drive"]; granted false`,
 				`unknown ["account=\"\"" "universe_domain=\"googleapis.com\""]`,
 			},
@@ -167,7 +167,7 @@ func TestParseCredentialsRefuses(t *testing.T) {
 		{"too large", smallestFile(`,"x":"` + strings.Repeat("x", maxBody) + `"`), "1 MiB"},
 		{"a key", `{"type":"service_account","private_key":"SENTINEL"}`, `"service_account"`},
 		{"an external account", `{"type":"external_account","token":"SENTINEL"}`, `"external_account"`},
-		{"a type with escapes", `{"type":"a\u001b[31m\n"}`, `"a?[31m?"`},
+		{"a type with escapes", `{"type":"a\u001b[31m\n"}`, `"a\x1b[31m\n"`},
 		{"client secrets", `{"installed":{"client_id":"c","client_secret":"SENTINEL"}}`, `"client_secrets"`},
 		{"no client_id", `{"client_secret":"SENTINEL","refresh_token":"r"}`, "client_id"},
 		{"no refresh_token", `{"client_id":"c","client_secret":"SENTINEL"}`, "refresh_token"},

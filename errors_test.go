@@ -416,6 +416,9 @@ type callersError struct{ text string }
 
 func (e *callersError) Error() string { return e.text }
 
+// malformed begins the text of an error of an unknown kind.
+const malformed = "the HTTP client failed, or the answer is malformed"
+
 // Each kind of transport error has a text of the package's own, and its cause is found where that has nothing of the
 // peer's. // W62
 func TestTransportErrors(t *testing.T) {
@@ -426,6 +429,7 @@ func TestTransportErrors(t *testing.T) {
 	read := &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
 	notFound := &net.DNSError{Err: theirs, Name: theirs, Server: theirs, IsNotFound: true}
 	untrusted := &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}
+	const noTLS = "there is no TLS, or the certificate is untrusted, expired or another host's"
 	for _, tt := range []struct {
 		name    string
 		err     error
@@ -449,36 +453,36 @@ func TestTransportErrors(t *testing.T) {
 		{name: "timeout of a file", err: os.ErrDeadlineExceeded, text: "timed out", is: os.ErrDeadlineExceeded},
 		{name: "canceled", err: context.Canceled, text: "the context was canceled", is: context.Canceled},
 		{name: "certificate", err: untrusted, is: untrusted, as: new(x509.UnknownAuthorityError), lasting: true,
-			text: "the server's certificate is not trusted, has expired, or is another host's"},
-		{name: "no TLS", err: tls.RecordHeaderError{Msg: theirs}, text: "the server does not speak TLS",
+			text: noTLS},
+		{name: "no TLS", err: tls.RecordHeaderError{Msg: theirs}, text: noTLS,
 			as: new(tls.RecordHeaderError), lasting: true},
 		{name: "end", err: io.EOF, text: "the connection ended before the answer did", is: io.EOF},
 		{name: "early end", err: io.ErrUnexpectedEOF, text: "the connection ended before the answer did",
 			is: io.ErrUnexpectedEOF},
-		{name: "closed", err: &net.OpError{Op: "read", Err: net.ErrClosed}, text: "the connection failed (read)",
+		{name: "closed", err: &net.OpError{Op: "read", Err: net.ErrClosed}, text: "the connection failed: read",
 			is: net.ErrClosed, as: new(*net.OpError)},
 
-		{name: "the caller's", err: own, text: "the HTTP client failed with a *oauth2.callersError", is: own,
+		{name: "the caller's", err: own, text: malformed + " (*oauth2.callersError)", is: own,
 			hidden: new(*callersError)},
 		{name: "wrapped", err: fmt.Errorf("%s: %w", theirs, own), is: own, hidden: new(*callersError),
-			text: "the HTTP client failed with a *fmt.wrapError"},
+			text: malformed + " (*fmt.wrapError)"},
 		{name: "joined", err: errors.Join(own, errNoNetwork), is: errNoNetwork, hidden: new(*callersError),
-			text: "the HTTP client failed with a *errors.joinError"},
-		{name: "a text", err: errors.New(theirs), text: "the HTTP client failed with a *errors.errorString"},
+			text: malformed + " (*errors.joinError)"},
+		{name: "a text", err: errors.New(theirs), text: malformed + " (*errors.errorString)"},
 		{name: "a URL", err: &url.Error{Op: "Post", URL: theirs, Err: own}, is: own, hidden: new(*url.Error),
-			text: "the HTTP client failed with a *url.Error"},
+			text: malformed + " (*url.Error)"},
 		{name: "a protocol error", err: textproto.ProtocolError(theirs), hidden: new(textproto.ProtocolError),
-			text: "the HTTP client failed with a textproto.ProtocolError"},
+			text: malformed + " (textproto.ProtocolError)"},
 		{name: "a proxy", err: &net.OpError{Op: "proxyconnect", Err: errors.New(theirs)}, hidden: new(*net.OpError),
-			text: "the HTTP client failed with a *net.OpError"},
+			text: malformed + " (*net.OpError)"},
 		{name: "a proxy that can't be reached", err: &net.OpError{Op: "proxyconnect", Err: connect},
 			text: "the connection failed: connect: connection refused", is: syscall.ECONNREFUSED},
 		{name: "the caller's text about a known kind", err: fmt.Errorf("%s: %w", theirs, connect),
 			text: "the connection failed: connect: connection refused", is: syscall.ECONNREFUSED,
 			as: new(*net.OpError)},
 		{name: "an error of this package", err: loginRequired(theirs),
-			text: "the HTTP client failed with a *oauth2.Error"},
-		{name: "nothing at all", text: "the HTTP client failed with a <nil>"},
+			text: malformed + " (*oauth2.Error)"},
+		{name: "nothing at all", text: malformed + " (<nil>)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -518,7 +522,6 @@ func TestTransportErrors(t *testing.T) {
 func TestMalformedAnswers(t *testing.T) {
 	t.Parallel()
 	certificates()
-	const malformed = "the answer is malformed or too large"
 	row := func(name, text string, parts ...string) *faultRow {
 		return &faultRow{name: name, text: text, fault: faultRaw(parts...)}
 	}
@@ -538,17 +541,20 @@ func TestMalformedAnswers(t *testing.T) {
 		row("chunks that are none", malformed, faultHead, "Transfer-Encoding: chunked\r\n\r\nECHO\r\n"),
 		row("a body that is no gzip", malformed, faultHead, "Content-Encoding: gzip\r\n\r\nECHOECHOECHOECHO"),
 	}
-	location := row("a Location", "(status 302); a redirect is not followed",
+	location := row("a Location", "(status 302); redirects are not followed",
 		"HTTP/1.1 302 ECHO\r\nLocation: ::%zzECHO\r\nContent-Length: 0\r\n\r\n")
 	location.status = 302
 	rows = append(rows, location)
 	for _, status := range []string{"407 ECHO", "403 ECHO", "502 ECHO", "ECHO", "200OK ECHO"} {
-		proxy := row("a proxy that says "+status, "the HTTP client failed with a *", "HTTP/1.1 "+
+		proxy := row("a proxy that says "+status, malformed, "HTTP/1.1 "+
 			strings.ReplaceAll(status, "ECHO", canaryAccessToken)+"\r\nX: "+canaryAccessToken+"\r\n\r\n")
 		proxy.url, proxy.transport, proxy.refresh, proxy.temporary = faultHTTPS, faultProxy, 3, true
 		rows = append(rows, proxy)
 	}
 	for _, row := range rows {
+		if row.text == malformed {
+			row.refresh, row.temporary = 3, true
+		}
 		row.as = func(err error) bool {
 			return !errors.As(err, new(textproto.ProtocolError)) && !errors.As(err, new(*net.OpError))
 		}
@@ -741,14 +747,14 @@ func errorsThatWrap(t *testing.T) map[string]func() error {
 			if err := c.Save(t.Context(), store); err != nil {
 				return nil
 			}
-			store.write = func() error { return errNoFile }
+			store.write = func() error { return errNoStore }
 			return errorOf(c.Refresh(t.Context()))
 		},
 		"a lock": func() error {
 			if err := os.MkdirAll("locked.json.lock", 0o700); err != nil {
 				return nil
 			}
-			writeFile(t, fmt.Sprintf("locked.json.lock/%s.%d.x", machineID(), os.Getpid()), "")
+			writeFile(t, fmt.Sprintf("locked.json.lock/%s.%d.%s.x", machineID(), os.Getpid(), runID), "")
 			return FileStore("locked.json").Update(endedContext(), neverCalled(t))
 		},
 		"a listener": func() error {
@@ -867,7 +873,7 @@ func describe(t *testing.T, secret, text string) string {
 	client := &ClientSecrets{ClientID: "client", TokenURI: "https://as.example/token",
 		HTTPClient: &http.Client{Transport: answering(400, "", string(body))}}
 	creds := NewCredentials(client, NewSecret(secret))
-	_, err = creds.fetch(t.Context(), creds.cache.current.Load())
+	_, err = creds.fetch(t.Context(), false)
 	e := (*Error)(nil)
 	if !errors.As(err, &e) {
 		t.Fatal(err)

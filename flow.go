@@ -2,8 +2,6 @@ package oauth2
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,9 +60,9 @@ type Flow struct {
 // and the exchange, so that nothing that is changed meanwhile, or that a
 // redirect says, can send the code elsewhere (RFC 9700, Section 4.4).
 type attempt struct {
+	signInRequest
 	client      ClientSecrets
 	redirectURI string
-	signIn      signInRequest
 	state       Secret
 	verifier    Secret
 	began       time.Time
@@ -82,8 +80,14 @@ func NewFlow(client *ClientSecrets, scopes ...string) *Flow {
 // A redirect of an earlier attempt is refused from then on. It fails if the
 // client, RedirectURI or Params can't be used.
 func (f *Flow) AuthorizationURL() (string, error) {
-	u, err := f.check()
+	if f.client == nil {
+		return "", errNoClient
+	}
+	u, err := checkEndpoint(f.client.AuthURI)
 	if err != nil {
+		return "", fmt.Errorf("oauth2: the client's AuthURI %w", err)
+	}
+	if err := f.check(); err != nil {
 		return "", err
 	}
 	own, err := url.ParseQuery(u.RawQuery)
@@ -103,54 +107,49 @@ func (f *Flow) AuthorizationURL() (string, error) {
 	return u.String(), nil
 }
 
-// check returns the authorization endpoint. It refuses what would make the
-// sign-in fail after the user has done their part.
-func (f *Flow) check() (*url.URL, error) {
-	if f.client == nil {
-		return nil, errors.New("oauth2: the flow has no client, and so no ClientID")
-	}
-	u, err := checkEndpoint(f.client.AuthURI)
+// check refuses what would make the sign-in fail after the user has done their
+// part.
+func (f *Flow) check() error {
+	tokenURL, err := checkEndpoint(f.client.TokenURI)
 	if err != nil {
-		return nil, fmt.Errorf("oauth2: the client's AuthURI %w", err)
+		return fmt.Errorf("oauth2: the client's TokenURI %w", err)
 	}
-	if _, err := checkEndpoint(f.client.TokenURI); err != nil {
-		return nil, fmt.Errorf("oauth2: the client's TokenURI %w", err)
-	}
-	err = f.client.authenticate(f.client.TokenURI, url.Values{}, http.Header{})
+	// A request that is not sent.
+	err = f.client.authenticate(url.Values{}, &http.Request{URL: tokenURL, Header: http.Header{}})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := f.client.checkRedirectURI(f.RedirectURI); err != nil {
-		return nil, err
+		return err
 	}
 	for name := range f.Params {
 		if isReserved(name) {
-			return nil, fmt.Errorf("oauth2: Params has %q, which the package sets itself", name)
+			return fmt.Errorf("oauth2: Params has %q, which the package sets itself", name)
 		}
 	}
 	for _, mode := range f.Params["response_mode"] {
 		if mode != "query" && mode != "form_post" {
 			// The code would not arrive, or where scripts can read it.
-			return nil, errors.New(
+			return errors.New(
 				"oauth2: Params has a response_mode other than query and form_post")
 		}
 	}
-	return u, checkTokenParams(f.TokenParams)
+	return checkTokenParams(f.TokenParams)
 }
 
 // begin returns a new attempt and the parameters that the package sets for it.
 func (f *Flow) begin() (*attempt, url.Values) {
 	a := &attempt{
-		client:      *f.client,
-		redirectURI: f.RedirectURI,
-		signIn: signInRequest{
+		signInRequest: signInRequest{
 			scopes:      f.scopes,
 			params:      maps.Clone(f.Params),
 			tokenParams: maps.Clone(f.TokenParams),
 		},
-		state:    randomSecret(),
-		verifier: randomSecret(),
-		began:    time.Now(),
+		client:      *f.client,
+		redirectURI: f.RedirectURI,
+		state:       randomSecret(),
+		verifier:    randomSecret(),
+		began:       time.Now(),
 	}
 	query := url.Values{
 		"response_type":         {"code"},
@@ -162,47 +161,27 @@ func (f *Flow) begin() (*attempt, url.Values) {
 		"access_type":           {"offline"},
 	}
 	if len(f.scopes) > 0 {
-		query.Set("scope", strings.Join(f.scopes, " "))
+		query.Set("scope", joinScopes(f.scopes))
 	}
 	if slices.Contains(f.scopes, "openid") { // without it, some servers refuse a nonce
-		a.signIn.nonce = randomSecret()
-		query.Set("nonce", a.signIn.nonce.Reveal())
+		a.nonce = randomSecret()
+		query.Set("nonce", a.nonce.Reveal())
 	}
 	return a, query
 }
 
-// tokenForm returns a form for the token endpoint, or the device authorization
-// endpoint, with those of params that it gets too, and the caller's
-// tokenParams.
-func tokenForm(params, tokenParams url.Values) url.Values {
-	form := url.Values{
-		"audience": params["audience"],
-		"resource": params["resource"],
-	}
-	maps.Copy(form, tokenParams)
-	return form
-}
-
 func (c *ClientSecrets) checkRedirectURI(uri string) (*url.URL, error) {
-	if uri == "" {
-		return nil, fmt.Errorf("oauth2: there is no RedirectURI; registered are %q", c.RedirectURIs)
-	}
 	u, err := url.Parse(uri)
 	if err != nil || u.Scheme == "" || strings.Contains(uri, "#") {
-		return nil, errors.New("oauth2: RedirectURI is not an absolute URI without fragment")
+		return nil, fmt.Errorf(
+			"oauth2: RedirectURI is not an absolute URI without fragment; registered are %q",
+			c.RedirectURIs)
 	}
 	if u.Scheme == "http" && !isPrivate(u) {
 		// Anybody on the way could read the code.
 		return nil, errors.New("oauth2: RedirectURI is on another machine and not https")
 	}
 	return u, nil
-}
-
-// challenge returns the S256 code challenge of a verifier (RFC 7636, Section
-// 4.2).
-func challenge(verifier string) string {
-	sum := sha256.Sum256([]byte(verifier))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // FetchTokenFromRedirect completes the attempt with the URL that the
@@ -247,19 +226,17 @@ func (f *Flow) FetchToken(ctx context.Context, code string) (*Credentials, error
 // Errors of an attempt.
 var (
 	errUsed    = errors.New("oauth2: this sign-in has been completed, which works only once")
-	errBadCode = errors.New(
-		"oauth2: the redirect has no authorization code, or one with characters that no code has")
+	errBadCode = errors.New("oauth2: the redirect has no usable code, or an error too")
 )
 
 // current returns the attempt under way.
 func (f *Flow) current() (*attempt, error) {
 	a := f.attempt.Load()
-	switch {
-	case a == nil:
-		return nil, errors.New("oauth2: no sign-in is under way; call AuthorizationURL first")
-	case time.Since(a.began) > attemptLifetime:
-		return nil, errors.New("oauth2: the sign-in was begun more than an hour ago; begin it anew")
-	case a.used.Load():
+	if a == nil || time.Since(a.began) > attemptLifetime {
+		return nil, errors.New(
+			"oauth2: no sign-in is under way, or it was begun more than an hour ago; begin it anew")
+	}
+	if a.used.Load() {
 		return nil, errUsed
 	}
 	return a, nil
@@ -270,34 +247,14 @@ func validCode(code string) bool { return len(code) <= maxCode && validText(code
 // parseRedirect checks that a redirect belongs to the attempt and comes from
 // its server, and returns the code.
 func (a *attempt) parseRedirect(redirected string) (string, error) {
-	q, err := redirectQuery(redirected)
-	if err != nil {
+	_, query, _ := strings.Cut(redirected, "?")
+	query, _, _ = strings.Cut(query, "#")
+	q, err := url.ParseQuery(query) // URL.Query would drop what is malformed
+	if err != nil || len(redirected) > maxRedirect {
+		return "", errors.New("oauth2: the redirect is malformed or too long")
+	}
+	if err := a.checkRedirect(q); err != nil {
 		return "", err
-	}
-	if !sameText(q.Get("state"), a.state.Reveal()) {
-		// Somebody else's sign-in, planted to be completed here (RFC 6749, Section
-		// 10.12), or an old tab.
-		return "", errors.New(
-			"oauth2: the redirect does not belong to this sign-in: its state is not the one sent")
-	}
-	if a.client.issRequired && !q.Has("iss") {
-		return "", errors.New(
-			"oauth2: the redirect does not name its issuer, as this one's do (RFC 9207)")
-	}
-	_, isOurs := matchIssuer(a.client.Issuer, q.Get("iss"))
-	if q.Has("iss") && a.client.Issuer != "" && !isOurs {
-		// Mix-up: another server would get this one's code (RFC 9207).
-		return "", fmt.Errorf("oauth2: the redirect comes from another issuer than %q",
-			a.client.Issuer)
-	}
-	if q.Has("code") == q.Has("error") {
-		return "", errors.New("oauth2: the redirect has both or neither of code and error")
-	}
-	if q.Has("error") {
-		secrets := []string{a.state.Reveal(), a.verifier.Reveal(), a.signIn.nonce.Reveal()}
-		e := oauthError("signing in", q.Get, secrets)
-		e.text += advice(e.Code, a.redirectURI)
-		return "", e
 	}
 	code := q.Get("code")
 	if !validCode(code) {
@@ -306,26 +263,38 @@ func (a *attempt) parseRedirect(redirected string) (string, error) {
 	return code, nil
 }
 
-// redirectQuery returns the parameters of a redirect.
-func redirectQuery(redirected string) (url.Values, error) {
-	_, query, ok := strings.Cut(redirected, "?")
-	if !ok || len(redirected) > maxRedirect {
-		return nil, errors.New("oauth2: the redirect has no query, or is too long; give it whole")
-	}
-	query, _, _ = strings.Cut(query, "#")
-	q, err := url.ParseQuery(query) // URL.Query would drop what is malformed
-	if err != nil {
-		return nil, errors.New("oauth2: the redirect's query is malformed")
-	}
-	for _, name := range []string{
-		"code", "state", "iss", "error", "error_description", "error_uri", "scope",
-	} {
+// checkRedirect checks the parameters of a redirect. If the server answered
+// with an error, it returns an [*Error].
+func (a *attempt) checkRedirect(q url.Values) error {
+	for name := range strings.FieldsSeq("code state iss error error_description error_uri scope") {
 		if len(q[name]) > 1 { // a proxy or the server may have used the other one
-			return nil, fmt.Errorf(
+			return fmt.Errorf(
 				"oauth2: the redirect has the parameter %q twice (RFC 6749, Section 3.1)", name)
 		}
 	}
-	return q, nil
+	if !sameText(q.Get("state"), a.state.Reveal()) {
+		// Somebody else's sign-in, planted to be completed here (RFC 6749, Section
+		// 10.12), or an old tab.
+		return errors.New(
+			"oauth2: the redirect does not belong to this sign-in: its state is not the one sent")
+	}
+	issuer := a.client.Issuer
+	_, isOurs := matchIssuer(issuer, q.Get("iss"))
+	mustMatch := q.Has("iss") || a.client.issRequired
+	if mustMatch && issuer != "" && !isOurs {
+		// Mix-up: another server would get this one's code (RFC 9207).
+		return fmt.Errorf("oauth2: the redirect does not name its issuer as %q (RFC 9207)", issuer)
+	}
+	if !q.Has("error") {
+		return nil
+	}
+	if q.Has("code") {
+		return errBadCode
+	}
+	secrets := []string{a.state.Reveal(), a.verifier.Reveal(), a.nonce.Reveal()}
+	e := oauthError("signing in", q.Get, secrets)
+	e.text += advice(e.Code, url.Values{"redirect_uri": {a.redirectURI}})
+	return e
 }
 
 // isAnswer reports whether what parseRedirect checked is the authorization
@@ -336,63 +305,57 @@ func isAnswer(err error) bool {
 }
 
 // advice returns what the text of a failed sign-in should add to an error code.
-func advice(code, redirectURI string) string {
-	if isDecline(code) {
-		return "; the user, or an administrator, declined"
-	}
+// form is what was sent.
+func advice(code string, form url.Values) string {
 	switch code {
-	case "expired_token":
-		return "; the code has expired: sign in again"
-	case "invalid_grant":
+	case "access_denied", "consent_required", "authorization_declined",
+		"user_cancelled_login", "user_cancelled_authorize":
+		// A code means that the user agreed. Some servers answer access_denied to a
+		// wrong client secret.
+		if !form.Has("code") {
+			return "; the user, or an administrator, declined"
+		}
+	case "invalid_grant", "expired_token":
 		return "; the code was used, has expired, or is of another redirect URI: sign in again"
 	case "redirect_uri_mismatch":
-		return fmt.Sprintf("; register the redirect URI %q for the client", redirectURI)
+		return fmt.Sprintf("; register the redirect URI %q for the client",
+			form.Get("redirect_uri"))
 	}
 	return ""
 }
 
-// isDecline reports whether an error code means that the user, or an
-// administrator, declined.
-func isDecline(code string) bool {
-	switch code {
-	case "access_denied", "consent_required", "authorization_declined",
-		"user_cancelled_login", "user_cancelled_authorize":
-		return true
-	}
-	return false
-}
-
 // exchange sends the code (RFC 6749, Section 4.1.3), once.
 func (a *attempt) exchange(ctx context.Context, code string) (*Credentials, error) {
-	if ctx == nil {
-		return nil, errNilContext
-	}
-	if a.used.Swap(true) {
+	// Without a ctx nothing is sent.
+	if ctx != nil && a.used.Swap(true) {
 		return nil, errUsed
 	}
-	form := tokenForm(a.signIn.params, a.signIn.tokenParams)
-	form.Set("grant_type", "authorization_code")
-	form.Set("code", code)
-	form.Set("redirect_uri", a.redirectURI)
-	form.Set("code_verifier", a.verifier.Reveal())
-	return a.client.redeem(ctx, "exchanging the code", form, &a.signIn)
+	form := url.Values{
+		"grant_type":    {"authorization_code"},
+		"code":          {code},
+		"redirect_uri":  {a.redirectURI},
+		"code_verifier": {a.verifier.Reveal()},
+	}
+	return a.client.redeem(ctx, "exchanging the code", form, &a.signInRequest)
 }
 
-// redeem sends the grant that ends a sign-in.
+// redeem sends the grant that ends a sign-in, which form is, with what else the
+// token endpoint gets.
 func (c *ClientSecrets) redeem(
 	ctx context.Context, op string, form url.Values, asked *signInRequest,
 ) (*Credentials, error) {
-	r := c.request(op, c.TokenURI, form, nil)
+	sent := url.Values{
+		"audience": asked.params["audience"],
+		"resource": asked.params["resource"],
+	}
+	maps.Copy(sent, asked.tokenParams)
+	maps.Copy(sent, form) // last, so that nothing replaces it
+	r := c.request(op, c.TokenURI, sent, nil)
 	r.once = true
 	ans, err := r.do(ctx)
-	var e *Error
-	// A code means that the user agreed. Some servers answer access_denied to a
-	// wrong client secret.
-	agreed := form.Has("code")
-	if errors.As(err, &e) && !(agreed && isDecline(e.Code)) {
-		e.text += advice(e.Code, form.Get("redirect_uri"))
-	}
 	if err != nil {
+		e := asError(err)
+		e.text += advice(e.Code, form)
 		return nil, err
 	}
 	tok, err := ans.token(joinScopes(asked.scopes))
@@ -400,6 +363,52 @@ func (c *ClientSecrets) redeem(
 		return nil, err
 	}
 	return c.signedIn(tok, asked)
+}
+
+// signedIn returns the Credentials of a completed sign-in, whose ID token must
+// be as asked.
+func (c *ClientSecrets) signedIn(tok *Token, asked *signInRequest) (*Credentials, error) {
+	idToken, err := c.checkSignIn(tok.IDToken, asked)
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: the ID token that came with the sign-in %w", err)
+	}
+	creds := &Credentials{
+		TokenParams: asked.tokenParams,
+		client:      c,
+		scope:       joinScopes(asked.scopes),
+	}
+	creds.rest.Store(&stored{granted: true, idToken: idToken})
+	creds.cache.keep(tok)
+	return creds, nil
+}
+
+// checkSignIn checks the claims of the ID token of a sign-in and returns them.
+// The signature need not be checked, since the token came straight from the
+// token endpoint (OpenID Connect Core, Section 3.1.3.7).
+func (c *ClientSecrets) checkSignIn(idToken Secret, asked *signInRequest) (*IDToken, error) {
+	compares := asked.params.Get("hd") != "" || asked.params.Get("max_age") != ""
+	if c.Issuer == "" && !compares {
+		return nil, nil
+	}
+	if idToken.empty() {
+		isAsked := slices.Contains(asked.scopes, "openid")
+		if isAsked && (compares || !asked.nonce.empty()) {
+			// Its nonce can't be compared: the code may be of somebody else's sign-in.
+			return nil, errors.New("is missing, although the scope openid was asked for")
+		}
+		return nil, nil
+	}
+	t, err := checkedClaims(idToken.Reveal(), expected{
+		issuer:   c.Issuer,
+		audience: c.ClientID,
+		nonce:    asked.nonce.Reveal(),
+		leeway:   defaultLeeway,
+		signIn:   asked,
+	})
+	if err != nil || c.Issuer == "" {
+		return nil, err
+	}
+	return t, nil
 }
 
 // Marshal returns the attempt, for a web application to keep until the
@@ -415,12 +424,12 @@ func (f *Flow) Marshal() ([]byte, error) {
 		"client_id":     a.client.ClientID,
 		"token_uri":     a.client.TokenURI,
 		"redirect_uri":  a.redirectURI,
-		"scopes":        a.signIn.scopes,
-		"params":        a.signIn.params,
-		"token_params":  a.signIn.tokenParams,
+		"scopes":        a.scopes,
+		"params":        a.params,
+		"token_params":  a.tokenParams,
 		"state":         a.state.Reveal(),
 		"code_verifier": a.verifier.Reveal(),
-		"nonce":         a.signIn.nonce.Reveal(),
+		"nonce":         a.nonce.Reveal(),
 		"began":         a.began,
 	})
 }
@@ -433,7 +442,7 @@ func ResumeFlow(client *ClientSecrets, data []byte) (*Flow, error) {
 	f := parseFields(data)
 	a := &attempt{
 		redirectURI: f.str("redirect_uri"),
-		signIn: signInRequest{
+		signInRequest: signInRequest{
 			scopes:      f.strs("scopes"),
 			nonce:       f.secret("nonce", maxToken),
 			params:      f.params("params"),
@@ -443,15 +452,14 @@ func ResumeFlow(client *ClientSecrets, data []byte) (*Flow, error) {
 		verifier: f.secret("code_verifier", maxToken),
 		began:    f.expiry("began"),
 	}
-	if f.err != nil || a.state.empty() || a.verifier.empty() {
-		return nil, errors.New("oauth2: this is no stored sign-in")
-	}
-	begunAt := f.str("token_uri")
-	if client == nil || f.str("client_id") != client.ClientID || begunAt != client.TokenURI {
-		return nil, errors.New("oauth2: the stored sign-in is of another client or server")
+	isOurs := client != nil && f.str("client_id") == client.ClientID &&
+		f.str("token_uri") == client.TokenURI
+	isWhole := f.err == nil && !a.state.empty() && !a.verifier.empty()
+	if !isOurs || !isWhole {
+		return nil, errors.New("oauth2: this is no stored sign-in, or another client's")
 	}
 	a.client = *client
-	flow := NewFlow(client, a.signIn.scopes...)
+	flow := NewFlow(client, a.scopes...)
 	flow.RedirectURI = a.redirectURI
 	flow.attempt.Store(a)
 	return flow, nil

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -40,10 +41,6 @@ const (
 // slowDown is added to the interval of RunDevice when the server asks for it
 // (RFC 8628, Section 3.5).
 const slowDown = 5 * time.Second
-
-// lockStale is how old a lock of a FileStore gets before it is taken for
-// abandoned, if its process can't be looked at.
-const lockStale = flightTimeout + time.Minute
 
 // An InstalledAppFlow signs in the user who runs the program (RFC 8252). Set
 // the fields before the sign-in.
@@ -143,6 +140,19 @@ func needsSignIn(err error) bool {
 	var e *Error
 	isRefusal := errors.As(err, &e) && e.refused && e.Code != "invalid_client"
 	return isRefusal || errors.Is(err, ErrLoginRequired)
+}
+
+// covers reports whether scopes were asked for when the credentials were made,
+// or granted. What the user then declined is not asked for at each start.
+func (c *Credentials) covers(scopes []string) bool {
+	have := grantedScopes(append(scopeList(c.scope), c.cache.current.Load().Scopes...)...)
+	for _, scope := range grantedScopes(scopes...) {
+		googleName := "https://www.googleapis.com/auth/userinfo." + scope // of email and profile
+		if !slices.Contains(have, scope) && !slices.Contains(have, googleName) {
+			return false
+		}
+	}
+	return true
 }
 
 // RunLocalServer signs the user in with their browser and a server on this
@@ -296,8 +306,11 @@ func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) 
 	if err := checkTokenParams(f.TokenParams); err != nil {
 		return nil, err
 	}
-	form := tokenForm(f.Params, nil)
-	form.Set("scope", strings.Join(f.scopes, " "))
+	form := url.Values{
+		"scope":    {strings.Join(f.scopes, " ")},
+		"audience": f.Params["audience"],
+		"resource": f.Params["resource"],
+	}
 	r := f.client.request("asking for a device code", f.client.DeviceAuthURI, form, nil)
 	ans, err := r.do(ctx)
 	if err != nil {
@@ -335,9 +348,10 @@ func (f *InstalledAppFlow) awaitDevice(
 		params:      f.Params,
 		tokenParams: f.TokenParams,
 	}
-	form := tokenForm(f.Params, f.TokenParams)
-	form.Set("grant_type", "urn:ietf:params:oauth:grant-type:device_code")
-	form.Set("device_code", code.Reveal())
+	form := url.Values{
+		"grant_type":  {"urn:ietf:params:oauth:grant-type:device_code"},
+		"device_code": {code.Reveal()},
+	}
 	wait := interval
 	for sleep(alive, wait) == nil {
 		creds, err := f.client.redeem(alive, "signing in on another device", form, asked)
@@ -717,35 +731,48 @@ func launch(ctx context.Context, target string) error {
 // FileStore returns a Store that is the file called name, which only the user
 // who runs the program can read. Processes of one machine can share it; for
 // several machines, which a network file system does not keep apart, use a
-// database. A crash at any moment leaves the old or the new content. Folders
-// are made as needed. While a process updates the file, there is a folder of
-// the same name with ".lock" at its end; a lock whose holder was killed is
-// found out and ignored. If name is a symbolic link, a save replaces the link.
-func FileStore(name string) Store { return fileStore(name) }
+// database. A crash at any moment leaves the old or the new content, unless the
+// file is a mount of its own, which can only be overwritten. Folders are made
+// as needed. While a process updates the file, there is a folder of the same
+// name with ".lock" at its end; a lock whose holder was killed is found out and
+// ignored. If name is a symbolic link, a save replaces the link.
+func FileStore(name string) Store {
+	return fileStore(filepath.Clean(name))
+}
+
+// Of the lock of a FileStore.
+const (
+	lockPoll  = 50 * time.Millisecond // the longest pause before an attempt
+	lockLooks = 128                   // attempts, about 3 s, between looks for the dead
+	lockTouch = time.Second           // how often its holder touches it
+	lockStale = 30 * time.Second      // how far off the time of a dead one's is
+)
+
+// runID tells this process from one that had its ID before, as that of a
+// container is 1 at each start.
+var runID = rand.Text()
 
 type fileStore string
 
-var errNoFile = errors.New("oauth2: the FileStore has no file name")
-
-func (s fileStore) Load(ctx context.Context) ([]byte, error) {
-	if s == "" {
-		return nil, errNoFile
-	}
-	data, err := parseFile(string(s), func(data []byte) ([]byte, error) {
-		// Here, so that the error names the file. Whose it is, it need not say.
-		_, err := parseCredentials(data, new(ClientSecrets))
-		return data, err
+func (s fileStore) Load(ctx context.Context) (data []byte, err error) {
+	err = retry(func() error {
+		data, err = parseFile(string(s), func(data []byte) ([]byte, error) {
+			// Here, so that the error names the file. Whose it is, it need not say.
+			_, err := parseCredentials(data, new(ClientSecrets))
+			return data, err
+		})
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // nor is there any data
+		}
+		return err
 	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	return data, err
 }
 
 func (s fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, error)) error {
 	name := string(s)
-	if name == "" {
-		return errNoFile
+	if ctx == nil {
+		return errNilContext
 	}
 	if err := checkFileName(name); err != nil {
 		return err
@@ -754,23 +781,23 @@ func (s fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, erro
 	if err != nil {
 		return fmt.Errorf("oauth2: locking %q: %w", name, innerError{err})
 	}
-	defer os.Remove(filepath.Dir(lock)) // fails while others wait
-	defer os.Remove(lock)
+	defer unlock(lock)
+	held, stop := context.WithCancel(context.Background())
+	defer stop()
+	go func() {
+		for sleep(held, lockTouch) == nil {
+			os.Chtimes(lock, time.Time{}, time.Now())
+		}
+	}()
 	old, err := s.Load(ctx)
 	if err != nil {
 		return err
 	}
 	data, err := fn(old)
-	if err != nil {
+	if err != nil || bytes.Equal(data, old) {
 		return err
 	}
-	if bytes.Equal(data, old) {
-		return nil
-	}
-	if len(data) > maxBody { // which could not be read again
-		return fmt.Errorf("oauth2: saving: the credentials are %w", errTooLarge)
-	}
-	if err := replaceFile(name, lock, data); err != nil {
+	if err := replaceFile(name, lock, old, data); err != nil {
 		return fmt.Errorf("oauth2: saving: %w", err)
 	}
 	return nil
@@ -780,23 +807,29 @@ func (s fileStore) Update(ctx context.Context, fn func(old []byte) ([]byte, erro
 // renames it, so that at any moment the old or the new content is there, whole.
 // Without data it removes the file. If another process took this one for dead,
 // the lock is gone, and nothing is changed.
-func replaceFile(name, lock string, data []byte) error {
-	f, err := os.OpenFile(lock, os.O_WRONLY, 0)
+func replaceFile(name, lock string, old, data []byte) error {
+	if len(data) > maxBody {
+		return errTooLarge // and could not be read again
+	}
+	err := overwrite(lock, data, 0)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync() // without it, the rename could reach the disk before the data
-	}
-	f.Close() // has no fault left to report
-	if err != nil {
-		return err
-	}
-	if data == nil {
-		err = os.Remove(name)
-	} else {
-		err = os.Rename(lock, name)
+	err = retry(func() error {
+		if data == nil {
+			return os.Remove(name)
+		}
+		return os.Rename(lock, name)
+	})
+	if errors.Is(err, syscall.EBUSY) && data != nil {
+		// The file is a mount of its own, and can only be overwritten. First the old
+		// content gets the length of the new one, by spaces, which mean nothing in
+		// JSON: a disk that is full fails here, and nothing is lost. The file does
+		// not get shorter.
+		err = overwrite(name, old, len(data))
+		if err == nil {
+			err = overwrite(name, data, len(old))
+		}
 	}
 	// So that the change is on the disk too, on systems that can say so.
 	dir, _ := os.Open(filepath.Dir(name))
@@ -805,116 +838,175 @@ func replaceFile(name, lock string, data []byte) error {
 	return err
 }
 
-// lockFile excludes other processes from name until the file it returns is
-// removed or renamed. The standard library has no lock that ends with its
-// process on all systems. So each contender puts a file into a folder, and has
-// the lock if it then sees no other file there. Since all put their file before
-// they look, never do two have it. Removing the file of a dead process by its
-// unique name can't hit the lock of a live one.
-func lockFile(ctx context.Context, name string) (lock string, err error) {
-	dir := name + ".lock"
-	unique := fmt.Sprintf("%s.%d.%s", machineID(), os.Getpid(), randomSecret().Reveal())
-	lock = filepath.Join(dir, unique)
-	for {
-		if err := makeLockDir(dir); err != nil {
-			return "", err
-		}
-		alone, err := tryLock(dir, lock)
-		if alone {
-			return lock, nil
-		}
-		os.Remove(lock)
-		if err == nil || errors.Is(err, fs.ErrNotExist) { // who unlocked last removed the folder
-			err = sleep(ctx, jitter(20*time.Millisecond))
-		}
-		if err != nil {
-			return "", err
-		}
+// overwrite writes data, and spaces up to a size, over the beginning of a file.
+func overwrite(name string, data []byte, size int) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
 	}
+	f.Chmod(0o600) // a mounted file may have another mode, or another owner, who keeps it
+	spaces := bytes.Repeat([]byte(" "), max(0, size-len(data)))
+	_, err = f.Write(append(slices.Clip(data), spaces...))
+	if err == nil {
+		err = f.Sync() // without it, a rename could reach the disk before the data
+	}
+	f.Close() // has no fault left to report
+	return err
 }
 
-// makeLockDir makes the folder of the locks, and the one around it. It refuses
-// one in which others can replace files, and a link, through which files would
-// be removed elsewhere.
-func makeLockDir(dir string) error {
-	parent := filepath.Dir(dir)
+// retry calls do until it succeeds, for a second, on Windows. What another
+// process has open there, if only to read it, can't be replaced, and what is
+// being replaced can't be opened.
+func retry(do func() error) (err error) {
+	for range 50 {
+		err = do()
+		if err == nil || errors.Is(err, fs.ErrExist) || runtime.GOOS != "windows" {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return err
+}
+
+// lockFile excludes other processes from name until the file it returns is
+// removed or renamed. The standard library has no lock that ends with its
+// process on all systems. So there is a folder that only one of them can make.
+// The others leave it alone, but now and then look whether its maker is dead.
+//
+// It refuses a folder in which others can replace files, and a lock that is
+// another program's file, or a link, through which files would be removed
+// elsewhere.
+func lockFile(ctx context.Context, name string) (lock string, err error) {
+	parent, dir := filepath.Dir(name), name+".lock"
 	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return err
+		return "", err
 	}
 	info, err := os.Stat(parent)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if runtime.GOOS != "windows" && info.Mode()&0o022 != 0 {
-		return errors.New("others can replace files in its folder; make it yours (chmod go-w)")
+		return "", fmt.Errorf("others can write to its folder (%w): chmod go-w it, or name a "+
+			"folder of its own, as in .../app/credentials.json, which is then made with mode 0700",
+			fs.ErrPermission)
 	}
-	err = os.Mkdir(dir, 0o700)
-	if !errors.Is(err, fs.ErrExist) {
-		return err
+	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+		return "", &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
 	}
-	info, statErr := os.Lstat(dir)
-	if statErr == nil && !info.IsDir() {
-		return err
+	// Something has just happened here. One that had the lock and wants it again
+	// comes after those that wait for it.
+	if time.Since(info.ModTime()).Abs() < lockPoll {
+		err = sleep(ctx, jitter(lockPoll))
 	}
-	return nil
-}
-
-// tryLock puts a lock into its folder and reports whether it is alone there,
-// after removing those that are abandoned.
-func tryLock(dir, lock string) (alone bool, err error) {
-	if err := os.WriteFile(lock, nil, 0o600); err != nil {
-		return false, err
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return false, err
-	}
-	alone = true
-	for _, entry := range entries {
-		parts := strings.Split(entry.Name(), ".")
-		info, err := entry.Info()
-		isLock := err == nil && len(parts) == 3 // otherwise it is gone, or not ours
-		other := filepath.Join(dir, entry.Name())
-		switch {
-		case !isLock || other == lock: // stays
-		case abandoned(parts[0], parts[1], time.Since(info.ModTime())):
-			os.Remove(other)
-		default:
-			alone = false
+	seen := map[string]time.Time{}
+	for n := 0; err == nil; n++ {
+		err = retry(func() error { return os.Mkdir(dir, 0o700) })
+		// If the folder can't be made for another reason, the next attempt tells.
+		if err == nil || n%lockLooks == 1 && removeDead(dir, seen) {
+			lock, err = claim(dir)
 		}
+		if !errors.Is(err, fs.ErrExist) {
+			return lock, err
+		}
+		err = sleep(ctx, jitter(lockPoll))
 	}
-	return alone, nil
+	return "", err
 }
 
-// abandoned reports whether a lock's process is gone, or the lock is older than
-// any update takes. If a process has its ID, it may be one that slept with its
-// machine; much later, it is another process.
-func abandoned(machine, process string, age time.Duration) bool {
-	if machine == machineID() {
-		return age > 15*time.Minute || processGone(process)
+// claim puts a lock into its folder, each time with another name: one that was
+// taken for dead may be removed at any time. The lock is held if it is then
+// there, and no other is: since all put theirs before they look, never do two
+// hold it, however they came to try. Otherwise the error is an fs.ErrExist.
+//
+// Who was stopped in between gives up, since another may be about to take it
+// for dead: a lock that is held is touched from when it is put.
+func claim(dir string) (lock string, err error) {
+	leaf := fmt.Sprintf("%s.%d.%s.%s", machineID(), os.Getpid(), runID, rand.Text())
+	lock = filepath.Join(dir, leaf)
+	start := time.Now()
+	err = os.WriteFile(lock, nil, 0o600)
+	if slices.Equal(locks(dir), []string{leaf}) && time.Since(start) < lockTouch {
+		return lock, nil
 	}
-	return age > lockStale
+	unlock(lock)
+	if err == nil || errors.Is(err, fs.ErrNotExist) { // another removed the empty folder
+		err = fs.ErrExist
+	}
+	return "", err
+}
+
+func unlock(lock string) {
+	os.Remove(lock)
+	os.Remove(filepath.Dir(lock)) // fails while another lock is there
+}
+
+// locks returns the names of the locks in their folder. What else is there
+// stays. If the folder can't be read, none is seen, and so none is held.
+func locks(dir string) []string {
+	all, _ := fs.Glob(os.DirFS(dir), "*.*.*.*")
+	return all
+}
+
+// removeDead removes the locks of dead processes. Their names are unique, so
+// this can't hit one of a process that lives. It reports whether none is left.
+//
+// A process is dead if it has ended, or does not touch its lock. Clocks differ,
+// and jump when a machine wakes up: so a time that is too far off counts only
+// if it is still the same at the next look, since a living process has touched
+// its lock twice until then. seen has the times that were too far off.
+//
+// So a process that was killed but is still listed is found out too, and one
+// that now has the ID of the dead one. But a process that was stopped, as by a
+// debugger, loses its lock. When it goes on, it finds no file to rename and
+// reports that; nothing is overwritten. Its refresh token may have been used
+// twice, but otherwise nobody would have a token until it goes on.
+func removeDead(dir string, seen map[string]time.Time) bool {
+	for _, leaf := range locks(dir) {
+		lock := filepath.Join(dir, leaf)
+		info, err := os.Lstat(lock)
+		if err != nil {
+			return false // it was given up just now
+		}
+		touched := info.ModTime()
+		if touched.Equal(seen[leaf]) || processGone(leaf) {
+			os.Remove(lock)
+			continue
+		}
+		if time.Since(touched).Abs() >= lockStale {
+			seen[leaf] = touched
+		}
+		return false
+	}
+	return true
+}
+
+// processGone reports whether the process that made a lock has certainly ended.
+// Of those of other machines nothing is known. On Windows, a process that can't
+// be opened is there, and so is one that has ended while others have it open.
+func processGone(leaf string) bool {
+	parts := strings.Split(leaf, ".")
+	pid, _ := strconv.Atoi(parts[1])
+	if parts[0] != machineID() {
+		return false
+	}
+	if pid == os.Getpid() {
+		return parts[2] != runID
+	}
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return !errors.Is(err, fs.ErrPermission)
+	}
+	defer p.Release()
+	return errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }
 
 // machineID tells apart the machines, and the containers, whose process IDs
 // mean nothing to each other.
 func machineID() string {
 	host, _ := os.Hostname()
+	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	namespace, _ := os.Readlink("/proc/self/ns/pid")
-	return challenge(host + "\n" + namespace)
-}
-
-// processGone reports whether there is certainly no process with an ID.
-func processGone(id string) bool {
-	pid, err := strconv.Atoi(id)
-	if err != nil || pid <= 0 {
-		return false
-	}
-	p, err := os.FindProcess(pid)
-	if err != nil { // on Windows, where another user's process may be there all the same
-		return !errors.Is(err, fs.ErrPermission)
-	}
-	return errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
+	return challenge(fmt.Sprint(host, boot, namespace))
 }
 
 const (

@@ -1,7 +1,6 @@
 package oauth2
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto"
@@ -12,11 +11,11 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"maps"
 	"math/big"
 	"net/http"
 	"net/url"
@@ -33,10 +32,7 @@ const (
 	maxJWT        = 16 << 10 // bytes
 	maxKeyID      = 256      // bytes
 	maxKeys       = 100      // in a set
-	minKeyBits    = 2048     // RFC 7518, Section 3.3
-	maxKeyBits    = 8192     // so that a hostile key can't make a check expensive
 	keyExponent   = 65537
-	maxSubject    = 255 // bytes (OpenID Connect Core, Section 2)
 	defaultLeeway = time.Minute
 	maxLeeway     = 5 * time.Minute  // "no more than a few minutes" (RFC 7519, Section 4.1.4)
 	backdate      = 10 * time.Second // of signed JWTs, for servers whose clock is behind
@@ -74,8 +70,7 @@ type IDTokenVerifier struct {
 	// without it, a token that was issued to any other application would pass.
 	Audience string
 	// KeysURI is where the issuer publishes its keys, as a JSON Web Key Set (RFC
-	// 7517) or as Google's map of certificates. If empty, and the Issuer is Google,
-	// it is Google's.
+	// 7517). If empty, and the Issuer is Google, it is Google's.
 	KeysURI string
 	// Leeway is how far this machine's clock and the issuer's may differ. If 0, it
 	// is a minute. More than 5 minutes is an error.
@@ -132,26 +127,33 @@ func (v *IDTokenVerifier) verified(
 		return nil, errors.New("can't be verified: set the client's Issuer, or call Discover")
 	}
 	if len(v.foreignAlgs) > 0 {
-		algs := strings.Join(v.foreignAlgs, " ")
 		return nil, fmt.Errorf("can't be verified: the issuer signs with %q, not with %s",
-			printable(algs, 256), knownAlgs)
+			printable(strings.Join(v.foreignAlgs, " "), 256), knownAlgs)
 	}
-	jwt, err := parseJWT(raw)
+	jwt, err := parseJWT(raw, maxJWT)
 	if err != nil {
 		return nil, err
 	}
-	key := v.keys.find(jwt.key, 0)
+	name, err := jwt.keyName()
+	if err != nil {
+		return nil, err
+	}
+	t, fault := jwt.idToken()
+	if fault == nil {
+		fault = t.check(want, time.Now())
+	}
+	key := v.keys.find(name, 0)
 	if key == nil {
 		// Junk must not cause a fetch. Where the key is known, the signature is checked
 		// first, so that nothing is said about the claims of a forged token.
-		if _, err := checkedClaims(raw, want); err != nil {
-			return nil, err
+		if fault != nil {
+			return nil, fault
 		}
 		r := &request{op: "fetching the issuer's keys", url: v.KeysURI, client: v.HTTPClient}
 		if r.url == "" && want.issuer == googleIssuer {
 			r.url = googleKeysURI
 		}
-		key, err = v.keys.get(ctx, jwt.key, r)
+		key, err = v.keys.get(ctx, name, r)
 		if err != nil {
 			return nil, fmt.Errorf("can't be verified: %w", innerError{err})
 		}
@@ -159,7 +161,7 @@ func (v *IDTokenVerifier) verified(
 	if !jwt.verify(key) {
 		return nil, errors.New("has a signature that does not match")
 	}
-	return checkedClaims(raw, want)
+	return t, fault
 }
 
 // An IDToken is what an ID token says of a user (OpenID Connect Core, Section
@@ -200,75 +202,65 @@ func (t *IDToken) Claim(name string, v any) error {
 	return t.claims.decode(name, v)
 }
 
-// splitJWT returns the parts of a compact JWS (RFC 7515, Section 3.1).
-func splitJWT(raw string) (header, payload, signature string, err error) {
-	switch strings.Count(raw, ".") {
-	case 2:
-	case 4:
-		err = errors.New("is encrypted, which is not supported (RFC 7516)")
-	default:
-		err = errors.New("is not a signed JWT of three parts")
-	}
-	header, rest, _ := strings.Cut(raw, ".")
-	payload, signature, _ = strings.Cut(rest, ".")
-	return header, payload, signature, err
-}
-
-// decodePart decodes base64url without padding. It accepts the one canonical
-// form only, so that no second text passes for the same token.
-func decodePart(part string) ([]byte, error) {
+// decodePart decodes base64url without padding, or returns nil. It accepts the
+// one canonical form only, so that no second text passes for the same token.
+func decodePart(part string) []byte {
 	data, err := base64.RawURLEncoding.Strict().DecodeString(part)
 	if err != nil || part == "" || strings.ContainsAny(part, "\r\n") { // DecodeString skips these
-		return nil, errors.New("has a part that is not base64url")
+		return nil
 	}
-	return data, nil
+	return data
 }
 
-// A signedJWT is what a signature is checked with.
-type signedJWT struct {
-	key       keyName
-	signed    string // header and payload, exactly as received
+// A parsedJWT is a compact JWS (RFC 7515, Section 3.1). Nobody has vouched for
+// what it says.
+type parsedJWT struct {
+	header    *fields
+	claims    *fields
 	signature []byte
+	signed    string // header and claims, exactly as received
 }
 
-// parseJWT parses a JWT. Nobody has vouched for its header, so that it can name
-// a key and nothing else: the algorithm is not its choice, and the keys and
-// URLs that it may hold (jwk, jku, x5c, x5u) are not looked at.
-func parseJWT(raw string) (jwt signedJWT, err error) {
-	if len(raw) > maxJWT {
-		return jwt, errors.New("is not a signed JWT of three parts and at most 16 KiB")
+// parseJWT parses a JWT of at most max bytes. Faults of the header and of the
+// claims are left to those who read these.
+func parseJWT(raw string, max int) (jwt parsedJWT, err error) {
+	if len(raw) > max || strings.Count(raw, ".") != 2 {
+		return jwt, errors.New("is too long, or is not a signed JWT of three parts; " +
+			"encrypted ones (RFC 7516) are not supported")
 	}
-	header, payload, signature, err := splitJWT(raw)
-	if err != nil {
-		return jwt, err
+	parts := strings.Split(raw, ".")
+	header := decodePart(parts[0])
+	claims := decodePart(parts[1])
+	signature := decodePart(parts[2])
+	if header == nil || claims == nil || signature == nil {
+		return jwt, errors.New("has a part that is empty or not base64url")
 	}
-	data, err := decodePart(header)
-	if err != nil {
-		return jwt, err
-	}
-	jwt.signed = raw[:len(header)+1+len(payload)]
-	f := parseFields(data)
-	jwt.key = keyName{alg: f.str("alg"), id: f.str("kid")}
-	switch jwt.key.alg {
+	signed := raw[:strings.LastIndex(raw, ".")]
+	return parsedJWT{parseFields(header), parseFields(claims), signature, signed}, nil
+}
+
+// keyName returns the name of the key for the signature. The header can name a
+// key and nothing else: the algorithm is not its choice, and the keys and URLs
+// that it may hold (jwk, jku, x5c, x5u) are not looked at.
+func (j parsedJWT) keyName() (keyName, error) {
+	f := j.header
+	name := keyName{alg: f.str("alg"), id: f.str("kid")}
+	switch name.alg {
 	case "RS256", "ES256", "EdDSA":
 	default:
-		f.fail("says that it is signed with %q, not with %s", printable(jwt.key.alg, 32), knownAlgs)
+		f.fail("says that it is signed with %q, not with %s", printable(name.alg, 32), knownAlgs)
 	}
 	// Other types are access or logout tokens, say (RFC 8725, Section 3.11).
 	if typ := f.str("typ"); typ != "" && !strings.EqualFold(typ, "JWT") {
-		f.fail("says that it is of another type, %q", printable(typ, 32))
+		f.fail("says that it is of another type than JWT")
 	}
-	if _, ok := f.object["crit"]; ok {
-		f.fail("has critical parameters, of which none is supported (RFC 7515, Section 4.1.11)")
-	}
-	if len(jwt.key.id) > maxKeyID {
-		f.fail("has a key ID of more than 256 bytes")
+	if f.object["crit"] != "" || len(name.id) > maxKeyID { // RFC 7515, Section 4.1.11
+		f.fail("has critical parameters, or a key ID of more than 256 bytes")
 	}
 	if f.err != nil {
-		return jwt, fmt.Errorf("has a header that %w", f.err)
+		return name, fmt.Errorf("has a header that %w", f.err)
 	}
-	jwt.signature, err = decodePart(signature)
-	return jwt, err
+	return name, nil
 }
 
 // knownAlgs are the algorithms that are accepted.
@@ -283,7 +275,7 @@ type keyName struct {
 
 // verify checks the signature with key, an *rsa.PublicKey, *ecdsa.PublicKey or
 // ed25519.PublicKey.
-func (j signedJWT) verify(key crypto.PublicKey) bool {
+func (j parsedJWT) verify(key crypto.PublicKey) bool {
 	sum := sha256.Sum256([]byte(j.signed))
 	switch key := key.(type) {
 	case *rsa.PublicKey:
@@ -310,8 +302,9 @@ type signer struct {
 // newSigner tries the key with a signature: one that is weak or does not work
 // is better known now than at the first token.
 func newSigner(key *rsa.PrivateKey, keyID string) (*signer, error) {
-	errKey := errors.New("the private key is broken, or not an RSA key of 2048 to 8192 bits")
-	if key == nil || !usableKey(&key.PublicKey) || key.Validate() != nil {
+	errKey := errors.New(
+		"the private key is broken, encrypted, or not an RSA key of 2048 to 8192 bits")
+	if key == nil || key.Validate() != nil || !usableKey(&key.PublicKey) {
 		return nil, errKey
 	}
 	fields := map[string]string{"alg": "RS256", "typ": "JWT"}
@@ -320,9 +313,8 @@ func newSigner(key *rsa.PrivateKey, keyID string) (*signer, error) {
 	}
 	header, _ := json.Marshal(fields)
 	s := &signer{key, base64.RawURLEncoding.EncodeToString(header) + "."}
-	raw, _ := s.sign(time.Now(), 0, &jwtClaims{}, nil)
-	jwt, err := parseJWT(raw) // fails too if the key does not sign
-	if err != nil || !jwt.verify(&key.PublicKey) {
+	// Signing fails unless the public key verifies the signature.
+	if _, err := s.sign(time.Now(), 0, &jwtClaims{}, nil); err != nil {
 		return nil, errKey
 	}
 	return s, nil
@@ -376,19 +368,14 @@ func (s *signer) sign(
 }
 
 // parsePrivateKey parses the PEM of an RSA key, in PKCS #1 or PKCS #8. It
-// returns nil for a key that is broken or of another kind, which newSigner
-// refuses. Its errors quote nothing but the type of the block.
+// returns nil for a key that is broken, encrypted or of another kind, which
+// newSigner refuses.
 func parsePrivateKey(text string) (*rsa.PrivateKey, error) {
 	text = strings.TrimSpace(text)
 	block, rest := pem.Decode([]byte(text))
-	if block == nil && strings.Contains(text, `\n`) {
-		return nil, errors.New("the private key has \\n as line ends: it was escaped twice")
-	}
 	if block == nil || !strings.HasPrefix(text, "-----BEGIN ") || len(rest) > 0 {
-		return nil, errors.New("the private key is not one block of PEM")
-	}
-	if strings.Contains(text, "ENCRYPTED") { // in the type (PKCS #8) or in a header (PKCS #1)
-		return nil, errors.New("the private key is encrypted, which is not supported")
+		return nil, errors.New(
+			"the private key is not one block of PEM; with \\n as line ends it was escaped twice")
 	}
 	var parsed any
 	switch block.Type {
@@ -396,29 +383,24 @@ func parsePrivateKey(text string) (*rsa.PrivateKey, error) {
 		parsed, _ = x509.ParsePKCS1PrivateKey(block.Bytes)
 	case "PRIVATE KEY":
 		parsed, _ = x509.ParsePKCS8PrivateKey(block.Bytes)
-	default:
-		return nil, fmt.Errorf("there is a PEM block of type %q in place of a private key",
-			printable(block.Type, 64))
 	}
 	key, _ := parsed.(*rsa.PrivateKey)
 	return key, nil
 }
 
+// usableKey reports whether an RSA key is strong enough (RFC 7518, Section
+// 3.3), and not so long that a hostile one makes a check expensive.
 func usableKey(key *rsa.PublicKey) bool {
-	if key == nil || key.N == nil {
-		return false
-	}
 	bits := key.N.BitLen()
-	return minKeyBits <= bits && bits <= maxKeyBits && key.E == keyExponent
+	return 2048 <= bits && bits <= 8192 && key.E == keyExponent
 }
 
 // A keySet caches an issuer's keys.
 type keySet struct {
-	mu      sync.Mutex // guards what follows; not held during a fetch
-	known   keys
-	flight  *flight[keys] // the last fetch, or nil if there was none so far
-	pending bool          // it is under way
-	next    time.Time     // before this there is no other fetch
+	mu     sync.Mutex // guards what follows; not held during a fetch
+	known  keys
+	flight *flight[keys] // the last fetch, or nil if there was none so far
+	next   time.Time     // before this there is no other fetch
 }
 
 // keys serve until they expire, and a while longer where new ones can't be had.
@@ -428,40 +410,27 @@ type keys struct {
 }
 
 // find returns the key with a name, or nil if it is not known or expired longer
-// ago than grace. A token need not name the only key for its algorithm.
+// ago than grace.
 func (s *keySet) find(name keyName, grace time.Duration) crypto.PublicKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !time.Now().Before(s.known.expires.Add(grace)) {
+	if time.Since(s.known.expires) >= grace {
 		return nil
 	}
-	if name.id != "" {
-		return s.known.byName[name]
-	}
-	var only crypto.PublicKey
-	for other, key := range s.known.byName {
-		if other.alg != name.alg {
-			continue
-		}
-		if only != nil {
-			return nil
-		}
-		only = key
-	}
-	return only
+	return s.known.byName[name]
 }
 
 // get returns the key with a name, from a set that r fetched for this or
 // another caller. Where it is too soon for a fetch, the last one counts.
 func (s *keySet) get(ctx context.Context, name keyName, r *request) (crypto.PublicKey, error) {
 	s.mu.Lock()
-	if !s.pending && !time.Now().Before(s.next) {
-		s.pending = true
+	if time.Until(s.next) <= 0 {
+		s.next = time.Now().Add(maxLifetime) // that is, until land sets it
 		s.flight = fly(r.keys, s.land)
 	}
-	f, pending := s.flight, s.pending
+	f := s.flight
 	s.mu.Unlock()
-	if pending && s.find(name, keysGrace) != nil {
+	if s.find(name, keysGrace) != nil {
 		// The old key serves if new ones don't come soon.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, keysPatience)
@@ -471,26 +440,22 @@ func (s *keySet) get(ctx context.Context, name keyName, r *request) (crypto.Publ
 	if key := s.find(name, keysGrace); key != nil {
 		return key, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return nil, fmt.Errorf("oauth2: the issuer has no key %q for %s",
-		printable(name.id, maxKeyID), name.alg)
+	return nil, cmp.Or(err, fmt.Errorf("oauth2: the issuer has no key %q for %s",
+		printable(name.id, maxKeyID), name.alg))
 }
 
 // land takes the result of a fetch.
 func (s *keySet) land(f *flight[keys]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pending = false
 	if f.err == nil {
 		s.known = f.value
 	}
-	now := time.Now()
-	s.next = now.Add(keysInterval)
-	if now.After(s.known.expires.Add(keysGrace)) {
-		s.next = now.Add(keysRetry)
+	pause := keysInterval
+	if time.Since(s.known.expires) > keysGrace {
+		pause = keysRetry
 	}
+	s.next = time.Now().Add(pause)
 }
 
 // keys fetches a key set.
@@ -501,48 +466,41 @@ func (r *request) keys(ctx context.Context) (keys, error) {
 	}
 	byName := parseKeys(ans.members)
 	if len(byName) == 0 {
-		return keys{}, ans.unusable(errors.New("has no usable key for " + knownAlgs))
+		return keys{}, ans.unusable("has no usable key for " + knownAlgs)
 	}
-	return keys{byName, ans.sent.Add(keysAge(ans.header)).Round(0)}, nil
-}
-
-// keysAge returns how long an answer may be kept (RFC 9111, Section 4.2): what
-// Cache-Control says, less the time for which others have kept it.
-func keysAge(h http.Header) time.Duration {
-	_, rest, _ := strings.Cut(h.Get("Cache-Control"), "max-age=")
+	// The answer may be kept as long as Cache-Control says, less the time for which
+	// others have kept it (RFC 9111, Section 4.2).
+	_, rest, _ := strings.Cut(ans.header.Get("Cache-Control"), "max-age=")
 	text, _, _ := strings.Cut(rest, ",")
-	age := wholeSeconds(strings.TrimSpace(text)) - wholeSeconds(h.Get("Age"))
-	return max(minKeysAge, min(age, maxKeysAge))
+	age := wholeSeconds(strings.TrimSpace(text)) - wholeSeconds(ans.header.Get("Age"))
+	age = max(minKeysAge, min(age, maxKeysAge))
+	return keys{byName, ans.sent.Add(age).Round(0)}, nil
 }
 
-// parseKeys returns the usable keys of a JSON Web Key Set, or of Google's map
-// of certificates. It passes over others, so that a new kind of key does not
-// make the known ones unusable.
+// parseKeys returns the usable keys of a JSON Web Key Set. It passes over
+// others, so that a new kind of key does not make the known ones unusable. A
+// token need not name the only key for its algorithm, which therefore has the
+// empty ID too. Of several keys with one name, none can be preferred: the name
+// stands for nil.
 func parseKeys(set object) map[keyName]crypto.PublicKey {
-	f := fields{object: set}
-	list := f.elements("keys")
-	if max(len(set), len(list)) > maxKeys {
+	var list []json.RawMessage
+	if set.decode("keys", &list) != nil || len(list) > maxKeys {
 		return nil
 	}
 	keys := map[keyName]crypto.PublicKey{}
-	count := map[keyName]int{}
 	for _, text := range list {
-		name, key := parseJWK(parseFields([]byte(text)))
-		if key == nil {
+		name, key := parseJWK(parseFields(text))
+		if key == nil || len(name.id) > maxKeyID {
 			continue // of another kind, which may have the same ID
 		}
-		keys[name] = key
-		count[name]++
-	}
-	if !f.has("keys") {
-		for id := range set {
-			keys[keyName{"RS256", id}] = parseCertificate(f.str(id))
+		names := []keyName{name, {alg: name.alg}}
+		for _, name := range slices.Compact(names) {
+			if _, twice := keys[name]; twice {
+				key = nil
+			}
+			keys[name] = key
 		}
 	}
-	maps.DeleteFunc(keys, func(name keyName, key crypto.PublicKey) bool {
-		isAmbiguous := count[name] > 1 // and none can be preferred
-		return key == nil || isAmbiguous || len(name.id) > maxKeyID
-	})
 	return keys
 }
 
@@ -552,20 +510,30 @@ func parseJWK(f *fields) (keyName, crypto.PublicKey) {
 	var key crypto.PublicKey
 	name := keyName{id: f.str("kid")}
 	switch f.str("kty") + " " + f.str("crv") {
-	case "RSA ":
+	case "RSA ": // RFC 7518, Section 6.3.1
 		name.alg = "RS256"
-		key = f.rsaKey()
+		rsaKey := &rsa.PublicKey{N: f.number("n"), E: keyExponent}
+		if usableKey(rsaKey) && f.number("e").Cmp(big.NewInt(keyExponent)) == 0 {
+			key = rsaKey
+		}
 	case "EC P-256":
 		name.alg = "ES256"
-		key = f.ecKey()
+		// An uncompressed point is a 4 and two numbers of 32 bytes (RFC 7518, Section
+		// 6.2.1). Longer numbers make it too long.
+		text := fmt.Sprintf("04%064x%064x", f.number("x"), f.number("y"))
+		point, _ := hex.DecodeString(text)
+		ecKey, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+		if err == nil {
+			key = ecKey
+		}
 	case "OKP Ed25519": // RFC 8037, Section 2
 		name.alg = "EdDSA"
-		if x, _ := decodePart(f.str("x")); len(x) == ed25519.PublicKeySize {
+		if x := decodePart(f.str("x")); len(x) == ed25519.PublicKeySize {
 			key = ed25519.PublicKey(x)
 		}
 	}
 	if !f.verifies(name.alg) || f.err != nil {
-		return keyName{}, nil
+		return name, nil
 	}
 	return name, key
 }
@@ -573,80 +541,33 @@ func parseJWK(f *fields) (keyName, crypto.PublicKey) {
 // verifies reports whether a key is a public one and meant for the signatures
 // of alg, as far as it says.
 func (f *fields) verifies(alg string) bool {
-	private := []string{"d", "p", "q", "dp", "dq", "qi", "oth"}
+	private := []string{"d", "p", "q"} // without which there are no others
 	if slices.ContainsFunc(private, f.has) {
 		return false
 	}
 	ops := f.strs("key_ops")
 	mayVerify := ops == nil || slices.Contains(ops, "verify")
-	use := cmp.Or(f.str("use"), "sig")
-	return mayVerify && use == "sig" && cmp.Or(f.str("alg"), alg) == alg
+	return mayVerify && cmp.Or(f.str("use"), "sig") == "sig" && cmp.Or(f.str("alg"), alg) == alg
 }
 
-// rsaKey reads an RSA key (RFC 7518, Section 6.3.1), or returns nil.
-func (f *fields) rsaKey() crypto.PublicKey {
-	key := &rsa.PublicKey{N: new(big.Int).SetBytes(f.number("n")), E: keyExponent}
-	if string(f.number("e")) != "\x01\x00\x01" || !usableKey(key) {
-		return nil
-	}
-	return key
-}
-
-// ecKey reads a key on the curve P-256 (RFC 7518, Section 6.2.1), or returns
-// nil.
-func (f *fields) ecKey() crypto.PublicKey {
-	x, y := f.number("x"), f.number("y")
-	if len(x) > 32 || len(y) > 32 {
-		return nil
-	}
-	point := make([]byte, 65)
-	point[0] = 4 // uncompressed
-	copy(point[33-len(x):], x)
-	copy(point[65-len(y):], y)
-	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
-	if err != nil {
-		return nil
-	}
-	return key
-}
-
-// number reads a number in base64url, without the leading zeros that Java
-// writes.
-func (f *fields) number(name string) []byte {
-	data, _ := decodePart(f.str(name))
-	return bytes.TrimLeft(data, "\x00")
-}
-
-// parseCertificate returns the RSA key of a certificate in PEM that is valid
-// now, or nil.
-func parseCertificate(text string) crypto.PublicKey {
-	block, _ := pem.Decode([]byte(text))
-	if block == nil {
-		return nil
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	now := time.Now()
-	if err != nil || now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
-		return nil
-	}
-	key, _ := cert.PublicKey.(*rsa.PublicKey)
-	if !usableKey(key) {
-		return nil
-	}
-	return key
+// number reads a number in base64url. It may have leading zeros, as Java writes
+// them.
+func (f *fields) number(name string) *big.Int {
+	return new(big.Int).SetBytes(decodePart(f.str(name)))
 }
 
 // parseClaims parses the claims of an ID token without checking its signature.
 func parseClaims(raw string) (*IDToken, error) {
-	_, payload, _, err := splitJWT(raw)
+	jwt, err := parseJWT(raw, maxIDToken)
 	if err != nil {
 		return nil, err
 	}
-	data, err := decodePart(payload)
-	if err != nil {
-		return nil, err
-	}
-	f := parseFields(data)
+	return jwt.idToken()
+}
+
+// idToken returns what the claims say.
+func (j parsedJWT) idToken() (*IDToken, error) {
+	f := j.claims
 	t := &IDToken{
 		Issuer:          f.str("iss"),
 		Subject:         f.str("sub"),
@@ -667,14 +588,16 @@ func parseClaims(raw string) (*IDToken, error) {
 // date reads a NumericDate (RFC 7519, Section 2). 0, which some issuers write
 // for none, reads as the zero value.
 func (f *fields) date(name string) time.Time {
-	text := f.object[name]
-	if !f.has(name) || text == "0" {
+	if !f.has(name) {
 		return time.Time{}
 	}
 	const year10000 = 253402300800
-	n, err := strconv.ParseFloat(text, 64)
-	if err != nil || n <= 0 || n >= year10000 {
+	n, err := strconv.ParseFloat(f.object[name], 64)
+	if err != nil || n < 0 || n >= year10000 {
 		f.fail("has a %s that is not a time", name)
+		n = 0
+	}
+	if n == 0 {
 		return time.Time{}
 	}
 	return time.Unix(int64(n), 0)
@@ -698,27 +621,24 @@ type signInRequest struct {
 	tokenParams url.Values // for the token endpoint
 }
 
-// checkedClaims returns the claims of an ID token if they are as expected. Its
-// errors complete a sentence that begins with the ID token.
+// checkedClaims returns the claims of an ID token, with an error if they are
+// not as expected. Its errors complete a sentence that begins with the ID
+// token.
 func checkedClaims(raw string, want expected) (*IDToken, error) {
 	t, err := parseClaims(raw)
-	if err == nil {
-		err = t.check(want, time.Now())
-	}
 	if err != nil {
 		return nil, err
 	}
-	return t, nil
+	return t, t.check(want, time.Now())
 }
 
 // check checks the claims (OpenID Connect Core, Section 3.1.3.7). It returns
 // the first fault.
 func (t *IDToken) check(want expected, now time.Time) error {
-	if want.leeway < 0 || want.leeway > maxLeeway {
-		return errors.New("can't be verified: the verifier has a Leeway of more than 5 minutes")
-	}
-	if want.audience == "" { // a token for any application would pass
-		return errors.New("can't be verified: the verifier needs an Audience")
+	isLeeway := 0 <= want.leeway && want.leeway <= maxLeeway
+	if !isLeeway || want.audience == "" { // a token for any application would pass
+		return errors.New(
+			"can't be verified: the verifier needs an Audience, and a Leeway of at most 5 minutes")
 	}
 	return cmp.Or(
 		t.checkKind(),
@@ -729,15 +649,12 @@ func (t *IDToken) check(want expected, now time.Time) error {
 }
 
 // checkKind refuses other JWTs of the issuer: a logout token, whose holder has
-// just signed out, or an access or refresh token, which others hold.
+// just signed out (RFC 8417), or an access or refresh token, which others hold.
 func (t *IDToken) checkKind() error {
-	if _, ok := t.claims["events"]; ok {
-		return errors.New("is not an ID token: it reports events (RFC 8417)")
-	}
-	typ, ok := t.claims["typ"]
-	isID := strings.EqualFold(typ, `"ID"`) || strings.EqualFold(typ, `"JWT"`)
-	if ok && !isID {
-		return fmt.Errorf("is not an ID token: its typ is %s", printable(typ, 32))
+	typ := strings.ToUpper(t.claims["typ"])
+	isID := typ == "" || typ == `"ID"` || typ == `"JWT"`
+	if !isID || t.claims["events"] != "" {
+		return errors.New("is not an ID token, but an access or logout token, say (typ, events)")
 	}
 	return nil
 }
@@ -754,10 +671,24 @@ func (t *IDToken) checkParties(want expected) error {
 	if err := t.checkAudience(want); err != nil {
 		return err
 	}
-	if t.Subject == "" || printable(t.Subject, maxSubject) != t.Subject {
+	// At most 255 bytes of ASCII (OpenID Connect Core, Section 2).
+	if t.Subject == "" || printable(t.Subject, 255) != t.Subject {
 		return errors.New("has no usable subject (sub)")
 	}
 	return nil
+}
+
+// sameUser reports whether the ID token that came with a refresh is of the user
+// of the one that is held, if there are both (OpenID Connect Core, Section
+// 12.2).
+func sameUser(held, fresh Secret) bool {
+	before, err := parseClaims(held.Reveal())
+	if err != nil || fresh.empty() {
+		return true
+	}
+	after, err := parseClaims(fresh.Reveal())
+	return err == nil && after.Subject == before.Subject &&
+		fullIssuer(after.Issuer) == fullIssuer(before.Issuer)
 }
 
 // fullIssuer returns an issuer's URL. Google also writes its own without the
@@ -788,18 +719,19 @@ func matchIssuer(want, issuer string) (tenant string, ok bool) {
 // the server is the only audience.
 func (t *IDToken) checkAudience(want expected) error {
 	party := t.AuthorizedParty
+	isOurs := party == want.audience
+	mayDiffer := len(t.Audience) == 1
 	if want.signIn != nil {
 		asked := want.signIn.params["audience"]
-		if len(asked) == 1 && slices.Equal(t.Audience, asked) && party == want.audience {
+		if isOurs && len(asked) == 1 && slices.Equal(t.Audience, asked) {
 			return nil // issued to the client, for the one server that it named
 		}
+		mayDiffer = mayDiffer && party == ""
 	}
-	if !slices.Contains(t.Audience, want.audience) || slices.Contains(t.Audience, "") {
-		return fmt.Errorf("is not for the audience %q", want.audience)
-	}
-	isOther := party != want.audience
-	if isOther && len(t.Audience) > 1 || isOther && party != "" && want.signIn != nil {
-		return fmt.Errorf("was issued to another party than %q", want.audience)
+	isFor := slices.Contains(t.Audience, want.audience) && !slices.Contains(t.Audience, "")
+	if !isFor || !isOurs && !mayDiffer {
+		return fmt.Errorf("is not for the audience %q, or was issued to another party",
+			want.audience)
 	}
 	return nil
 }
@@ -819,33 +751,24 @@ func (t *IDToken) checkAsked(want expected, now time.Time) error {
 		return fmt.Errorf("is not of the hosted domain %q (hd)", printable(domain, 255))
 	}
 	maxAge := want.signIn.params.Get("max_age")
-	if maxAge == "" {
-		return nil
-	}
 	claims := fields{object: t.claims}
-	authTime := claims.date("auth_time")
-	seconds, err := strconv.ParseUint(maxAge, 10, 31)
-	if err != nil || authTime.IsZero() {
-		return errors.New("does not say when the user signed in (auth_time, max_age)")
-	}
-	if now.After(authTime.Add(time.Duration(seconds)*time.Second + want.leeway)) {
-		return errors.New("is of a user who signed in too long ago (auth_time, max_age)")
+	// If the token does not say when, that was in the year 1.
+	age := now.Sub(claims.date("auth_time"))
+	if maxAge != "" && age > wholeSeconds(maxAge)+want.leeway {
+		return errors.New("is of a user who signed in too long ago, or it does not say when " +
+			"(max_age, auth_time)")
 	}
 	return nil
 }
 
+// checkTimes checks iat, nbf and exp.
 func (t *IDToken) checkTimes(now time.Time, leeway time.Duration) error {
-	if t.Expiry.IsZero() || t.IssuedAt.IsZero() {
-		return errors.New("lacks a time of issue or expiry (iat, exp)")
-	}
-	if !now.Before(t.Expiry.Add(leeway)) {
-		return fmt.Errorf("expired at %v; if that is not past, check this machine's clock",
-			t.Expiry.UTC())
-	}
 	latest := now.Add(leeway)
-	if latest.Before(t.IssuedAt) || latest.Before(t.notBefore) {
-		return fmt.Errorf("was issued at %v, which is in the future; check this machine's clock",
-			t.IssuedAt.UTC())
+	isEarly := latest.Before(t.IssuedAt) || latest.Before(t.notBefore)
+	if isEarly || t.IssuedAt.IsZero() || now.Sub(t.Expiry) >= leeway {
+		return fmt.Errorf(
+			"was issued at %v and expires at %v (iat, exp); this machine's clock says %v",
+			t.IssuedAt.UTC(), t.Expiry.UTC(), now.UTC())
 	}
 	return nil
 }

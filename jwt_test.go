@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
+	"maps"
 	"math/big"
 	mathrand "math/rand/v2"
 	"runtime"
@@ -39,7 +40,7 @@ func raceDetector() bool {
 
 // checkSignature checks a signature.
 func checkSignature(key crypto.PublicKey, signed string, signature []byte) error {
-	if !(signedJWT{signed: signed, signature: signature}).verify(key) {
+	if !(parsedJWT{signed: signed, signature: signature}).verify(key) {
 		return errors.New("no match")
 	}
 	return nil
@@ -110,7 +111,7 @@ func withPayload(text string) tokenMaker {
 // withParts puts the parts of a good token together in another way.
 func withParts(arrange func(header, payload, signature string) string) tokenMaker {
 	return func() string {
-		header, payload, signature, _ := splitJWT(goodJWT())
+		header, payload, signature := splitJWT(goodJWT())
 		return arrange(header, payload, signature)
 	}
 }
@@ -319,7 +320,7 @@ func refusedAlgorithms() []refusal {
 	spki, _ := x509.MarshalPKIXPublicKey(&serverKey().PublicKey)
 	pkcs1 := x509.MarshalPKCS1PublicKey(&serverKey().PublicKey)
 	return []refusal{
-		{name: "no algorithm, no signature", token: unprotected, want: want},
+		{name: "no algorithm, no signature", token: unprotected, want: "a part that is empty"},
 		{name: "none", token: withHeader("alg", `"none"`), want: want},
 		{name: "None", token: withHeader("alg", `"None"`), want: want},
 		{name: "NONE", token: withHeader("alg", `"NONE"`), want: want},
@@ -425,7 +426,7 @@ func refusedForms() []refusal {
 		{name: "one part", token: arranged("{h}"), want: parts},
 		{name: "two parts", token: arranged("{h}.{p}"), want: parts},
 		{name: "four parts", token: arranged("{h}.{p}.{s}.x"), want: parts},
-		{name: "five parts, JWE", token: arranged("{h}.{s}.{s}.{p}.{s}"), want: "is encrypted"}, // J10 W8
+		{name: "five parts, JWE", token: arranged("{h}.{s}.{s}.{p}.{s}"), want: "encrypted ones"}, // J10 W8
 		{name: "dots", token: arranged(".."), want: base64url},
 		{name: "no header", token: arranged(".{p}.{s}"), want: base64url},
 		{name: "no claims, detached", token: arranged("{h}..{s}"), want: base64url}, // J10
@@ -444,23 +445,23 @@ func refusedForms() []refusal {
 // J17 J18
 func refusedTimes() []refusal {
 	return []refusal{
-		{name: "no exp", token: withClaims("exp", ""), want: "lacks a time"},
+		{name: "no exp", token: withClaims("exp", ""), want: "(iat, exp)"},
 		{name: "exp is a string", token: withClaims("exp", `"4000000000"`), want: "exp that is not a time"},
 		{name: "exp overflows", token: withClaims("exp", "1e400"), want: "not a time"},
 		{name: "exp beyond all calendars", token: withClaims("exp", "253402300800"), want: "not a time"},
 		{name: "exp negative", token: withClaims("exp", "-1"), want: "not a time"},
-		{name: "exp zero", token: withClaims("exp", "0"), want: "lacks a time"},
-		{name: "exp null", token: withClaims("exp", "null"), want: "a time"},
+		{name: "exp zero", token: withClaims("exp", "0"), want: "(iat, exp)"},
+		{name: "exp null", token: withClaims("exp", "null"), want: "(iat, exp)"},
 		{name: "exp true", token: withClaims("exp", "true"), want: "not a time"},
 		{name: "exp NaN", token: withClaims("exp", "NaN"), want: "not valid JSON"},
 		{name: "exp as text NaN", token: withClaims("exp", `"NaN"`), want: "not a time"},
-		{name: "expired long ago", token: withClaims("exp", "1.5e8", "iat", "1.4e8"), want: "expired"},
-		{name: "expired", token: withTime("exp", -61*time.Second), want: "expired"},
+		{name: "expired long ago", token: withClaims("exp", "1.5e8", "iat", "1.4e8"), want: "expires at"},
+		{name: "expired", token: withTime("exp", -61*time.Second), want: "expires at"},
 
-		{name: "no iat", token: withClaims("iat", ""), want: "lacks a time"},
-		{name: "iat in the future", token: withTime("iat", 61*time.Second), want: "future"},
+		{name: "no iat", token: withClaims("iat", ""), want: "(iat, exp)"},
+		{name: "iat in the future", token: withTime("iat", 61*time.Second), want: "clock says"},
 		{name: "iat is a string", token: withClaims("iat", `"1"`), want: "not a time"},
-		{name: "nbf in the future", token: withTime("nbf", 61*time.Second), want: "future"},
+		{name: "nbf in the future", token: withTime("nbf", 61*time.Second), want: "clock says"},
 		{name: "nbf is a string", token: withClaims("nbf", `"1"`), want: "not a time"},
 	}
 }
@@ -482,7 +483,7 @@ func refusedAudiences() []refusal {
 		{
 			name:  "aud with null",
 			token: withClaims("aud", `["client-1.example",null]`, "azp", `"client-1.example"`),
-			want:  "list of strings",
+			want:  "not for the audience",
 		},
 		{name: "aud is an object", token: withClaims("aud", `{"client-1.example":1}`), want: "list of strings"},
 		{name: "aud is a number", token: withClaims("aud", `1`), want: "list of strings"},
@@ -617,7 +618,7 @@ func TestVerifierSettings(t *testing.T) {
 		{name: "leeway of more", set: leeway(5*time.Minute + 1), token: goodToken, want: "Leeway"}, // J19
 		{name: "leeway of 6 minutes", set: leeway(6 * time.Minute), token: goodToken, want: "Leeway"},
 		{name: "negative leeway", set: leeway(-1), token: goodToken, want: "Leeway"}, // J19
-		{name: "leeway of 1 s", set: leeway(time.Second), token: withTime("exp", -2*time.Second), want: "expired"},
+		{name: "leeway of 1 s", set: leeway(time.Second), token: withTime("exp", -2*time.Second), want: "expires at"},
 		{
 			name:   "Google",
 			set:    google,
@@ -685,19 +686,19 @@ func TestVerifyClock(t *testing.T) {
 		want   string
 	}{
 		{"last moment", 0, time.Minute, time.Unix(exp+60, -1), ""},
-		{"expired", 0, time.Minute, time.Unix(exp+60, 0), "expired"},
+		{"expired", 0, time.Minute, time.Unix(exp+60, 0), "expires at"},
 		{"first moment", 0, time.Minute, time.Unix(iat-60, 0), ""},
-		{"too early", 0, time.Minute, time.Unix(iat-60, -1), "future"},
+		{"too early", 0, time.Minute, time.Unix(iat-60, -1), "clock says"},
 		{"first moment of nbf", iat + 100, time.Minute, time.Unix(iat+40, 0), ""},
-		{"before nbf", iat + 100, time.Minute, time.Unix(iat+40, -1), "future"},
-		{"no leeway", 0, 0, time.Unix(exp, 0), "expired"},
+		{"before nbf", iat + 100, time.Minute, time.Unix(iat+40, -1), "clock says"},
+		{"no leeway", 0, 0, time.Unix(exp, 0), "expires at"},
 		{"no leeway, in time", 0, 0, time.Unix(exp, -1), ""},
 	} {
 		claims := claimsJSON("iat", fmt.Sprint(iat), "exp", fmt.Sprint(exp))
 		if tt.nbf != 0 {
 			claims = claimsJSON("iat", fmt.Sprint(iat), "exp", fmt.Sprint(exp), "nbf", fmt.Sprint(tt.nbf))
 		}
-		tok, err := parseClaims("h." + rawBase64.EncodeToString([]byte(claims)) + ".s")
+		tok, err := parseClaims(rfc7515Header + "." + rawBase64.EncodeToString([]byte(claims)) + ".AAAA")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -741,7 +742,7 @@ func TestVerifySize(t *testing.T) {
 		"dots":    strings.Repeat(".", 10<<20),
 		"letters": strings.Repeat("A", 10<<20),
 	} {
-		if n := testing.AllocsPerRun(10, func() { splitJWT(raw) }); n > 2 {
+		if n := testing.AllocsPerRun(10, func() { parseJWT(raw, maxJWT) }); n > 2 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 		var before, after runtime.MemStats
@@ -891,8 +892,9 @@ type keySetRow struct {
 const absent = "absent"
 
 const (
-	unusable = "no usable key"
-	noKey    = "no key"
+	unusable  = "no usable key"
+	ambiguous = `no key "k1" for RS256`
+	noKey     = "no key"
 )
 
 // Keys of other kinds.
@@ -1008,9 +1010,9 @@ func keyIDRows() []keySetRow {
 	return []keySetRow{
 		{name: "another kid", kid: `"k2"`, set: only(), want: noKey},
 		{name: "kid in another case", kid: `"K1"`, set: only(), want: noKey},
-		{name: "kid twice", set: keySetJSON(key("k1"), other), want: unusable},
-		{name: "kid three times", set: keySetJSON(other, other, key("k1")), want: unusable},
-		{name: "the same key twice", set: keySetJSON(key("k1"), key("k1")), want: unusable},
+		{name: "kid twice", set: keySetJSON(key("k1"), other), want: ambiguous},
+		{name: "kid three times", set: keySetJSON(other, other, key("k1")), want: ambiguous},
+		{name: "the same key twice", set: keySetJSON(key("k1"), key("k1")), want: ambiguous},
 		{name: "another kid twice", set: keySetJSON(key("k2"), key("k1"), key("k2"))},
 		{name: "kid of 257 bytes", set: keySetJSON(key(strings.Repeat("k", 257))), want: unusable},
 
@@ -1068,43 +1070,19 @@ func setRows() []keySetRow {
 	}
 }
 
-// K10
+// A map of certificates, as Google also publishes, is no key set: KeysURI is that of the JSON Web Key Set. // K10
 func certificateRows(t *testing.T) []keySetRow {
-	asJSON := func(typ string, der []byte) string {
-		text, _ := json.Marshal(pemText(typ, der))
-		return string(text)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
 	}
-	// valid is a certificate of a key, and good from and to these times from now.
-	valid := func(from, to time.Duration, key any, signer *rsa.PrivateKey) string {
-		template := &x509.Certificate{SerialNumber: big.NewInt(1),
-			NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(to)}
-		der, err := x509.CreateCertificate(rand.Reader, template, template, key, signer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return asJSON("CERTIFICATE", der)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &serverKey().PublicKey, serverKey())
+	if err != nil {
+		t.Fatal(err)
 	}
-	of := func(key any) string { return valid(-time.Hour, time.Hour, key, serverKey()) }
-	pub := &serverKey().PublicKey
-	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	spki, _ := x509.MarshalPKIXPublicKey(pub)
-	good, expired := of(pub), valid(-2*time.Hour, -time.Hour, pub, serverKey())
-	tomorrow := valid(time.Hour, 2*time.Hour, pub, serverKey())
-	other := valid(-time.Hour, time.Hour, &otherKey().PublicKey, otherKey())
-	return []keySetRow{
-		{name: "certificates", set: `{"k1":` + good + `,"k2":` + other + `}`},
-		{name: "no kid, one certificate", kid: absent, set: `{"k1":` + good + `}`},
-		{name: "expired certificate", set: `{"k1":` + expired + `}`, want: unusable},
-		{name: "certificate of tomorrow", set: `{"k1":` + tomorrow + `}`, want: unusable},
-		{name: "certificate of a weak key", set: `{"k1":` + of(&generateKey(1024).PublicKey) + `}`, want: unusable},
-		{name: "certificate of an EC key", set: `{"k1":` + of(&ec.PublicKey) + `}`, want: unusable},
-		{
-			name: "expired beside a good one",
-			set:  `{"k0":` + expired + `,"k1":` + good + `,"k3":"junk","k4":7}`,
-		},
-		{name: "bare public key", set: `{"k1":` + asJSON("PUBLIC KEY", spki) + `}`, want: unusable},
-		{name: "certificate of another", set: `{"k1":` + other + `}`, want: unsigned},
-	}
+	text, _ := json.Marshal(pemText("CERTIFICATE", der))
+	return []keySetRow{{name: "certificates", set: `{"k1":` + string(text) + `}`, want: unusable}}
 }
 
 // TestKeySetStatus: only a plain 200 from the configured URL is a key set. // K9
@@ -1417,6 +1395,8 @@ func TestRFCVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := parseKeys(object)
+	object, _ = parseObject([]byte(keySetJSON(`{"kty":"RSA","n":"` + rfc7515N + `","e":"AQAB"}`)))
+	maps.Copy(keys, parseKeys(object)) // alone, since it has no name
 	for _, tt := range []struct {
 		name string
 		key  keyName
@@ -1437,8 +1417,8 @@ func TestRFCVectors(t *testing.T) {
 		{"RFC 8037, A.4", keyName{"EdDSA", "okp"}, rfc8037EdDSA},
 	} {
 		i := strings.LastIndexByte(tt.raw, '.')
-		sig, err := decodePart(tt.raw[i+1:])
-		if err != nil || checkSignature(keys[tt.key], tt.raw[:i], sig) != nil ||
+		sig := decodePart(tt.raw[i+1:])
+		if sig == nil || checkSignature(keys[tt.key], tt.raw[:i], sig) != nil ||
 			checkSignature(keys[tt.key], tt.raw[1:i], sig) == nil {
 			t.Error(tt.name)
 		}
@@ -1456,23 +1436,30 @@ func TestRFCVectors(t *testing.T) {
 	checkVerify(t, v, rfc7515Header+"."+rfc7515Payload+"."+rfc7515Signature, "", "audience")
 
 	// Appendix C, and what RFC 4648 would let pass. // J8
-	if data, err := decodePart("A-z_4ME"); err != nil || !bytes.Equal(data, []byte{3, 236, 255, 224, 193}) {
-		t.Error("RFC 7515, C:", data, err)
+	if data := decodePart("A-z_4ME"); !bytes.Equal(data, []byte{3, 236, 255, 224, 193}) {
+		t.Error("RFC 7515, C:", data)
 	}
 	for _, text := range []string{
 		"", "A", "AB", "AA==", "AA=", "A\nA", "AA\n", "\r\nAA", " AA", "AA+A", "AA/A", "A-z_4MF", "AAA.", "AAA\x00",
 		"ÀÀ",
 	} {
-		if data, err := decodePart(text); err == nil || data != nil {
+		if data := decodePart(text); data != nil {
 			t.Errorf("%q: %v", text, data)
 		}
 	}
 }
 
+// splitJWT returns the parts of a JWT.
+func splitJWT(raw string) (header, payload, signature string) {
+	header, rest, _ := strings.Cut(raw, ".")
+	payload, signature, _ = strings.Cut(rest, ".")
+	return header, payload, signature
+}
+
 // checkRFCClaims: RFC 7515, A.2, is signed, and meant for nobody; with an audience it would be good until its time.
 func checkRFCClaims(t *testing.T) {
 	t.Helper()
-	tok, err := parseClaims("h." + rfc7515Payload + ".s")
+	tok, err := parseClaims(rfc7515Header + "." + rfc7515Payload + ".AAAA")
 	root := false
 	if err != nil || tok.Issuer != "joe" || tok.Expiry.Unix() != 1300819380 ||
 		tok.Claim("http://example.com/is_root", &root) != nil || !root {
@@ -1486,10 +1473,10 @@ func checkRFCClaims(t *testing.T) {
 	if err := tok.check(want, time.Unix(1300819439, 0)); err != nil {
 		t.Error("RFC 7515, A.2:", err)
 	}
-	if err := tok.check(want, time.Unix(1300819440, 0)); !errorSays(err, "expired") {
+	if err := tok.check(want, time.Unix(1300819440, 0)); !errorSays(err, "expires at") {
 		t.Error("RFC 7515, A.2:", err)
 	}
-	if _, err := parseClaims("h." + rfc7520Payload + ".s"); !errorSays(err, "not valid JSON") {
+	if _, err := parseClaims(rfc7515Header + "." + rfc7520Payload + ".AAAA"); !errorSays(err, "not valid JSON") {
 		t.Error("RFC 7520, 4.1:", err)
 	}
 }
@@ -1525,7 +1512,7 @@ func rfcTokens() []rfcToken {
 			want: other,
 		},
 		// also RFC 7519, 6.1
-		{name: "RFC 7515, A.5, none", raw: "eyJhbGciOiJub25lIn0." + rfc7515Payload + ".", want: other},
+		{name: "RFC 7515, A.5, none", raw: "eyJhbGciOiJub25lIn0." + rfc7515Payload + ".", want: b64},
 		{name: "RFC 7515, A.6, general JSON", raw: general, want: shape},
 		{
 			name: "RFC 7515, A.7, flattened JSON",
@@ -1533,7 +1520,7 @@ func rfcTokens() []rfcToken {
 				`","header":{"kid":"2010-12-29"},"signature":"` + rfc7515Signature + `"}`,
 			want: shape,
 		},
-		{name: "RFC 7515, E, crit", raw: crit + ".RkFJTA.", want: other},
+		{name: "RFC 7515, E, crit", raw: crit + ".RkFJTA.", want: b64},
 		{
 			name: "RFC 7515, E, crit with RS256",
 			raw: signJWT(serverKey(), headerJSON("crit", `["http://example.com/UNDEFINED"]`,
@@ -1572,7 +1559,7 @@ func rfcTokens() []rfcToken {
 			name: "RFC 7520, 4.5, detached",
 			raw: "eyJhbGciOiJIUzI1NiIsImtpZCI6IjAxOGMwYWU1LTRkOWItNDcxYi1iZmQ2LWVlZjMxNGJjNzAzNyJ9..s0h6KThzkfBBBk" +
 				"LspW1h84VsJZFTsPPqMDA7g1Md7p0",
-			want: other,
+			want: b64,
 		},
 		{
 			name: "RFC 7520, 4.6, unprotected header",
@@ -1612,12 +1599,12 @@ func TestSignVectors(t *testing.T) {
 		t.Error("RFC 7515, A.2:", err)
 	}
 	const signed = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6ImEyIn0.eyJleHAiOjEzMDA4MTkzODAsImlzcyI6ImpvZSJ9"
-	sig, err := decodePart("CYIOBelQJnZyY_9wiwwtA4epfLjsPbYa11pBUGHkntNKSixCpUoWZ9WvlpFPR6BVuNpqGMFDGXkkQa0Wwz56jL0" +
+	sig := decodePart("CYIOBelQJnZyY_9wiwwtA4epfLjsPbYa11pBUGHkntNKSixCpUoWZ9WvlpFPR6BVuNpqGMFDGXkkQa0Wwz56jL0" +
 		"FFI7MT9DKYPlQ5y52rHFJbyDEvTi9qh32wfHe3AxeZ3xJ62pNF5A_5TaWiDAJfJYNxo3Vnh2-w7FteDy3A2cP5B_tbVANlEQdOCWqT-eoz" +
 		"BT-65XaAK7xdSta6NBS67y5xHxfAFghBBGtLltxbWOWZzjbaofdsv0zOKgr4dqljOYCAlqlwEc0eRPgfnIljbE2lEdIpyTrSfBcuBVtT6L" +
 		"09WIuG_zAHAabSQnOD6BZG7UJU4-qJNurDgDl4GKuCw")
-	if err != nil || checkSignature(&key.PublicKey, signed, sig) != nil {
-		t.Error("openssl:", err)
+	if sig == nil || checkSignature(&key.PublicKey, signed, sig) != nil {
+		t.Error("openssl")
 	}
 	if _, err := newSigner(key, "a2"); err != nil {
 		t.Error(err)
@@ -1682,7 +1669,7 @@ func FuzzJWT(f *testing.F) {
 	key := rfc7515Key() // fixed, so that the corpus stays what it is
 	good := signJWT(key, `{"alg":"RS256","kid":"k1"}`,
 		`{"iss":"https://as.example","aud":"client-1.example","sub":"user-1","iat":946684800,"exp":4102444800}`)
-	h, p, s, _ := splitJWT(good)
+	h, p, s := splitJWT(good)
 	for _, seed := range []string{
 		good, h + "." + p + ".", h + ".." + s, "..", "", good + "\n",
 		rfc7515Header + "." + p + "." + s, rfc7520Header + "." + rfc7520Payload + "." + rfc7520Signature,
@@ -1723,7 +1710,7 @@ func FuzzKeySet(f *testing.F) {
 			return
 		}
 		keys := parseKeys(object)
-		if len(keys) > maxKeys {
+		if len(keys) > maxKeys+3 { // the empty ID of each algorithm
 			t.Error(len(keys), "keys")
 		}
 		for name, key := range keys {
@@ -1737,6 +1724,7 @@ func FuzzKeySet(f *testing.F) {
 				ok = ok && name.alg == "ES256" && err == nil && key.Curve == elliptic.P256()
 			case ed25519.PublicKey:
 				ok = ok && name.alg == "EdDSA" && len(key) == ed25519.PublicKeySize
+			case nil: // of two keys
 			default:
 				ok = false
 			}

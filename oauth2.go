@@ -47,6 +47,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
 	"encoding/base64"
@@ -57,17 +58,17 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"math/big"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 	"unique"
@@ -97,6 +98,10 @@ const (
 	headerTimeout   = 20 * time.Second
 	firstRetry      = 500 * time.Millisecond // doubled for each further one
 )
+
+// earlyRefresh is how long before its expiry a token is renewed. Google's
+// metadata server returns a new one from 4 minutes before.
+const earlyRefresh = 225 * time.Second
 
 // A Secret holds a string that must not be seen. No fmt verb, logger or encoder
 // prints it, wherever it is nested. Marshaling one is an error, so that it is
@@ -143,19 +148,17 @@ func (s Secret) LogValue() slog.Value {
 	return slog.StringValue("[secret]")
 }
 
-var errMarshalSecret = errors.New(
-	"oauth2: a Secret is not marshaled; store Credentials with MarshalAuthorizedUser")
-
 // MarshalJSON returns an error, so that no file or log gets the secret or a
 // redacted copy.
 func (s Secret) MarshalJSON() ([]byte, error) {
-	return nil, errMarshalSecret
+	return s.MarshalText()
 }
 
 // MarshalText returns an error, so that no file or log gets the secret or a
 // redacted copy.
 func (s Secret) MarshalText() ([]byte, error) {
-	return nil, errMarshalSecret
+	return nil, errors.New(
+		"oauth2: a Secret is not marshaled; store Credentials with MarshalAuthorizedUser")
 }
 
 // randomSecret returns 256 random bits as 43 characters of base64url, as RFC
@@ -164,6 +167,13 @@ func randomSecret() Secret {
 	b := make([]byte, 32)
 	rand.Read(b)
 	return NewSecret(base64.RawURLEncoding.EncodeToString(b))
+}
+
+// challenge returns the S256 code challenge of a verifier (RFC 7636, Section
+// 4.2).
+func challenge(verifier string) string {
+	sum := sha256.Sum256([]byte(verifier))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // A Token is what an authorization server issues (RFC 6749, Section 5.1).
@@ -214,13 +224,80 @@ func (t *Token) Valid() bool {
 	return t.Expiry.IsZero() || time.Now().Before(t.Expiry.Round(0))
 }
 
-// check returns an error for a token that can't be put on a request.
-func (t *Token) check() error {
+// usable returns what a source has returned, or an error if the token can't be
+// put on a request. No token comes with an error.
+func usable(t *Token, err error) (*Token, error) {
+	if err != nil {
+		return nil, err
+	}
 	if t == nil || !validToken(t.AccessToken.Reveal()) {
-		return errors.New(
+		return nil, errors.New(
 			"oauth2: the token source returned no usable access token (RFC 6750, Section 2.1)")
 	}
-	return nil
+	return t, nil
+}
+
+// fresh reports whether no refresh of t is due.
+func (t *Token) fresh() bool {
+	return t != nil && time.Now().UnixNano() < t.freshUntil
+}
+
+// staleAt returns when t is due to be renewed, in Unix nanoseconds: a while
+// before its expiry, but not before half of the time that it has left, so that
+// short lives cause no storm.
+func (t *Token) staleAt() int64 {
+	if !t.Valid() {
+		return 0
+	}
+	left := time.Until(t.Expiry.Round(0))
+	if t.Expiry.IsZero() || left > maxLifetime {
+		return math.MaxInt64
+	}
+	return t.Expiry.Add(-min(earlyRefresh, left/2)).UnixNano()
+}
+
+// withoutAccess returns a copy of t that has no access token.
+func (t *Token) withoutAccess() *Token {
+	rest := *t
+	rest.AccessToken = Secret{}
+	rest.Expiry = time.Time{}
+	rest.freshUntil = 0
+	return &rest
+}
+
+// laterThan reports whether t is another access token than old and does not
+// expire before it.
+func (t *Token) laterThan(old *Token) bool {
+	isShorter := !t.Expiry.IsZero() && t.Expiry.Before(old.Expiry)
+	isOther := !t.AccessToken.empty() && !t.AccessToken.equal(old.AccessToken)
+	return isOther && !isShorter
+}
+
+// same reports whether t and other would be stored alike.
+func (t *Token) same(other *Token) bool {
+	return t != nil && t.AccessToken.equal(other.AccessToken) &&
+		t.RefreshToken.equal(other.RefreshToken)
+}
+
+// inherit takes from old what t lacks: what an answer, or the file of another
+// program, need not repeat.
+func (t *Token) inherit(old *Token) {
+	if t.RefreshToken.empty() {
+		t.RefreshToken = old.RefreshToken
+	}
+	if t.IDToken.empty() {
+		t.IDToken = old.IDToken
+	}
+	if len(t.Scopes) == 0 {
+		t.Scopes = old.Scopes
+	}
+	if t.extra == nil {
+		t.extra = old.extra
+	} else if old.extra != nil {
+		members := maps.Clone(old.extra())
+		maps.Copy(members, t.extra())
+		t.extra = newExtra(members)
+	}
 }
 
 // A TokenSource returns access tokens. All sources of this package cache: they
@@ -300,6 +377,13 @@ func (e *Error) As(target any) bool {
 	return e.cause != nil && !e.opaque && errors.As(e.cause(), target)
 }
 
+// asError returns the Error in err, or one that says nothing if there is none.
+func asError(err error) *Error {
+	e := new(Error)
+	errors.As(err, &e)
+	return e
+}
+
 func loginRequired(text string) *Error {
 	return &Error{text: text + "; sign in again", loginRequired: true}
 }
@@ -310,21 +394,20 @@ func loginRequired(text string) *Error {
 func oauthError(op string, param func(name string) string, secrets []string) *Error {
 	text := func(name string, max int) string {
 		s := printable(param(name), max)
-		if repeats(s, secrets) {
+		// What looks like a code is shown even if a weak secret is part of it.
+		isCode := name == "error" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") == ""
+		if !isCode && repeats(s, secrets) {
 			return ""
 		}
 		return s
 	}
 	e := &Error{
-		Code:        printable(param("error"), maxErrorCode),
+		Code:        text("error", maxErrorCode),
 		Description: text("error_description", maxErrorText),
 		URI:         text("error_uri", maxErrorText),
 	}
-	if strings.Trim(e.Code, "abcdefghijklmnopqrstuvwxyz_") != "" {
-		// What looks like a code is shown even if a weak secret is part of it.
-		e.Code = text("error", maxErrorCode)
-	}
-	e.temporary = isOverload(e.Code) || isOverload(e.Description)
+	overload := []string{"server_error", "temporarily_unavailable", "internal_failure"}
+	e.temporary = slices.Contains(overload, e.Code) || slices.Contains(overload, e.Description)
 	e.text = op + ": the server answered " + cmp.Or(e.Code, "with no OAuth error")
 	if e.Description != "" {
 		e.text += fmt.Sprintf(": %q", e.Description)
@@ -332,32 +415,22 @@ func oauthError(op string, param func(name string) string, secrets []string) *Er
 	return e
 }
 
-func isOverload(code string) bool {
-	switch code {
-	case "server_error", "temporarily_unavailable", "internal_failure":
-		return true
-	}
-	return false
-}
+// validHost matches a host with or without a port.
+var validHost = regexp.MustCompile(`^([0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]*)?$`)
 
-// checkEndpoint parses the URL of an endpoint. Its errors complete a sentence
-// that begins with the endpoint's name. They don't quote the URL, whose query
-// may hold a secret.
+// checkEndpoint parses the URL of an endpoint. A user name in it would hide the
+// host, and so would a backslash, which browsers read as a slash. A fragment is
+// not sent (RFC 6749, Sections 3.1 and 3.2). Without TLS, anybody on the way
+// could read the secrets. The errors complete a sentence that begins with the
+// endpoint's name. They don't quote the URL, whose query may hold a secret.
 func checkEndpoint(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
-	switch {
-	case raw == "":
-		return nil, errors.New("is missing")
-	case err != nil, !validText(raw), strings.Contains(raw, `\`), u.Hostname() == "":
-		return nil, errors.New("is not a valid URL")
-	case u.User != nil:
-		return nil, errors.New("has a user name in its URL, which would hide the host")
-	case strings.Contains(raw, "#"):
-		return nil, errors.New("has a fragment in its URL (RFC 6749, Sections 3.1 and 3.2)")
-	case strings.Contains(u.Host, "%"), strings.HasSuffix(u.Host, ":"), u.Port() == "0":
-		return nil, errors.New("has no usable host and port in its URL")
-	case !isPrivate(u):
-		// Anybody on the way could read the secrets.
+	isURL := err == nil && validText(raw) && !strings.ContainsAny(raw, `\#`)
+	if !isURL || u.User != nil || !validHost.MatchString(u.Host) {
+		return nil, errors.New(
+			"is missing, or is not a valid URL without a user name and a fragment")
+	}
+	if !isPrivate(u) {
 		return nil, fmt.Errorf(
 			"is a URL with scheme %.32q: only https is allowed, and http to this machine", u.Scheme)
 	}
@@ -394,8 +467,8 @@ type object map[string]string
 
 // decode decodes a member into v, if it is there.
 func (o object) decode(name string, v any) error {
-	text, ok := o[name]
-	if ok && json.Unmarshal([]byte(text), v) != nil {
+	text := o[name]
+	if text != "" && json.Unmarshal([]byte(text), v) != nil {
 		return fmt.Errorf("oauth2: %q is not of the kind asked for", name)
 	}
 	return nil
@@ -406,19 +479,17 @@ func (o object) decode(name string, v any) error {
 // other one; trailing data; invalid UTF-8; deep nesting. Its errors complete a
 // sentence, and quote nothing, since the text may hold secrets.
 func parseObject(data []byte) (object, error) {
-	switch {
-	case len(data) > maxBody:
+	if len(data) > maxBody {
 		return nil, errTooLarge
-	case !utf8.Valid(data):
-		return nil, errors.New("is not valid UTF-8")
-	case !json.Valid(data):
-		return nil, errors.New("is not valid JSON")
 	}
-	r := jsonReader{text: string(data)}
-	if r.next() != '{' {
-		return nil, errors.New("is not a JSON object")
+	if !utf8.Valid(data) || !json.Valid(data) {
+		return nil, errors.New("is not valid JSON in UTF-8")
 	}
-	members := r.object(1)
+	r := jsonReader{text: string(data) + " "} // which ends a number
+	_, members := r.value(maxDepth)
+	if members == nil {
+		r.err = errors.New("is not a JSON object")
+	}
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -436,55 +507,19 @@ type jsonReader struct {
 
 // next skips white space and separators, and returns the byte that follows.
 func (r *jsonReader) next() byte {
-	for {
-		switch c := r.text[r.pos]; c {
-		case ' ', '\t', '\r', '\n', ',', ':':
-			r.pos++
-		default:
-			return c
-		}
-	}
+	rest := strings.TrimLeft(r.text[r.pos:], " \t\r\n,:")
+	r.pos = len(r.text) - len(rest)
+	return rest[0]
 }
 
-// object reads an object, whose brace is next.
-func (r *jsonReader) object(depth int) object {
-	members := object{}
-	r.pos++
-	for r.next() != '}' {
-		name := unquote(r.value(depth))
-		if _, twice := members[name]; twice {
-			r.err = errors.New("is ambiguous: a member name occurs twice")
-		}
-		members[name] = r.value(depth)
-	}
-	r.pos++
-	return members
-}
-
-// list reads a list, whose bracket is next.
-func (r *jsonReader) list(depth int) []string {
-	values := []string{}
-	r.pos++
-	for r.next() != ']' {
-		values = append(values, r.value(depth))
-	}
-	r.pos++
-	return values
-}
-
-// value reads a value and returns its text. depth is that of the object or list
-// around it.
-func (r *jsonReader) value(depth int) string {
-	first := r.next()
+// value returns the text of a value, and the members if it is an object. depth
+// is how deeply it may be nested.
+func (r *jsonReader) value(depth int) (text string, members object) {
+	opening := r.next()
 	start := r.pos
-	if (first == '{' || first == '[') && depth == maxDepth {
-		r.err = errors.New("is nested too deeply")
-	}
-	switch first {
-	case '{':
-		r.object(depth + 1)
-	case '[':
-		r.list(depth + 1)
+	switch opening {
+	case '{', '[':
+		members = r.nested(opening, depth)
 	case '"':
 		for r.pos++; r.text[r.pos] != '"'; r.pos++ {
 			if r.text[r.pos] == '\\' {
@@ -495,12 +530,37 @@ func (r *jsonReader) value(depth int) string {
 	default: // a number, true, false or null
 		r.pos += strings.IndexAny(r.text[r.pos:], ",]} \t\r\n")
 	}
-	return r.text[start:r.pos]
+	return r.text[start:r.pos], members
+}
+
+// nested reads an object or a list.
+func (r *jsonReader) nested(opening byte, depth int) object {
+	if depth == 0 {
+		r.err = errors.New("is nested too deeply")
+	}
+	var members object // of an object
+	if opening == '{' {
+		members = object{}
+	}
+	r.pos++
+	for r.next() != opening+2 { // the closing byte, in ASCII
+		item, _ := r.value(depth - 1)
+		if members == nil {
+			continue
+		}
+		name := unquote(item)
+		if members[name] != "" {
+			r.err = errors.New("is ambiguous: a member name occurs twice")
+		}
+		members[name], _ = r.value(depth - 1)
+	}
+	r.pos++
+	return members
 }
 
 // unquote returns the string that a JSON text stands for.
 func unquote(text string) string {
-	if strings.IndexByte(text, '\\') < 0 {
+	if !strings.Contains(text, `\`) {
 		return text[1 : len(text)-1]
 	}
 	var s string
@@ -578,27 +638,10 @@ func (f *fields) endpoint(name string) string {
 	return s
 }
 
-// elements returns the texts of a list's elements. It returns nil if there is
-// no list.
-func (f *fields) elements(name string) []string {
-	r := jsonReader{text: f.object[name]}
-	if !strings.HasPrefix(r.text, "[") {
-		return nil
-	}
-	return r.list(1)
-}
-
 // strs reads a list of strings. It returns nil if there is none.
 func (f *fields) strs(name string) []string {
-	list := f.elements(name)
-	for i, text := range list {
-		if text[0] != '"' {
-			list = nil
-			break
-		}
-		list[i] = unquote(text)
-	}
-	if list == nil && f.has(name) {
+	var list []string
+	if f.has(name) && f.decode(name, &list) != nil {
 		f.fail("has a %s that is not a list of strings", name)
 	}
 	return list
@@ -606,11 +649,7 @@ func (f *fields) strs(name string) []string {
 
 // nested reads an object. It has a fault, and no members, if there is none.
 func (f *fields) nested(name string) *fields {
-	r := jsonReader{text: f.object[name]}
-	if !strings.HasPrefix(r.text, "{") {
-		return &fields{err: errors.New("is not a JSON object")}
-	}
-	return &fields{object: r.object(1)} // can't fail: it has been read before
+	return parseFields([]byte(f.object[name]))
 }
 
 // params reads parameters: an object with lists of strings.
@@ -648,15 +687,11 @@ func (f *fields) expiry(name string) time.Time {
 // and bounded. 0 means unknown. So does a negative number, by which some
 // servers mean "never".
 func (f *fields) seconds(name string) time.Duration {
-	if !f.has(name) {
-		return 0
-	}
-	text := strings.Trim(f.object[name], `"`)
-	n, err := strconv.ParseFloat(text, 64)
-	if errors.Is(err, strconv.ErrSyntax) || strings.Trim(text, "0123456789.+-eE") != "" {
+	var number json.Number
+	if f.has(name) && f.decode(name, &number) != nil {
 		f.fail("has a %s that is not a number of seconds", name)
-		return 0
 	}
+	n, _ := number.Float64() // infinity if it is out of range
 	return time.Duration(max(0, min(n, maxLifetime.Seconds()))) * time.Second
 }
 
@@ -712,7 +747,7 @@ func scopeList(ss ...string) []string {
 func grantedScopes(ss ...string) []string {
 	var scopes []string
 	for _, s := range ss {
-		if !strings.Contains(strings.TrimSpace(s), " ") {
+		if len(strings.Fields(s)) == 1 {
 			s = strings.ReplaceAll(s, ",", " ")
 		}
 		scopes = append(scopes, strings.Fields(s)...)
@@ -749,9 +784,9 @@ type request struct {
 	header http.Header // besides the usual
 	sent   time.Time   // the last time
 
-	// authenticate adds client authentication to the form or the header. It is
+	// authenticate adds client authentication to the form or to req. It is
 	// called for each attempt, since an assertion must not be sent twice.
-	authenticate func(form url.Values, header http.Header) error
+	authenticate func(form url.Values, req *http.Request) error
 
 	client   *http.Client // if nil, the package's
 	once     bool         // holds a code, which is not sent twice (RFC 6749, Section 4.1.2)
@@ -775,19 +810,18 @@ func (r *request) do(ctx context.Context) (*answer, error) {
 		return nil, errNilContext
 	}
 	r.client = cmp.Or(r.client, defaultClient)
-	deadline := time.Now().Add(flightTimeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
+	ctx, cancel := context.WithTimeout(ctx, flightTimeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
 	for attempt := 1; ; attempt++ {
-		ans, err := r.attempt(ctx, deadline)
-		var e *Error
-		mayRepeat := errors.As(err, &e) && e.temporary && (e.unsent || !r.once)
+		ans, err := r.attempt(ctx)
+		e := asError(err)
+		mayRepeat := e.temporary && (e.unsent || !r.once)
 		if !mayRepeat || attempt == maxAttempts {
 			return ans, err
 		}
 		wait := cmp.Or(e.RetryAfter, jitter(firstRetry<<(attempt-1)))
-		if time.Until(deadline) < wait {
+		if time.Until(deadline) <= wait {
 			return nil, err
 		}
 		if cause := sleep(ctx, wait); cause != nil {
@@ -798,7 +832,40 @@ func (r *request) do(ctx context.Context) (*answer, error) {
 }
 
 // attempt sends r once.
-func (r *request) attempt(ctx context.Context, deadline time.Time) (*answer, error) {
+func (r *request) attempt(ctx context.Context) (*answer, error) {
+	req, err := r.compose()
+	if err != nil {
+		return nil, err
+	}
+	limit := attemptTimeout
+	if r.metadata {
+		limit = metadataTimeout
+	}
+	if r.client.Timeout > 0 {
+		limit = min(limit, r.client.Timeout)
+	}
+	r.sent = time.Now()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	ctx = context.WithValue(ctx, ownRequest{}, true)
+	// Directly, so that no redirect is followed, which would send the secrets of
+	// the body to another origin, and no cookie is sent.
+	transport := cmp.Or(r.client.Transport, http.DefaultTransport)
+	resp, err := transport.RoundTrip(req.WithContext(ctx))
+	if err != nil || resp == nil || resp.Body == nil { // some clients return neither
+		return nil, broken(r.op, err)
+	}
+	defer resp.Body.Close()
+	return r.read(resp, req)
+}
+
+// ownRequest marks the context of the package's own requests, which Transport
+// passes on unchanged. Otherwise a token source whose HTTP client authorizes
+// with its own tokens would wait for itself.
+type ownRequest struct{}
+
+// compose returns what is sent.
+func (r *request) compose() (*http.Request, error) {
 	parse := checkEndpoint
 	if r.metadata {
 		parse = url.Parse
@@ -807,30 +874,6 @@ func (r *request) attempt(ctx context.Context, deadline time.Time) (*answer, err
 	if err != nil {
 		return nil, fmt.Errorf("oauth2: %s: the endpoint %w", r.op, err)
 	}
-	req, err := r.compose(u)
-	if err != nil {
-		return nil, err
-	}
-	r.sent = time.Now()
-	limit := min(attemptTimeout, deadline.Sub(r.sent))
-	if r.metadata {
-		limit = min(limit, metadataTimeout)
-	}
-	if r.client.Timeout > 0 {
-		limit = min(limit, r.client.Timeout)
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	resp, err := r.send(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	return r.read(resp, req.Header)
-}
-
-// compose returns what is sent to u.
-func (r *request) compose(u *url.URL) (*http.Request, error) {
 	req := &http.Request{
 		Method: http.MethodGet,
 		URL:    u,
@@ -846,7 +889,7 @@ func (r *request) compose(u *url.URL) (*http.Request, error) {
 			}
 		}
 		if r.authenticate != nil {
-			if err := r.authenticate(r.form, req.Header); err != nil {
+			if err := r.authenticate(r.form, req); err != nil {
 				return nil, err
 			}
 		}
@@ -860,29 +903,6 @@ func (r *request) compose(u *url.URL) (*http.Request, error) {
 		req.ContentLength = int64(len(body))
 	}
 	return req, nil
-}
-
-// ownRequest marks the context of the package's own requests, which Transport
-// passes on unchanged. Otherwise a token source whose HTTP client authorizes
-// with its own tokens would wait for itself.
-type ownRequest struct{}
-
-// send sends req and returns the response, whose body the caller closes. It
-// uses the client's RoundTripper directly, so that no redirect is followed,
-// which would send the secrets of the body to another origin, and no cookie is
-// sent.
-func (r *request) send(ctx context.Context, req *http.Request) (*http.Response, error) {
-	var began atomic.Bool
-	ctx = context.WithValue(ctx, ownRequest{}, true)
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotFirstResponseByte: func() { began.Store(true) },
-	})
-	transport := cmp.Or(r.client.Transport, http.DefaultTransport)
-	resp, err := transport.RoundTrip(req.WithContext(ctx))
-	if err != nil || resp == nil { // some clients return neither
-		return nil, broken(r.op, err, began.Load())
-	}
-	return resp, nil
 }
 
 // defaultTransport sends the requests that no client was given for. Nothing
@@ -900,12 +920,12 @@ var defaultTransport = &http.Transport{
 
 var defaultClient = &http.Client{Transport: defaultTransport}
 
-// read reads the answer to what was sent with a header.
-func (r *request) read(resp *http.Response, sent http.Header) (*answer, error) {
+// read reads the answer to what was sent.
+func (r *request) read(resp *http.Response, sent *http.Request) (*answer, error) {
 	a := &answer{op: r.op, status: resp.StatusCode, header: resp.Header, sent: r.sent}
 	if r.metadata && resp.Header.Get("Metadata-Flavor") != "Google" {
 		// A captive portal, or whatever else has this address here.
-		return nil, a.unusable(errors.New("did not come from a metadata server"))
+		return nil, a.unusable("did not come from a metadata server")
 	}
 	var err error
 	if a.status >= 200 { // the body of 101 Switching Protocols never ends
@@ -915,15 +935,15 @@ func (r *request) read(resp *http.Response, sent http.Header) (*answer, error) {
 		return nil, a.unusable(err)
 	}
 	if err != nil {
-		return nil, broken(r.op, err, true)
+		return nil, broken(r.op, err)
 	}
 	a.members, err = parseObject(a.body)
-	if r.metadata && a.members == nil && a.status/100 != 2 {
-		// The metadata server explains errors in plain text.
-		text, _ := json.Marshal(string(a.body))
-		a.members = object{"message": string(text)}
-	}
 	if a.status/100 != 2 || a.members.has("error") {
+		if r.metadata && a.members == nil {
+			// The metadata server explains errors in plain text.
+			text, _ := json.Marshal(string(a.body))
+			a.members = object{"message": string(text)}
+		}
 		return nil, a.refusal(r.secrets(sent))
 	}
 	if err != nil && strings.HasPrefix(string(a.body), "{") {
@@ -939,13 +959,11 @@ func (a *answer) refusal(secrets []string) *Error {
 		f = inner
 		f.object["error"] = f.object["status"]
 	}
-	param := func(name string) string {
-		if name == "error_description" && !f.has(name) {
-			name = "message" // as those write it that don't follow RFC 6749
-		}
-		return f.str(name)
+	if f.object != nil && !f.has("error_description") {
+		// As those write it that don't follow RFC 6749.
+		f.object["error_description"] = f.object["message"]
 	}
-	e := oauthError(a.op, param, secrets)
+	e := oauthError(a.op, f.str, secrets)
 	e.StatusCode = a.status
 	e.RetryAfter = retryAfter(a.header)
 	switch a.status {
@@ -960,55 +978,45 @@ func (a *answer) refusal(secrets []string) *Error {
 	return e
 }
 
-// advice returns what a text should add to an error code.
+// advice returns what a text should add to an error code, or to an answer that
+// has none.
 func (a *answer) advice(code string) string {
 	switch code {
 	case "invalid_grant":
 		// The commonest cause with assertions, which servers do not name.
-		date, err := http.ParseTime(a.header.Get("Date"))
+		date, _ := http.ParseTime(a.header.Get("Date")) // else, the year 1
 		skew := time.Since(date).Abs()
-		isLikely := err == nil && skew < 365*24*time.Hour // else, the server is wrong
-		if isLikely && skew > 5*time.Minute {
+		// By a year or more, it is the server that is wrong.
+		if 5*time.Minute < skew && skew < 365*24*time.Hour {
 			return fmt.Sprintf("; this machine's clock is %v off the server's",
 				skew.Round(time.Minute))
 		}
 	case "invalid_client":
 		return "; check the client ID, the client secret and how the client authenticates"
 	case "":
-		if a.status/100 == 3 { // it would send the secrets elsewhere
-			return "; a redirect is not followed: check the endpoint's URL"
+		// A redirect would send the secrets elsewhere.
+		if a.members == nil || a.status/100 == 3 {
+			return "; redirects are not followed; a captive portal, proxy or firewall may interfere"
 		}
-		return a.pageAdvice()
 	}
 	return ""
 }
 
-// unusable returns the error for an answer with a flaw, which completes a
-// sentence that begins with the answer.
-func (a *answer) unusable(flaw error) *Error {
+// unusable returns the error for an answer with a flaw, an error or a text that
+// completes a sentence that begins with the answer.
+func (a *answer) unusable(flaw any) *Error {
 	return &Error{
 		text: fmt.Sprintf("%s: the answer with status %d %v%s",
-			a.op, a.status, flaw, a.pageAdvice()),
+			a.op, a.status, flaw, a.advice("")),
 		StatusCode: a.status,
 	}
-}
-
-// pageAdvice returns what a text should add if the answer is for a browser.
-func (a *answer) pageAdvice() string {
-	if strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html") {
-		return "; it is an HTML page: a captive portal, proxy or firewall may have answered"
-	}
-	return ""
 }
 
 // fields returns the members of the JSON object that the answer must be.
 func (a *answer) fields() *fields {
 	f := &fields{object: a.members}
-	switch {
-	case len(a.body) == 0:
-		f.fail("is empty")
-	case a.members == nil:
-		f.fail("is not a JSON object")
+	if a.members == nil {
+		f.fail("is empty or is not a JSON object")
 	}
 	return f
 }
@@ -1043,6 +1051,19 @@ func (a *answer) token(requested string) (*Token, error) {
 	return t, nil
 }
 
+// rotated returns old with the refresh token of a refused answer, or nil if
+// that has none.
+func (a *answer) rotated(old *Token) *Token {
+	f := a.fields()
+	kept := *old
+	kept.RefreshToken = f.secret("refresh_token", maxToken)
+	isTokens := !f.secret("access_token", maxToken).empty() && isBearer(f.str("token_type"))
+	if !isTokens || kept.RefreshToken.empty() || f.err != nil {
+		return nil
+	}
+	return &kept
+}
+
 // isBearer reports whether a token type is Bearer, by one of the names that
 // providers have for it.
 func isBearer(tokenType string) bool {
@@ -1075,10 +1096,10 @@ func newExtra(members object) func() object {
 	return func() object { return extra }
 }
 
-// broken returns the error for an exchange that did not come to its end. began
-// says that the answer had begun. The text follows from the type of err: that
-// of err itself may have what the network or a proxy sent.
-func broken(op string, err error, began bool) *Error {
+// broken returns the error for an exchange that did not come to its end. The
+// text follows from the type of err: that of err itself may have what the
+// network or a proxy sent.
+func broken(op string, err error) *Error {
 	var (
 		network     net.Error
 		dns         *net.DNSError
@@ -1089,7 +1110,7 @@ func broken(op string, err error, began bool) *Error {
 	)
 	e := &Error{temporary: true, cause: func() error { return err }}
 	e.unsent = errors.As(err, &operation) && operation.Op == "dial"
-	what := "the connection failed"
+	what := ""
 	switch {
 	case errors.Is(err, context.Canceled):
 		what = "the context was canceled"
@@ -1098,26 +1119,17 @@ func broken(op string, err error, began bool) *Error {
 	case errors.As(err, &dns):
 		what = "the host could not be looked up"
 		e.temporary = !dns.IsNotFound
-	case errors.As(err, &certificate):
-		what = "the server's certificate is not trusted, has expired, or is another host's"
-		e.temporary = false
-	case errors.As(err, &record):
-		what = "the server does not speak TLS"
+	case errors.As(err, &certificate), errors.As(err, &record):
+		what = "there is no TLS, or the certificate is untrusted, expired or another host's"
 		e.temporary = false
 	case errors.As(err, &system):
 		what = "the connection failed: " + system.Error()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		what = "the connection ended before the answer did"
-	case operation != nil && operation.Op == "remote error": // an alert of TLS, which is a number
-		what = "the server refused the TLS connection: " + operation.Err.Error()
-	case operation != nil && operation.Op != "proxyconnect":
-		what += " (" + operation.Op + ")"
-	case began:
-		what = "the answer is malformed or too large"
-		e.temporary = false
-		e.opaque = true
+	case operation != nil && operation.Op != "proxyconnect": // whose text is the proxy's
+		what = "the connection failed: " + operation.Op
 	default:
-		what = fmt.Sprintf("the HTTP client failed with a %T", err)
+		what = fmt.Sprintf("the HTTP client failed, or the answer is malformed (%T)", err)
 		e.opaque = true
 	}
 	e.text = op + ": " + what
@@ -1129,9 +1141,9 @@ func broken(op string, err error, began bool) *Error {
 const minSecret = 8
 
 // secrets returns what was sent and no text may repeat.
-func (r *request) secrets(header http.Header) []string {
-	_, credentials, _ := strings.Cut(header.Get("Authorization"), " ")
-	_, password, _ := (&http.Request{Header: header}).BasicAuth()
+func (r *request) secrets(sent *http.Request) []string {
+	_, credentials, _ := strings.Cut(sent.Header.Get("Authorization"), " ")
+	_, password, _ := sent.BasicAuth()
 	password, _ = url.QueryUnescape(password)
 	secrets := []string{credentials, password}
 	for _, name := range []string{
@@ -1191,12 +1203,9 @@ func overlap(a, b string) bool {
 // retryAfter returns what a Retry-After header asks for (RFC 9110, Section
 // 10.2.3), bounded. It is 0 if there is none.
 func retryAfter(h http.Header) time.Duration {
-	s := h.Get("Retry-After")
-	wait := wholeSeconds(s)
-	if t, err := http.ParseTime(s); err == nil {
-		wait = time.Until(t)
-	}
-	return max(0, min(wait, maxRetryAfter))
+	text := h.Get("Retry-After")
+	date, _ := http.ParseTime(text) // if it is none, the year 1
+	return min(max(wholeSeconds(text), time.Until(date)), maxRetryAfter)
 }
 
 // wholeSeconds reads a number of seconds. It returns 0 for anything else, and

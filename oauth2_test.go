@@ -170,7 +170,7 @@ func badTokenResponses() []tokenResponse {
 		{name: "R6 two documents", body: `{"access_token":"a"}{}`, err: "not valid JSON"},
 		{name: "R6 trailing text", body: `{"access_token":"a"} x`, err: "not valid JSON"},
 		{name: "R6 byte order mark", body: "\ufeff" + `{"access_token":"a"}`, err: "not a JSON object"},
-		{name: "R7 invalid UTF-8", body: `{"access_token":"a","x":"` + "\xff" + `"}`, err: "not valid UTF-8"},
+		{name: "R7 invalid UTF-8", body: `{"access_token":"a","x":"` + "\xff" + `"}`, err: "not valid JSON in UTF-8"},
 		{name: "R7 lone surrogate", body: `{"access_token":"a\ud800"}`, err: "access_token"},
 		{
 			name: "R8 deep",
@@ -325,7 +325,7 @@ func refusals() []tokenRefusal {
 			status: 403,
 			header: "Content-Type: Text/HTML",
 			body:   "<b>" + canaryClientSecret,
-			text:   "HTML page",
+			text:   "captive portal",
 		},
 		{
 			name: "R16 echo",
@@ -390,7 +390,7 @@ func refusals() []tokenRefusal {
 			body:   `{"access_token":"a","token_type":` + string(quoted) + `}`,
 			text:   "other than Bearer",
 		},
-		{name: "S9 hostile header", status: 200, header: "Content-Type: text/html;\x1b[31m", text: "HTML"},
+		{name: "S9 hostile header", status: 200, header: "Content-Type: text/html;\x1b[31m", text: "captive portal"},
 		{
 			name: "XO26 error is an object",
 			body: `{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"no"}}`,
@@ -450,7 +450,7 @@ func TestErrorsRedactEcho(t *testing.T) {
 	key := serverKey()
 	basic, post, assertion := clientOver(nil), clientOver(nil), clientOver(nil)
 	basic.AuthMethod, assertion.AuthMethod, assertion.Key = "client_secret_basic", "private_key_jwt", key
-	sa := &ServiceAccountCredentials{Email: "sa@example.com", TokenURI: "https://as.example/token"}
+	sa := &ServiceAccountCredentials{Email: "sa@example.com", TokenURI: "https://as.example/token", cache: new(tokenCache)}
 	var err error
 	if sa.signer, err = newSigner(key, ""); err != nil {
 		t.Fatal(err)
@@ -931,7 +931,7 @@ func TestNothing(t *testing.T) {
 		"ParseCredentials, no data": func() error { return errorOf(ParseCredentials(nil)) },
 		"IDTokenVerifier, zero":     func() error { return errorOf(new(IDTokenVerifier).Verify(t.Context(), "")) },
 		"OpenBrowser, nothing":      func() error { return OpenBrowser("") },
-		"Token, nil":                func() error { return (*Token)(nil).check() },
+		"Token, nil":                func() error { _, err := usable(nil, nil); return err },
 	} {
 		if err := call(); err == nil || !strings.HasPrefix(err.Error(), "oauth2: ") {
 			t.Errorf("%s: %v", name, err)
@@ -989,7 +989,7 @@ func TestCanaryTypes(t *testing.T) {
 		`"refresh_token":"SENTINEL-RT/+%&<\"\\","id_token":"SENTINEL-IDT.AAAA.BBBB"}`))
 	client.Key = serverKey()
 	flow := startedFlow(t, client)
-	flow.attempt.Load().state, flow.attempt.Load().signIn.nonce = NewSecret(canaryState), NewSecret(canaryNonce)
+	flow.attempt.Load().state, flow.attempt.Load().nonce = NewSecret(canaryState), NewSecret(canaryNonce)
 	installed := NewInstalledAppFlow(client)
 	creds, err := flow.FetchToken(t.Context(), canaryCode)
 	if err != nil {
@@ -1082,7 +1082,7 @@ func TestCanaryErrors(t *testing.T) {
 	redirect := func(format string, args ...any) func() error {
 		return func() error {
 			f := startedFlow(t, client)
-			f.attempt.Load().state, f.attempt.Load().signIn.nonce = NewSecret(canaryState), NewSecret(canaryNonce)
+			f.attempt.Load().state, f.attempt.Load().nonce = NewSecret(canaryState), NewSecret(canaryNonce)
 			return errorOf(f.FetchTokenFromRedirect(t.Context(), "http://127.0.0.1/?"+fmt.Sprintf(format, args...)))
 		}
 	}
@@ -1463,7 +1463,7 @@ func FuzzTokenResponse(f *testing.F) {
 		if err == nil {
 			tok, err = ans.token("x")
 		}
-		if err == nil && (!tok.Valid() || tok.check() != nil ||
+		if err == nil && (!tok.Valid() || !validToken(tok.AccessToken.Reveal()) ||
 			!tok.RefreshToken.empty() && !validToken(tok.RefreshToken.Reveal()) ||
 			tok.Expiry.After(time.Now().Add(maxLifetime+time.Hour))) {
 			t.Fatalf("unusable token %+v", tok)
@@ -1517,8 +1517,9 @@ func FuzzObject(f *testing.F) {
 				t.Fatalf("%q: member %q is %q, want %q", data, name, got[name], raw)
 			}
 			var s string
-			if raw[0] == '"' && (json.Unmarshal(raw, &s) != nil || unquote(got[name]) != s) {
-				t.Fatalf("%q: %q reads %q, want %q", data, name, unquote(got[name]), s)
+			read := &fields{object: got}
+			if raw[0] == '"' && (json.Unmarshal(raw, &s) != nil || read.str(name) != s || read.err != nil) {
+				t.Fatalf("%q: %q reads %q, want %q", data, name, read.str(name), s)
 			}
 		}
 	})

@@ -677,8 +677,8 @@ func TestKeysOfOneID(t *testing.T) {
 	}{
 		{"EC", func() string { return ec }, noRSA},
 		{"Ed25519", func() string { return okp }, noRSA},
-		{"RSA for encryption", func() string { return jwkJSON("k1", &otherKey().PublicKey, "use", `"enc"`) }, unusable},
-		{"RSA for RS512", func() string { return jwkJSON("k1", &otherKey().PublicKey, "alg", `"RS512"`) }, unusable},
+		{"RSA for encryption", func() string { return jwkJSON("k1", &otherKey().PublicKey, "use", `"enc"`) }, ambiguous},
+		{"RSA for RS512", func() string { return jwkJSON("k1", &otherKey().PublicKey, "alg", `"RS512"`) }, ambiguous},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -793,8 +793,8 @@ func TestSaveElsewhereDuringRefresh(t *testing.T) {
 	}
 }
 
-// How long a lock is respected whose holder may live: 15 minutes if its process can be seen, 3 minutes if not. After
-// that the process can't be the one that made it.
+// How long a lock is respected whose holder may live: 15 minutes if its process can be seen, 30 seconds if not. After
+// that the process can't be the one that made it, if it does not touch it.
 //
 // C7 P8
 func TestFileStoreLockAge(t *testing.T) {
@@ -805,14 +805,14 @@ func TestFileStoreLockAge(t *testing.T) {
 		limit time.Duration
 	}{
 		{"this machine", false, 15 * time.Minute},
-		{"another machine", true, 3 * time.Minute},
+		{"another machine", true, 30 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				name := filepath.Join(privateDir(t), storeFileName)
 				store, dir := FileStore(name), name+".lock"
-				var parts []string // of a lock's name: machine, process, a random text
+				var parts []string // of a lock's name: machine, process, its nonce, a random text
 				err := store.Update(t.Context(), func([]byte) ([]byte, error) {
 					entries, err := os.ReadDir(dir)
 					if err == nil && len(entries) == 1 {
@@ -820,7 +820,7 @@ func TestFileStoreLockAge(t *testing.T) {
 					}
 					return numberedFile(1), err
 				})
-				if err != nil || len(parts) != 3 || parts[1] != strconv.Itoa(os.Getpid()) {
+				if err != nil || len(parts) != 4 || parts[1] != strconv.Itoa(os.Getpid()) {
 					t.Fatalf("%q, %v", parts, err)
 				}
 				parts[1] = strconv.Itoa(os.Getppid())
@@ -840,7 +840,7 @@ func TestFileStoreLockAge(t *testing.T) {
 				defer cancel()
 				err = store.Update(ctx, func([]byte) ([]byte, error) { return numberedFile(2), nil })
 				age := time.Since(made)
-				if err != nil || age <= tt.limit || age > tt.limit+time.Second {
+				if err != nil || age <= tt.limit || age > tt.limit+9*time.Second {
 					t.Errorf("%v; broken at %v, want %v", err, age, tt.limit)
 				}
 				if _, err := os.Lstat(lock); !errors.Is(err, fs.ErrNotExist) {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -87,20 +88,18 @@ func ReadClientSecretsFile(name string) (*ClientSecrets, error) {
 
 // ParseClientSecrets parses the text of a client_secrets.json: one object,
 // "web" or "installed", with client_id, auth_uri, token_uri and, optionally,
-// client_secret and redirect_uris. A file with Google's endpoints implies
-// Google's issuer, key set, device and revocation endpoints. AuthMethod is
+// client_secret and redirect_uris. Google's token endpoint implies Google's
+// issuer, key set, device and revocation endpoints. AuthMethod is
 // client_secret_post, as in Google's tools, or none if there is no secret.
 // Other members are ignored.
 func ParseClientSecrets(data []byte) (*ClientSecrets, error) {
-	file := parseFields(data)
-	if typ := file.str("type"); typ != "" {
-		file.fail("is of type %q; download the file of an OAuth client ID", printable(typ, 64))
-	}
-	if file.has("web") == file.has("installed") {
+	file := parseTyped(data, "client_secrets")
+	isWeb := file.has("web")
+	if isWeb == file.has("installed") {
 		file.fail(`has both or neither of "web" and "installed"; download it once more`)
 	}
 	section := "installed"
-	if file.has("web") {
+	if isWeb {
 		section = "web"
 	}
 	f := file.nested(section)
@@ -120,30 +119,22 @@ func ParseClientSecrets(data []byte) (*ClientSecrets, error) {
 	if f.err != nil {
 		return nil, fmt.Errorf("oauth2: the client secrets file %w", f.err)
 	}
-	if c.ClientSecret.empty() {
-		c.AuthMethod = authNone
-	}
-	if origin(c.AuthURI) == googleIssuer && isGoogle(c.TokenURI) {
-		c.useGoogle()
-	}
+	c.infer()
 	return c, nil
 }
 
-// isGoogle reports whether a token endpoint is Google's.
-func isGoogle(tokenURI string) bool {
-	switch origin(tokenURI) {
-	case "https://oauth2.googleapis.com", googleIssuer, "https://www.googleapis.com":
-		return true
+// infer sets what follows from the rest of a file.
+func (c *ClientSecrets) infer() {
+	if c.AuthMethod == authPost && c.ClientSecret.empty() {
+		c.AuthMethod = authNone
 	}
-	return false
-}
-
-// useGoogle sets what a file with Google's endpoints implies.
-func (c *ClientSecrets) useGoogle() {
-	c.Issuer = googleIssuer
-	c.KeysURI = googleKeysURI
-	c.DeviceAuthURI = "https://oauth2.googleapis.com/device/code"
-	c.RevocationURI = "https://oauth2.googleapis.com/revoke"
+	switch origin(c.TokenURI) {
+	case "https://oauth2.googleapis.com", googleIssuer, "https://www.googleapis.com":
+		c.Issuer = googleIssuer
+		c.KeysURI = googleKeysURI
+		c.DeviceAuthURI = "https://oauth2.googleapis.com/device/code"
+		c.RevocationURI = "https://oauth2.googleapis.com/revoke"
+	}
 }
 
 // IDTokenVerifier returns a verifier for the ID tokens that the client's issuer
@@ -161,6 +152,38 @@ func (c *ClientSecrets) IDTokenVerifier() *IDTokenVerifier {
 	}
 }
 
+// client reads the client of a file of credentials.
+func (f *fields) client() *ClientSecrets {
+	c := &ClientSecrets{
+		ClientID:      f.str("client_id"),
+		ClientSecret:  NewSecret(f.str("client_secret")),
+		TokenURI:      googleTokenURI,
+		Issuer:        f.str("issuer"),
+		RevocationURI: f.str("revocation_uri"),
+		AuthMethod:    cmp.Or(f.str("token_endpoint_auth_method"), authPost),
+	}
+	if f.has("token_uri") {
+		c.TokenURI = f.endpoint("token_uri")
+	}
+	c.infer()
+	return c
+}
+
+// members returns what client reads, for a file of credentials.
+func (c *ClientSecrets) members() map[string]any {
+	file := map[string]any{
+		"token_uri":     c.TokenURI,
+		"client_id":     c.ClientID,
+		"client_secret": c.ClientSecret.Reveal(),
+	}
+	if c.Issuer != googleIssuer {
+		file["issuer"] = c.Issuer
+		file["revocation_uri"] = c.RevocationURI
+		file["token_endpoint_auth_method"] = c.authMethod()
+	}
+	return file
+}
+
 // Discover sets Issuer and the endpoints to what the authorization server at
 // issuer, an https URL, says of itself (OpenID Connect Discovery; RFC 8414). An
 // endpoint that it does not mention is cleared. If AuthMethod is empty,
@@ -170,17 +193,38 @@ func (c *ClientSecrets) IDTokenVerifier() *IDTokenVerifier {
 // "organizations", Issuer becomes the one with {tenantid} in it. Call it before
 // the client is in use. If it fails, nothing is changed.
 func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
-	ans, err := c.fetchMetadata(ctx, issuer)
+	_, err := checkEndpoint(issuer)
+	if err != nil {
+		return fmt.Errorf("oauth2: the issuer %w", err)
+	}
+	if strings.Contains(issuer, "?") {
+		return errors.New("oauth2: the issuer has a query (RFC 8414, Section 2)")
+	}
+	address := strings.TrimSuffix(issuer, "/")
+	r := &request{
+		op:     "discovering the authorization server",
+		url:    address + "/.well-known/openid-configuration",
+		client: c.HTTPClient,
+	}
+	ans, err := r.do(ctx)
+	e := asError(err)
+	// A path that is not there has any status of 4xx, or some page.
+	isAbsent := e.StatusCode/100 == 4 && !e.temporary
+	if isAbsent || err == nil && ans.members == nil { // a server without OpenID
+		// Before the path.
+		r.url = originPattern.ReplaceAllString(address, "$0/.well-known/oauth-authorization-server")
+		ans, err = r.do(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	f := ans.fields()
 	found := *c
 	found.Issuer = f.str("issuer")
-	if found.Issuer != documentIssuer(issuer) {
+	if found.Issuer != allTenants.ReplaceAllString(issuer, "$1{tenantid}/v2.0") {
 		// Anybody's document could name another server's endpoints (RFC 8414, Section
 		// 3.3).
-		f.fail("is of another issuer, %q", printable(found.Issuer, maxErrorText))
+		f.fail("is of another issuer, %+.256q", found.Issuer)
 	}
 	found.readMetadata(f)
 	if f.err != nil {
@@ -190,58 +234,22 @@ func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
 	return nil
 }
 
-// documentIssuer returns the issuer that the document of the server at issuer
-// must name: the same, but for Microsoft Entra's users of all tenants.
-func documentIssuer(issuer string) string {
-	for _, host := range []string{
-		"login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn",
-	} {
-		switch issuer {
-		case "https://" + host + "/common/v2.0", "https://" + host + "/organizations/v2.0":
-			return "https://" + host + "/{tenantid}/v2.0"
-		}
-	}
-	return issuer
-}
-
-// fetchMetadata fetches the document in which the server at issuer describes
-// itself.
-func (c *ClientSecrets) fetchMetadata(ctx context.Context, issuer string) (*answer, error) {
-	u, err := checkEndpoint(issuer)
-	if err != nil {
-		return nil, fmt.Errorf("oauth2: the issuer %w", err)
-	}
-	if strings.Contains(issuer, "?") {
-		return nil, errors.New("oauth2: the issuer has a query (RFC 8414, Section 2)")
-	}
-	server := origin(issuer)
-	path := strings.TrimSuffix(u.EscapedPath(), "/")
-	r := &request{
-		op:     "discovering the authorization server",
-		url:    server + path + "/.well-known/openid-configuration",
-		client: c.HTTPClient,
-	}
-	ans, err := r.do(ctx)
-	var e *Error
-	// A path that is not there has any status of 4xx, or some page.
-	isAbsent := errors.As(err, &e) && e.StatusCode/100 == 4 && !e.temporary
-	if isAbsent || err == nil && ans.members == nil { // a server without OpenID
-		r.url = server + "/.well-known/oauth-authorization-server" + path
-		ans, err = r.do(ctx)
-	}
-	return ans, err
-}
+// allTenants matches the issuers of Microsoft Entra for users of all tenants.
+// The document of such a server names the issuer with {tenantid} in it.
+var allTenants = regexp.MustCompile(
+	`^(https://login\.(microsoftonline\.(com|us)|partner\.microsoftonline\.cn)/)` +
+		`(common|organizations)/v2\.0$`)
 
 // readMetadata sets what a server's metadata mention (RFC 8414, Section 2).
 func (c *ClientSecrets) readMetadata(f *fields) {
 	c.issRequired = f.object["authorization_response_iss_parameter_supported"] == "true"
-	isRemote := hasScheme(c.Issuer, "https")
+	isRemote := strings.HasPrefix(origin(c.Issuer), "https:")
 	endpoint := func(name string) string {
 		if !f.has(name) {
 			return "" // and not another server's
 		}
 		uri := f.endpoint(name)
-		if isRemote && hasScheme(uri, "http") {
+		if isRemote && strings.HasPrefix(origin(uri), "http:") {
 			f.fail("has a %s on this machine, where another program may listen", name)
 		}
 		return uri
@@ -252,10 +260,9 @@ func (c *ClientSecrets) readMetadata(f *fields) {
 	c.DeviceAuthURI = endpoint("device_authorization_endpoint")
 	c.RevocationURI = endpoint("revocation_endpoint")
 	c.foreignAlgs = f.strs("id_token_signing_alg_values_supported")
-	for _, alg := range []string{"RS256", "ES256", "EdDSA"} {
-		if slices.Contains(c.foreignAlgs, alg) {
-			c.foreignAlgs = nil
-		}
+	isKnown := regexp.MustCompile("^(RS256|ES256|EdDSA)$").MatchString
+	if slices.ContainsFunc(c.foreignAlgs, isKnown) {
+		c.foreignAlgs = nil
 	}
 	methods := f.strs("token_endpoint_auth_methods_supported")
 	if methods == nil {
@@ -267,34 +274,21 @@ func (c *ClientSecrets) readMetadata(f *fields) {
 		slices.Reverse(order[1:])
 	}
 	for _, method := range order {
-		if c.AuthMethod == "" && slices.Contains(methods, method) && c.canUse(method) {
+		canUse := !c.ClientSecret.empty()
+		if method == authKey {
+			canUse = c.Key != nil
+		}
+		if canUse && c.AuthMethod == "" && slices.Contains(methods, method) {
 			c.AuthMethod = method
 		}
 	}
 }
 
-// hasScheme reports whether a URL has a scheme, which may be in capitals.
-func hasScheme(uri, scheme string) bool {
-	before, _, _ := strings.Cut(uri, ":")
-	return strings.EqualFold(before, scheme)
-}
-
-// canUse reports whether c has what a method of client authentication needs.
-func (c *ClientSecrets) canUse(method string) bool {
-	switch method {
-	case authKey:
-		return c.Key != nil
-	case authBasic, authPost:
-		return !c.ClientSecret.empty()
-	}
-	return true
-}
-
 // same reports whether other is the same client at the same server. Google's
 // server has several addresses.
 func (c *ClientSecrets) same(other *ClientSecrets) bool {
-	bothGoogle := c.Issuer == googleIssuer && other.Issuer == googleIssuer
-	sameServer := c.TokenURI == other.TokenURI || bothGoogle
+	sameServer := c.TokenURI == other.TokenURI ||
+		c.Issuer == googleIssuer && other.Issuer == googleIssuer
 	return c.ClientID == other.ClientID && sameServer
 }
 
@@ -304,13 +298,11 @@ func (c *ClientSecrets) request(
 	op, endpoint string, form url.Values, httpClient *http.Client,
 ) *request {
 	return &request{
-		op:   op,
-		url:  endpoint,
-		form: form,
-		authenticate: func(form url.Values, header http.Header) error {
-			return c.authenticate(endpoint, form, header)
-		},
-		client: cmp.Or(httpClient, c.HTTPClient),
+		op:           op,
+		url:          endpoint,
+		form:         form,
+		authenticate: c.authenticate,
+		client:       cmp.Or(httpClient, c.HTTPClient),
 	}
 }
 
@@ -326,30 +318,41 @@ func (c *ClientSecrets) authMethod() string {
 	return authNone
 }
 
-// authenticate adds the client's authentication to a request to an endpoint
-// (RFC 6749, Section 2.3).
-func (c *ClientSecrets) authenticate(endpoint string, form url.Values, header http.Header) error {
+// authenticate adds the client's authentication to req, or to the form that it
+// will have as its body (RFC 6749, Section 2.3).
+func (c *ClientSecrets) authenticate(form url.Values, req *http.Request) error {
 	if c.ClientID == "" {
 		return errors.New("oauth2: the client has no ClientID")
 	}
+	secret := c.ClientSecret.Reveal()
 	method := c.authMethod()
-	if !c.canUse(method) {
-		return fmt.Errorf("oauth2: AuthMethod %s needs a ClientSecret, or else a Key", method)
-	}
 	switch method {
-	case authBasic:
-		// Both are encoded first, which many forget (RFC 6749, Section 2.3.1).
-		r := &http.Request{Header: header}
-		r.SetBasicAuth(url.QueryEscape(c.ClientID), url.QueryEscape(c.ClientSecret.Reveal()))
-		return nil
-	case authPost:
-		form.Set("client_secret", c.ClientSecret.Reveal())
+	case authBasic, authPost:
+		if secret == "" {
+			return fmt.Errorf("oauth2: AuthMethod %s needs a ClientSecret", method)
+		}
+		if method == authBasic {
+			// Both are encoded first, which many forget (RFC 6749, Section 2.3.1).
+			req.SetBasicAuth(url.QueryEscape(c.ClientID), url.QueryEscape(secret))
+			return nil
+		}
+		form.Set("client_secret", secret)
 	case authKey:
-		if origin(endpoint) != origin(c.TokenURI) {
+		if origin(req.URL.String()) != origin(c.TokenURI) {
 			// Who has the assertion could use it at the token endpoint.
 			return errors.New("oauth2: private_key_jwt works at the origin of TokenURI only")
 		}
-		assertion, err := c.assertion()
+		signer, err := newSigner(c.Key, c.KeyID)
+		if err != nil {
+			return fmt.Errorf("oauth2: the client's Key: %w", err)
+		}
+		// RFC 7523, Section 3. It is used at once.
+		assertion, err := signer.sign(time.Now(), 5*time.Minute, &jwtClaims{
+			Issuer:   c.ClientID,
+			Subject:  c.ClientID,
+			Audience: c.TokenURI,
+			ID:       randomSecret().Reveal(),
+		}, nil)
 		if err != nil {
 			return err
 		}
@@ -357,7 +360,7 @@ func (c *ClientSecrets) authenticate(endpoint string, form url.Values, header ht
 		form.Set("client_assertion", assertion)
 	case authNone:
 	default:
-		return fmt.Errorf("oauth2: AuthMethod %q is not supported", printable(method, 64))
+		return fmt.Errorf("oauth2: AuthMethod %+.64q is not supported", method)
 	}
 	form.Set("client_id", c.ClientID)
 	return nil
@@ -365,35 +368,77 @@ func (c *ClientSecrets) authenticate(endpoint string, form url.Values, header ht
 
 // origin returns the scheme, host and port of an endpoint's URL.
 func origin(endpoint string) string {
-	_, rest, _ := strings.Cut(endpoint, "//")
-	end := strings.IndexAny(rest+"/", "/?")
-	return strings.ToLower(strings.TrimSuffix(endpoint, rest[end:]))
+	return strings.ToLower(originPattern.FindString(endpoint))
 }
 
-// assertion returns a JWT that the client authenticates with (RFC 7523, Section
-// 3).
-func (c *ClientSecrets) assertion() (string, error) {
-	signer, err := newSigner(c.Key, c.KeyID)
-	if err != nil {
-		return "", fmt.Errorf("oauth2: the client's Key: %w", err)
+var originPattern = regexp.MustCompile("^.*?//[^/?]*")
+
+// revoke makes the server forget the grant of a token.
+func (c *ClientSecrets) revoke(
+	ctx context.Context, t *Token, httpClient *http.Client,
+) error {
+	token, hint := t.RefreshToken, "refresh_token"
+	if token.empty() {
+		token, hint = t.AccessToken, "access_token"
 	}
-	claims := &jwtClaims{
-		Issuer:   c.ClientID,
-		Subject:  c.ClientID,
-		Audience: c.TokenURI,
-		ID:       randomSecret().Reveal(),
+	if token.empty() {
+		return loginRequired("the credentials have no token to revoke")
 	}
-	return signer.sign(time.Now(), 5*time.Minute, claims, nil) // it is used at once
+	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {hint}}
+	r := c.request("revoking the token", c.RevocationURI, form, httpClient)
+	_, err := r.do(ctx)
+	code := asError(err).Code
+	if code == "invalid_token" || isDeadGrant(code) {
+		return nil // it is forgotten already
+	}
+	return err
+}
+
+// isDeadGrant reports whether an error code means that a refresh token no
+// longer works (RFC 6749, Section 5.2; OpenID Connect Core, Section 3.1.2.6),
+// by one of the names that providers have for it.
+func isDeadGrant(code string) bool {
+	dead := strings.Fields(`
+		invalid_grant bad_refresh_token invalid_refresh_token
+		interaction_required login_required consent_required account_selection_required`)
+	return slices.Contains(dead, code)
+}
+
+// isReserved reports whether a parameter carries the protocol. If callers could
+// set these, a value that came from outside could replace the package's own.
+func isReserved(name string) bool {
+	reserved := strings.Fields(`
+		response_type client_id redirect_uri scope state nonce
+		code_challenge code_challenge_method request request_uri
+		grant_type code code_verifier device_code refresh_token
+		assertion client_secret client_assertion client_assertion_type`)
+	return slices.Contains(reserved, name)
+}
+
+// checkTokenParams allows scope, which the package does not need there.
+func checkTokenParams(params url.Values) error {
+	for name := range params {
+		if isReserved(name) && name != "scope" {
+			return fmt.Errorf("oauth2: TokenParams has %q, which the package sets itself", name)
+		}
+	}
+	return nil
 }
 
 // parseFile parses a regular file of at most 1 MiB. A device or a pipe could
 // block, or never end.
-func parseFile[T any](name string, parse func([]byte) (T, error)) (T, error) {
-	var none T
+func parseFile[T any](name string, parse func([]byte) (T, error)) (none T, err error) {
 	if err := checkFileName(name); err != nil {
 		return none, err
 	}
-	data, err := readFile(name)
+	info, err := os.Stat(name) // first, since opening a pipe could block
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
+	var data []byte
+	if err == nil {
+		data, err = readFile(name)
+	}
 	if err != nil {
 		return none, fmt.Errorf("oauth2: reading %q: %w", name, err)
 	}
@@ -404,30 +449,23 @@ func parseFile[T any](name string, parse func([]byte) (T, error)) (T, error) {
 	return v, nil
 }
 
-// checkFileName refuses the content of a file in place of its name, as CI
-// systems pass a secret. It must not be quoted.
-func checkFileName(name string) error {
-	isContent := len(name) > 1<<10 || strings.ContainsAny(name, "\r\n")
-	if isContent || strings.HasPrefix(strings.TrimSpace(name), "{") {
-		return errors.New("oauth2: the name of the file holds the JSON, not the name of a file")
-	}
-	return nil
-}
-
 func readFile(name string) ([]byte, error) {
-	info, err := os.Stat(name) // first, since opening a pipe could block
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	return readAll(f)
+}
+
+// checkFileName refuses the content of a file in place of its name, as CI
+// systems pass a secret. It must not be quoted.
+func checkFileName(name string) error {
+	isContent, _ := regexp.MatchString(`^\s*\{|[\r\n]`, name)
+	if isContent || len(name) > 1<<10 {
+		return errors.New("oauth2: the name of the file holds the JSON, not the name of a file")
+	}
+	return nil
 }
 
 // parseTyped parses a file of credentials whose type must be the one wanted. A
@@ -437,11 +475,11 @@ func parseTyped(data []byte, want string) *fields {
 	f := parseFields(data)
 	typ := f.str("type")
 	if typ == "" && (f.has("web") || f.has("installed")) {
-		typ = "client_secrets"
+		typ = "client_secrets" // which has none
 	}
-	isUntyped := typ == "" && want == "authorized_user" // as Python writes it
+	isUntyped := typ == "" && want != "service_account" // as Python writes users' files
 	if typ != want && !isUntyped {
-		f.fail("is of type %q, not %s", printable(typ, 64), want)
+		f.fail("is of type %+.64q, not %s", typ, want)
 	}
 	return f
 }

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -63,7 +64,7 @@ type ServiceAccountCredentials struct {
 	selfSigned bool   // the token is a JWT of the account's own
 	idToken    bool   // the assertion is exchanged for an ID token
 	audience   string // of the self-signed token or the ID token
-	cache      tokenCache
+	cache      *tokenCache
 }
 
 // ReadServiceAccountFile reads the key file of a service account. See
@@ -87,6 +88,7 @@ func ParseServiceAccount(data []byte, scopes ...string) (*ServiceAccountCredenti
 		ProjectID:    f.str("project_id"),
 		QuotaProject: f.project(),
 		Scopes:       scopeList(scopes...),
+		cache:        new(tokenCache),
 	}
 	if s.Email == "" {
 		f.fail("has no client_email")
@@ -104,22 +106,14 @@ func ParseServiceAccount(data []byte, scopes ...string) (*ServiceAccountCredenti
 	return s, nil
 }
 
-// clone returns a copy with a cache of its own.
+// clone returns a copy with a cache of its own, for access tokens.
 func (s *ServiceAccountCredentials) clone() *ServiceAccountCredentials {
-	return &ServiceAccountCredentials{
-		Email:        s.Email,
-		KeyID:        s.KeyID,
-		TokenURI:     s.TokenURI,
-		ProjectID:    s.ProjectID,
-		QuotaProject: s.QuotaProject,
-		Scopes:       slices.Clone(s.Scopes),
-		Subject:      s.Subject,
-		Claims:       maps.Clone(s.Claims),
-		HTTPClient:   s.HTTPClient,
-		signer:       s.signer,
-		selfSigned:   s.selfSigned,
-		audience:     s.audience,
-	}
+	c := *s
+	c.Scopes = slices.Clone(s.Scopes)
+	c.Claims = maps.Clone(s.Claims)
+	c.cache = new(tokenCache)
+	c.idToken = false
+	return &c
 }
 
 // WithScopes returns a copy that asks for scopes.
@@ -161,14 +155,17 @@ func (s *ServiceAccountCredentials) IDTokenSource(audience string) TokenSource {
 // Token returns an access token; it implements [TokenSource]. Its error is an
 // [*Error] of the token endpoint, or the reason why ctx ended.
 func (s *ServiceAccountCredentials) Token(ctx context.Context) (*Token, error) {
+	if s.signer == nil {
+		return nil, errors.New("oauth2: the account has no key; make it with ParseServiceAccount")
+	}
 	return s.cache.token(ctx, s)
 }
 
 func (s *ServiceAccountCredentials) owner() (TokenSource, *tokenCache, string) {
-	return s, &s.cache, s.QuotaProject
+	return s, s.cache, s.QuotaProject
 }
 
-func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ *Token) (*Token, error) {
+func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ bool) (*Token, error) {
 	switch {
 	case s.selfSigned:
 		return s.signToken(time.Now())
@@ -216,9 +213,6 @@ func (s *ServiceAccountCredentials) signToken(now time.Time) (*Token, error) {
 
 // sign returns a JWT of the account.
 func (s *ServiceAccountCredentials) sign(now time.Time, subject, audience string) (string, error) {
-	if s.signer == nil {
-		return "", errors.New("oauth2: the account has no key; make it with ParseServiceAccount")
-	}
 	for name := range s.Claims {
 		if isReservedClaim(name) {
 			return "", fmt.Errorf("oauth2: Claims has %q, which the package sets itself", name)
@@ -238,10 +232,10 @@ func (s *ServiceAccountCredentials) sign(now time.Time, subject, audience string
 func (a *answer) idToken(raw string) (*Token, error) {
 	claims, err := parseClaims(raw)
 	if err != nil || !validToken(raw) || claims.Expiry.IsZero() {
-		return nil, a.unusable(errors.New("has no usable ID token"))
+		return nil, a.unusable("has no usable ID token")
 	}
 	return &Token{
-		AccessToken: NewSecret(strings.Clone(raw)),
+		AccessToken: NewSecret(raw),
 		Expiry:      claims.Expiry,
 	}, nil
 }
@@ -277,7 +271,7 @@ func (c *ComputeCredentials) owner() (TokenSource, *tokenCache, string) {
 	return c, &c.cache, c.QuotaProject
 }
 
-func (c *ComputeCredentials) fetch(ctx context.Context, _ *Token) (*Token, error) {
+func (c *ComputeCredentials) fetch(ctx context.Context, _ bool) (*Token, error) {
 	leaf := "token"
 	if len(c.Scopes) > 0 {
 		leaf += "?scopes=" + url.QueryEscape(strings.Join(c.Scopes, ","))
@@ -307,20 +301,12 @@ func (c *ComputeCredentials) IDTokenSource(audience string) TokenSource {
 
 // ProjectID returns the project of the machine.
 func (c *ComputeCredentials) ProjectID(ctx context.Context) (string, error) {
-	ans, err := metadata(ctx, "project/project-id")
-	if err != nil {
-		return "", err
-	}
-	return ans.text(validProject)
+	return text(metadata(ctx, "project/project-id"))
 }
 
 // Email returns the e-mail address of the service account.
 func (c *ComputeCredentials) Email(ctx context.Context) (string, error) {
-	ans, err := c.get(ctx, "email")
-	if err != nil {
-		return "", err
-	}
-	return ans.text(validText)
+	return text(c.get(ctx, "email"))
 }
 
 // get asks for something of the account.
@@ -335,7 +321,8 @@ func (c *ComputeCredentials) get(ctx context.Context, leaf string) (*answer, err
 // checkAccount returns an error if account can't be the address of a service
 // account: it becomes part of a URL's path, and must not lead elsewhere.
 func checkAccount(account string) error {
-	if account == "" || account[0] == '.' || strings.Trim(account, letters+"@._-") != "" {
+	isAddress, _ := regexp.MatchString(`^\w[\w@.-]*$`, account)
+	if !isAddress {
 		return errors.New("oauth2: Account is not the address of a service account")
 	}
 	return nil
@@ -352,14 +339,14 @@ var metadataClient = &http.Client{Transport: &http.Transport{
 // metadata asks the metadata server.
 func metadata(ctx context.Context, path string) (*answer, error) {
 	host := cmp.Or(os.Getenv("GCE_METADATA_HOST"), "169.254.169.254")
-	u, err := url.Parse("http://" + host + "/computeMetadata/v1/" + path)
-	isMore := strings.Trim(host, letters+".:-[]") != "" // a path, a user name, a query
-	if err != nil || isMore || u.Hostname() == "" {
+	// No path, no user name and no query.
+	isHost, _ := regexp.MatchString(`^([A-Za-z0-9.-]+|\[[A-Fa-f0-9.:]+\])(:[0-9]*)?$`, host)
+	if !isHost {
 		return nil, errors.New("oauth2: GCE_METADATA_HOST is not a host, or host:port")
 	}
 	r := &request{
 		op:       "asking the metadata server",
-		url:      u.String(),
+		url:      "http://" + host + "/computeMetadata/v1/" + path,
 		header:   http.Header{"Metadata-Flavor": {"Google"}},
 		client:   metadataClient,
 		metadata: true,
@@ -367,11 +354,15 @@ func metadata(ctx context.Context, path string) (*answer, error) {
 	return r.do(ctx)
 }
 
-// text returns an answer that is a text.
-func (a *answer) text(valid func(string) bool) (string, error) {
-	s := string(a.body)
-	if len(s) >= maxErrorText || !valid(s) {
-		return "", a.unusable(errors.New("is not what was asked for"))
+// text returns the text that an answer is, unless there is an error.
+func text(ans *answer, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	s := string(ans.body)
+	isText, _ := regexp.MatchString(`^[\w.:@-]+$`, s)
+	if len(s) >= maxErrorText || !isText {
+		return "", ans.unusable("is not what was asked for")
 	}
 	return s, nil
 }
@@ -419,7 +410,7 @@ func (c *ImpersonatedCredentials) owner() (TokenSource, *tokenCache, string) {
 	return c, &c.cache, c.QuotaProject
 }
 
-func (c *ImpersonatedCredentials) fetch(ctx context.Context, _ *Token) (*Token, error) {
+func (c *ImpersonatedCredentials) fetch(ctx context.Context, _ bool) (*Token, error) {
 	scopes := c.Scopes
 	if len(scopes) == 0 {
 		scopes = []string{cloudPlatformScope}
@@ -444,7 +435,7 @@ func (c *ImpersonatedCredentials) fetch(ctx context.Context, _ *Token) (*Token, 
 		Scopes:      scopes,
 	}
 	if f.err != nil || t.AccessToken.empty() || t.Expiry.IsZero() {
-		return nil, ans.unusable(errors.New("has no usable accessToken and expireTime"))
+		return nil, ans.unusable("has no usable accessToken and expireTime")
 	}
 	return t, nil
 }
@@ -518,7 +509,7 @@ func (c *ClientCredentials) owner() (TokenSource, *tokenCache, string) {
 	return c, &c.cache, ""
 }
 
-func (c *ClientCredentials) fetch(ctx context.Context, _ *Token) (*Token, error) {
+func (c *ClientCredentials) fetch(ctx context.Context, _ bool) (*Token, error) {
 	if c.Client == nil {
 		return nil, errNoClient
 	}
@@ -528,8 +519,10 @@ func (c *ClientCredentials) fetch(ctx context.Context, _ *Token) (*Token, error)
 			return nil, fmt.Errorf("oauth2: Params has %q, which the package sets itself", name)
 		}
 	}
-	scope := joinScopes(scopeList(c.Scopes...))
-	form := url.Values{"grant_type": {"client_credentials"}, "scope": {scope}}
+	form := url.Values{
+		"grant_type": {"client_credentials"},
+		"scope":      {joinScopes(c.Scopes)},
+	}
 	maps.Copy(form, c.Params)
 	ans, err := c.Client.request("signing the client in", c.Client.TokenURI, form, nil).do(ctx)
 	if err != nil {

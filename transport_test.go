@@ -619,3 +619,44 @@ func TestNewClient(t *testing.T) {
 		t.Errorf("%d %s %v", resp.StatusCode, got, err)
 	}
 }
+
+// A RoundTripper that edits a header in place changes its own request only, at most 3 allocations each. // W90
+func TestTransportOwnHeader(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	seen := map[string]int{}
+	base := roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		values := r.Header["Authorization"]
+		mu.Lock()
+		seen[strings.Join(values, "\n")]++
+		mu.Unlock()
+		values[0] = "edited"
+		r.Header["Accept"][0] = "edited"
+		return response(200, ""), nil
+	})
+	transport := &Transport{Source: sourceOf(&Token{AccessToken: NewSecret("at")}), Base: base}
+	var running sync.WaitGroup
+	for range 16 {
+		running.Go(func() {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", "https://api.example/", nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("Accept", "text/plain")
+			resp, err := transport.RoundTrip(req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp.Body.Close()
+			if req.Header.Get("Authorization") != "" {
+				t.Error("the caller's request has a token")
+			}
+		})
+	}
+	running.Wait()
+	if len(seen) != 1 || seen["Bearer at"] != 16 {
+		t.Errorf("sent %v", seen)
+	}
+}

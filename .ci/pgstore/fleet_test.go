@@ -19,9 +19,9 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 )
 
-// These tests run the Store of store_example_test.go, to the letter, against a real PostgreSQL, and with the server of
-// server_test.go: .ci/run copies both here. The variables are OAUTH2_INTEROP_POSTGRES, which names the database, and
-// OAUTH2_LONG.
+// These tests run the Store of store_example_test.go, to the letter, against a real PostgreSQL, with the server of
+// server_test.go and the fleet of worst_test.go: .ci/run copies them here. The variables are OAUTH2_INTEROP_POSTGRES,
+// which names the database, and OAUTH2_LONG.
 
 const (
 	processes  = 8
@@ -283,4 +283,22 @@ func TestKilledWhileUpdating(t *testing.T) {
 	if err != nil || time.Since(start) > 5*time.Second {
 		t.Errorf("after %v: %v", time.Since(start), err)
 	}
+}
+
+// TestWorstStoreChild is the main function of a child process of TestWorstStore, and nothing else.
+func TestWorstStoreChild(t *testing.T) {
+	worstChild(t, func(row string) (func() oauth2.Store, func() error) {
+		db, err := sql.Open("pgx", os.Getenv("OAUTH2_INTEROP_POSTGRES"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		db.SetMaxOpenConns(10) // of the hundred that the server has
+		return func() oauth2.Store { return &sqlStore{db, row} }, db.Close
+	})
+}
+
+// TestWorstStore is TestWorstFleet with a row in place of a file.
+func TestWorstStore(t *testing.T) {
+	store := &sqlStore{open(t), "worst"}
+	runWorstFleet(t, startFleet(t, store, "TestWorstStoreChild"), worstJob{Store: store.name})
 }
