@@ -442,7 +442,7 @@ func TestMetadataRetries(t *testing.T) {
 			r := &request{
 				op:       "asking",
 				url:      "http://metadata.example/token",
-				client:   &http.Client{Transport: m},
+				client:   &http.Client{Transport: m, Timeout: metadataClient.Timeout},
 				metadata: true,
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), tt.timeout)
@@ -464,7 +464,7 @@ func TestMetadataHost(t *testing.T) {
 	for _, host := range []string{
 		"evil.example/x?", "a@b", "http://" + addr, "//" + addr, addr + "/", addr + "/x", addr + "?x", addr + "#x",
 		"a@" + addr, " " + addr, addr + " ", addr + "\r\nX: y", ":80", "a:b", "[::1", "%31%32%37.0.0.1", "a\\b",
-		"é.example", "a_b",
+		"é.example",
 	} {
 		t.Setenv("GCE_METADATA_HOST", host)
 		_, err := (&ComputeCredentials{}).ProjectID(t.Context())

@@ -1339,7 +1339,7 @@ func TestTokenParamsRefused(t *testing.T) {
 	}
 	for _, text := range []string{`5`, `[]`, `"x"`, `{"x":"y"}`, `{"x":[5]}`, `{"x":{}}`, `{"x":[["y"]]}`} {
 		data := []byte(`{"client_id":"client","refresh_token":"r","token_params":` + text + `}`)
-		if _, err := ParseCredentials(data); !errorSays(err, "token_params that are not lists of strings") {
+		if _, err := ParseCredentials(data); !errorSays(err, "token_params that is not an object with lists of strings") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if fuzzing := flag.Lookup("test.fuzz"); code == 0 && (fuzzing == nil || fuzzing.Value.String() == "") {
 		http.DefaultClient.CloseIdleConnections()
-		defaultTransport.CloseIdleConnections()
+		defaultClient.CloseIdleConnections()
 		if left := leftGoroutines(); left != "" {
 			fmt.Fprintf(os.Stderr, "goroutines are left:\n\n%s\n", left)
 			code = 1
@@ -941,17 +941,14 @@ func TestRefreshAnswers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := NewMemoryServer()
 				s.Hook = func(w http.ResponseWriter, _ *http.Request) bool { fmt.Fprint(w, tt.answer); return true }
-				creds, err := clientOf(s).signedIn(&Token{
+				creds := signedInAt(s, &Token{
 					AccessToken:  NewSecret("a1"),
 					RefreshToken: NewSecret("r1"),
 					IDToken:      NewSecret("i1"),
 					Scopes:       []string{"a", "b"},
 					Expiry:       time.Now().Add(time.Hour),
-				}, &signInRequest{scopes: []string{"a", "b", "c"}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				_, err = creds.Refresh(t.Context())
+				}, "a", "b", "c")
+				_, err := creds.Refresh(t.Context())
 				if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 					t.Errorf("error %v", err)
 				}

@@ -20,7 +20,6 @@ import (
 const (
 	firstBackoff   = time.Second
 	longestBackoff = time.Minute
-	rejectInterval = 10 * time.Second // between two refreshes that a 401 asked for
 )
 
 // A tokenCache holds one token and renews it. While the token is fresh, it is
@@ -49,8 +48,6 @@ type trouble struct {
 
 // An ownSource is a TokenSource of this package.
 type ownSource interface {
-	TokenSource
-
 	// owner returns the source itself, its cache, and the project that its API
 	// calls are counted against, if any.
 	owner() (self TokenSource, cache *tokenCache, quotaProject string)
@@ -139,7 +136,7 @@ func (c *tokenCache) replaceable(rejected *Token) bool {
 	if c.trouble == nil {
 		c.trouble = new(trouble)
 	}
-	if time.Since(c.trouble.rejectedAt) < rejectInterval {
+	if time.Since(c.trouble.rejectedAt) < 10*time.Second {
 		return false
 	}
 	c.trouble.rejectedAt = time.Now()
@@ -449,17 +446,15 @@ func (t *Transport) renewed(req *http.Request, tok *Token) *http.Request {
 		return nil
 	}
 	again := t.withToken(req, fresh)
-	if req.Body == nil || req.Body == http.NoBody {
-		return again
-	}
-	if req.GetBody == nil {
+	if req.GetBody != nil {
+		body, err := req.GetBody()
+		if err != nil {
+			return nil
+		}
+		again.Body = body
+	} else if req.Body != nil && req.Body != http.NoBody {
 		return nil
 	}
-	body, err := req.GetBody()
-	if err != nil {
-		return nil
-	}
-	again.Body = body
 	return again
 }
 
@@ -791,9 +786,7 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 		"scope":         {scope},
 	}
 	maps.Copy(form, c.TokenParams) // which have been checked
-	ans, err := c.client.
-		request("refreshing the token", c.client.TokenURI, form, c.HTTPClient).
-		do(ctx)
+	ans, err := c.client.request("refreshing the token", form, c.HTTPClient).do(ctx)
 	e := asError(err)
 	if isDeadGrant(e.Code) {
 		e.loginRequired = true
@@ -871,15 +864,15 @@ func (c *Credentials) Revoke(ctx context.Context) error {
 // lacks it. It returns what is to be stored.
 func (c *Credentials) revokeStored(ctx context.Context, data []byte) ([]byte, error) {
 	file, err := c.storedFile(data)
+	if err != nil {
+		return nil, err
+	}
 	rest := *c.stored()
 	if c.cache.ended() {
-		if err == nil && rest.saved.same(file.current()) {
+		if rest.saved.same(file.current()) {
 			return nil, nil // only the store had failed
 		}
 		return data, nil // which another process has signed in to
-	}
-	if err != nil {
-		return nil, err
 	}
 	held := c.current()
 	if _, isUnsaved := c.compare(file, rest.saved, held); !isUnsaved {
@@ -996,7 +989,7 @@ func (c *Credentials) marshal(t *Token, old *Credentials) ([]byte, error) {
 		return nil, errNoClient
 	}
 	if t.RefreshToken.empty() && t.AccessToken.empty() {
-		return nil, loginRequired("the credentials have no token to keep")
+		return nil, errNoRefresh
 	}
 	rest := c.stored()
 	file := c.client.members()
@@ -1095,7 +1088,7 @@ func (c *Credentials) use(store Store, held, seen *Token, err error) bool {
 		return false
 	}
 	next := *c.stored()
-	if err != nil && (next.store != nil || c.cache.ended()) {
+	if err != nil && next.store != nil {
 		return true
 	}
 	next.store = store

@@ -289,7 +289,7 @@ func TestMarshalAuthorizedUser(t *testing.T) {
 			})
 		})
 	}
-	client := &ClientSecrets{ClientID: "c", TokenURI: googleTokenURI}
+	client := &ClientSecrets{ClientID: "c", TokenURI: "https://oauth2.googleapis.com/token"}
 	data, err := NewCredentials(client, NewSecret("r")).MarshalAuthorizedUser()
 	if err != nil || bytes.Contains(data, []byte("expiry")) || bytes.Contains(data, []byte("0001")) ||
 		!bytes.Contains(data, []byte(`"client_secret": ""`)) {

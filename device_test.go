@@ -176,7 +176,7 @@ func TestDevicePolling(t *testing.T) {
 			name:   "503 with a long interval",
 			pace:   2 * time.Minute,
 			faults: []func() (*http.Response, error){status(503, ""), status(503, "")},
-			want:   []float64{120, 240, 360},
+			want:   []float64{60, 120, 180}, // W51
 		},
 		{
 			name:   "server_error",
@@ -260,11 +260,14 @@ func TestDeviceNumbers(t *testing.T) {
 		{"fraction", "7.9", 7, 7},
 		{"below a second", "0.2", 5, 3600},
 		{"exponent", "1e1", 10, 10},
-		{"ten years", "315360000", 315360000, 315360000},
-		{"more than an int64", "18446744073709551617", 315360000, 315360000}, // X3
-		{"more than a float64", "1e400", 315360000, 315360000},               // X3
-		{"a duration that overflows", "9223372037", 315360000, 315360000},    // X3
-		{"negative", "-1", 5, 3600},                                          // X3 XO37: unknown
+		{"a minute", "60", 60, 60},
+		{"an hour", "3600", 60, 3600}, // W51
+		{"more than an hour", "3601", 60, 3600},
+		{"ten years", "315360000", 60, 3600},                     // W51
+		{"more than an int64", "18446744073709551617", 60, 3600}, // X3
+		{"more than a float64", "1e400", 60, 3600},               // X3
+		{"a duration that overflows", "9223372037", 60, 3600},    // X3
+		{"negative", "-1", 5, 3600},                              // X3 XO37: unknown
 		{"negative string", `"-1"`, 5, 3600},
 		{"negative and huge", "-1e400", 5, 3600},
 		{"NaN", `"NaN"`, bad, bad},
@@ -288,7 +291,7 @@ func TestDeviceNumbers(t *testing.T) {
 					if name == "interval" {
 						r.edit["expires_in"] = "315360000"
 					} else {
-						r.edit["interval"] = "1000000000" // no poll disturbs
+						r.edit["interval"] = "60"
 						want = tt.lifetime
 					}
 					word := map[string]string{"interval": "access_denied", "expires_in": "authorization_pending"}[name]
@@ -303,7 +306,7 @@ func TestDeviceNumbers(t *testing.T) {
 						}
 					case took != want:
 						t.Errorf("after %v s, want %v: %v", took, want, err)
-					case name == "interval" && want < 315360000 && (!errors.As(err, &e) || e.Code != "access_denied"),
+					case name == "interval" && (!errors.As(err, &e) || e.Code != "access_denied"),
 						name != "interval" && !errors.Is(err, context.DeadlineExceeded):
 						t.Error(err)
 					}
@@ -573,7 +576,14 @@ func TestDeviceAnswerRefused(t *testing.T) {
 		{"Google's name, http", "verification_url", `"http://as.example/activate"`, "verification_url"},
 		{"no user code", "user_code", "", "user_code"},
 		{"empty user code", "user_code", `""`, "user_code"},
-		{"long user code", "user_code", `"` + strings.Repeat("A", 257) + `"`, "user_code"},
+		{"long user code", "user_code", `"` + strings.Repeat("A", 33) + `"`, "user_code"}, // W51
+		{"sentence as user code", "user_code", `"Please call 555-1234 now"`, "user_code"}, // W51
+		{"user code of five groups", "user_code", `"A-B-C-D-E"`, "user_code"},             // W51
+		{"user code of dashes", "user_code", `"- -"`, "user_code"},                        // W51
+		{"long address", "verification_uri", `"https://as.example/` + strings.Repeat("a", 2048) + `"`, "too long"},
+		{"long complete address", "verification_uri_complete",
+			`"https://as.example/` + strings.Repeat("a", 900<<10) + `"`, "too long"}, // W51
+		{"script as complete address", "verification_uri_complete", `"javascript:alert(1)"`, "uri_complete"},
 		{"number as user code", "user_code", `123456`, "user_code"},
 		{"no device code", "device_code", "", "device_code"},
 		{"device code with a line end", "device_code", `"dc-\r\nX"`, "device_code"},
@@ -608,6 +618,7 @@ func TestDevicePrompt(t *testing.T) {
 		google     bool
 		edit       map[string]string
 		page, code string
+		complete   string // the address with the code in it
 	}{
 		{name: "RFC 8628", page: page, code: "WDJB-MJHT"},
 		{name: "Google", google: true, page: page, code: "WDJB-MJHT"}, // UP45
@@ -619,10 +630,23 @@ func TestDevicePrompt(t *testing.T) {
 			code:   "WDJB-MJHT",
 		},
 		{
-			name: "complete address",
-			edit: map[string]string{"verification_uri_complete": `"javascript:alert(1)"`},
+			name:     "complete address", // W50
+			edit:     map[string]string{"verification_uri_complete": `"https://as.example/d?user_code=WDJB-MJHT"`},
+			page:     page,
+			code:     "WDJB-MJHT",
+			complete: "https://as.example/d?user_code=WDJB-MJHT",
+		},
+		{
+			name: "empty complete address",
+			edit: map[string]string{"verification_uri_complete": `""`},
 			page: page,
 			code: "WDJB-MJHT",
+		},
+		{
+			name: "four groups", // W51
+			edit: map[string]string{"user_code": `"ABCD EFGH-IJKL-MNOP"`},
+			page: page,
+			code: "ABCD EFGH-IJKL-MNOP",
 		},
 		{
 			name: "this machine",
@@ -640,9 +664,9 @@ func TestDevicePrompt(t *testing.T) {
 		{name: "direction", edit: map[string]string{"user_code": `"A\u202eB"`}, page: page, code: "A?B"},
 		{
 			name: "as long as may be",
-			edit: map[string]string{"user_code": `"` + strings.Repeat("A", 256) + `"`},
+			edit: map[string]string{"user_code": `"` + strings.Repeat("A", 32) + `"`},
 			page: page,
-			code: strings.Repeat("A", 256),
+			code: strings.Repeat("A", 32),
 		},
 	}
 	for _, tt := range tests {
@@ -654,7 +678,12 @@ func TestDevicePrompt(t *testing.T) {
 				if _, err := r.run(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				if got, want := r.prompt.String(), fmt.Sprintf(prompt, tt.page, tt.code); got != want {
+				want := fmt.Sprintf(prompt, tt.page, tt.code) + signedInAs // W55
+				if tt.complete != "" {
+					want = strings.Replace(want, "and enter", "or this one, which has the code in it, to compare:\n\n    "+
+						tt.complete+"\n\nand enter", 1)
+				}
+				if got := r.prompt.String(); got != want {
 					t.Errorf("got %q, want %q", got, want)
 				}
 			})

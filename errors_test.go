@@ -736,7 +736,13 @@ func errorsThatWrap(t *testing.T) map[string]func() error {
 		},
 		"a device that has ended": func() error { return errorOf(deviceFlow().RunDevice(endedContext())) },
 		"waiting for a device": func() error {
-			return errorOf(deviceFlow().awaitDevice(endedContext(), NewSecret("dc"), time.Hour, time.Second))
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			flow := deviceFlow()
+			flow.client.HTTPClient.Transport = answering(200, faultJSON,
+				`{"device_code":"d","user_code":"u","verification_uri":"https://as.example/d"}`)
+			flow.ShowDeviceCode = func(DeviceCode) { cancel(loginRequired("another call has failed")) }
+			return errorOf(flow.RunDevice(ctx))
 		},
 		"waiting for a token": func() error {
 			return errorOf((&flight[*Token]{done: make(chan struct{})}).wait(endedContext()))
@@ -832,10 +838,10 @@ func FuzzDescription(f *testing.F) {
 	f.Add("secret", []byte{1}, "the secret", "is secret")
 	f.Fuzz(func(t *testing.T, secret string, choices []byte, before, after string) {
 		secret = strings.Map(func(r rune) rune {
-			if strings.ContainsRune(letters, r) {
-				return r
+			if r > '~' || notAlphanumeric.MatchString(strings.ToLower(string(r))) {
+				return -1
 			}
-			return -1
+			return r
 		}, secret)
 		secret = secret[:min(len(secret), 40)]
 		if secret == "" {

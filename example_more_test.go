@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"time"
 
 	"example.com/oauth2"
 )
@@ -121,13 +122,42 @@ func ExampleInstalledAppFlow_RunDevice() {
 	}
 	flow := oauth2.NewInstalledAppFlow(client, "openid", "email")
 	flow.Prompt = os.Stdout
+	flow.Store = oauth2.FileStore("credentials.json")
 	creds, err := flow.RunDevice(ctx)
 	if err != nil {
 		log.Fatal(err) // if the user declined, or was too slow, the error says so
 	}
-	if err := creds.Save(ctx, oauth2.FileStore("credentials.json")); err != nil {
+	fmt.Println("signed in as", creds.IDToken().Email)
+}
+
+// What a device shows is data: the address goes into a QR code, for a telephone to open, and the user code below it, for
+// the user to compare. With ShowDeviceCode, SignIn signs the user in on another device, and only if nothing is stored
+// that serves. A graphical program hands the code to its event loop, and closes the window when SignIn returns.
+func ExampleInstalledAppFlow_showDeviceCode() {
+	ctx := context.Background()
+	client, err := oauth2.ReadClientSecretsFile("client_secrets.json")
+	if err != nil {
 		log.Fatal(err)
 	}
+	drawQR := func(text string) string { return text } // a library of your choice
+	window := make(chan string, 1)                     // to the event loop of a graphical program
+
+	flow := oauth2.NewInstalledAppFlow(client, "openid", "email")
+	flow.Store = oauth2.FileStore("credentials.json")
+	flow.ShowDeviceCode = func(code oauth2.DeviceCode) {
+		address := code.VerificationURIComplete
+		if address == "" { // then the user has to enter the code
+			address = code.VerificationURI
+		}
+		window <- fmt.Sprintf("%s\n\nOpen %s, and enter or compare the code %s until %s.",
+			drawQR(address), code.VerificationURI, code.UserCode, code.Expiry.Format(time.Kitchen))
+	}
+	creds, err := flow.SignIn(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	close(window)
+	fmt.Println(oauth2.NewClient(creds).Get("https://openidconnect.googleapis.com/v1/userinfo"))
 }
 
 // A service account that an administrator has given domain-wide delegation acts on behalf of each user of the domain.

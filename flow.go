@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -110,12 +109,8 @@ func (f *Flow) AuthorizationURL() (string, error) {
 // check refuses what would make the sign-in fail after the user has done their
 // part.
 func (f *Flow) check() error {
-	tokenURL, err := checkEndpoint(f.client.TokenURI)
-	if err != nil {
-		return fmt.Errorf("oauth2: the client's TokenURI %w", err)
-	}
 	// A request that is not sent.
-	err = f.client.authenticate(url.Values{}, &http.Request{URL: tokenURL, Header: http.Header{}})
+	_, err := f.client.request("the client's TokenURI", url.Values{}, nil).compose()
 	if err != nil {
 		return err
 	}
@@ -172,14 +167,11 @@ func (f *Flow) begin() (*attempt, url.Values) {
 
 func (c *ClientSecrets) checkRedirectURI(uri string) (*url.URL, error) {
 	u, err := url.Parse(uri)
-	if err != nil || u.Scheme == "" || strings.Contains(uri, "#") {
-		return nil, fmt.Errorf(
-			"oauth2: RedirectURI is not an absolute URI without fragment; registered are %q",
-			c.RedirectURIs)
-	}
-	if u.Scheme == "http" && !isPrivate(u) {
-		// Anybody on the way could read the code.
-		return nil, errors.New("oauth2: RedirectURI is on another machine and not https")
+	isURI := err == nil && u.Scheme != "" && !strings.Contains(uri, "#")
+	// Without TLS, anybody on the way could read the code.
+	if !isURI || u.Scheme == "http" && !isPrivate(u) {
+		return nil, errors.New(
+			"oauth2: RedirectURI is not absolute, has a fragment, or needs https")
 	}
 	return u, nil
 }
@@ -217,7 +209,7 @@ func (f *Flow) FetchToken(ctx context.Context, code string) (*Credentials, error
 	if err != nil {
 		return nil, err
 	}
-	if !validCode(code) {
+	if len(code) > maxCode || !validText(code) {
 		return nil, errBadCode
 	}
 	return a.exchange(ctx, code)
@@ -225,27 +217,23 @@ func (f *Flow) FetchToken(ctx context.Context, code string) (*Credentials, error
 
 // Errors of an attempt.
 var (
-	errUsed    = errors.New("oauth2: this sign-in has been completed, which works only once")
+	errNotOpen = errors.New(
+		"oauth2: no sign-in is under way: each works only once, and for an hour; begin it anew")
 	errBadCode = errors.New("oauth2: the redirect has no usable code, or an error too")
 )
 
 // current returns the attempt under way.
 func (f *Flow) current() (*attempt, error) {
 	a := f.attempt.Load()
-	if a == nil || time.Since(a.began) > attemptLifetime {
-		return nil, errors.New(
-			"oauth2: no sign-in is under way, or it was begun more than an hour ago; begin it anew")
-	}
-	if a.used.Load() {
-		return nil, errUsed
+	if a == nil || a.used.Load() || time.Since(a.began) > attemptLifetime {
+		return nil, errNotOpen
 	}
 	return a, nil
 }
 
-func validCode(code string) bool { return len(code) <= maxCode && validText(code) }
-
 // parseRedirect checks that a redirect belongs to the attempt and comes from
-// its server, and returns the code.
+// its server, and returns the code. If the server answered with an error, it
+// returns an [*Error].
 func (a *attempt) parseRedirect(redirected string) (string, error) {
 	_, query, _ := strings.Cut(redirected, "?")
 	query, _, _ = strings.Cut(query, "#")
@@ -253,29 +241,16 @@ func (a *attempt) parseRedirect(redirected string) (string, error) {
 	if err != nil || len(redirected) > maxRedirect {
 		return "", errors.New("oauth2: the redirect is malformed or too long")
 	}
-	if err := a.checkRedirect(q); err != nil {
-		return "", err
-	}
-	code := q.Get("code")
-	if !validCode(code) {
-		return "", errBadCode
-	}
-	return code, nil
-}
-
-// checkRedirect checks the parameters of a redirect. If the server answered
-// with an error, it returns an [*Error].
-func (a *attempt) checkRedirect(q url.Values) error {
 	for name := range strings.FieldsSeq("code state iss error error_description error_uri scope") {
 		if len(q[name]) > 1 { // a proxy or the server may have used the other one
-			return fmt.Errorf(
+			return "", fmt.Errorf(
 				"oauth2: the redirect has the parameter %q twice (RFC 6749, Section 3.1)", name)
 		}
 	}
 	if !sameText(q.Get("state"), a.state.Reveal()) {
 		// Somebody else's sign-in, planted to be completed here (RFC 6749, Section
 		// 10.12), or an old tab.
-		return errors.New(
+		return "", errors.New(
 			"oauth2: the redirect does not belong to this sign-in: its state is not the one sent")
 	}
 	issuer := a.client.Issuer
@@ -283,18 +258,20 @@ func (a *attempt) checkRedirect(q url.Values) error {
 	mustMatch := q.Has("iss") || a.client.issRequired
 	if mustMatch && issuer != "" && !isOurs {
 		// Mix-up: another server would get this one's code (RFC 9207).
-		return fmt.Errorf("oauth2: the redirect does not name its issuer as %q (RFC 9207)", issuer)
+		return "", fmt.Errorf(
+			"oauth2: the redirect does not name its issuer as %q (RFC 9207)", issuer)
 	}
-	if !q.Has("error") {
-		return nil
+	if q.Has("error") && !q.Has("code") {
+		secrets := []string{a.state.Reveal(), a.verifier.Reveal(), a.nonce.Reveal()}
+		e := oauthError("signing in", q.Get, secrets)
+		e.text += advice(e.Code, url.Values{"redirect_uri": {a.redirectURI}})
+		return "", e
 	}
-	if q.Has("code") {
-		return errBadCode
+	code := q.Get("code")
+	if q.Has("error") || len(code) > maxCode || !validText(code) {
+		return "", errBadCode
 	}
-	secrets := []string{a.state.Reveal(), a.verifier.Reveal(), a.nonce.Reveal()}
-	e := oauthError("signing in", q.Get, secrets)
-	e.text += advice(e.Code, url.Values{"redirect_uri": {a.redirectURI}})
-	return e
+	return code, nil
 }
 
 // isAnswer reports whether what parseRedirect checked is the authorization
@@ -328,7 +305,7 @@ func advice(code string, form url.Values) string {
 func (a *attempt) exchange(ctx context.Context, code string) (*Credentials, error) {
 	// Without a ctx nothing is sent.
 	if ctx != nil && a.used.Swap(true) {
-		return nil, errUsed
+		return nil, errNotOpen
 	}
 	form := url.Values{
 		"grant_type":    {"authorization_code"},
@@ -340,7 +317,8 @@ func (a *attempt) exchange(ctx context.Context, code string) (*Credentials, erro
 }
 
 // redeem sends the grant that ends a sign-in, which form is, with what else the
-// token endpoint gets.
+// token endpoint gets. It returns the Credentials, whose ID token must be as
+// asked.
 func (c *ClientSecrets) redeem(
 	ctx context.Context, op string, form url.Values, asked *signInRequest,
 ) (*Credentials, error) {
@@ -350,7 +328,7 @@ func (c *ClientSecrets) redeem(
 	}
 	maps.Copy(sent, asked.tokenParams)
 	maps.Copy(sent, form) // last, so that nothing replaces it
-	r := c.request(op, c.TokenURI, sent, nil)
+	r := c.request(op, sent, nil)
 	r.once = true
 	ans, err := r.do(ctx)
 	if err != nil {
@@ -358,16 +336,11 @@ func (c *ClientSecrets) redeem(
 		e.text += advice(e.Code, form)
 		return nil, err
 	}
-	tok, err := ans.token(joinScopes(asked.scopes))
+	scope := joinScopes(asked.scopes)
+	tok, err := ans.token(scope)
 	if err != nil {
 		return nil, err
 	}
-	return c.signedIn(tok, asked)
-}
-
-// signedIn returns the Credentials of a completed sign-in, whose ID token must
-// be as asked.
-func (c *ClientSecrets) signedIn(tok *Token, asked *signInRequest) (*Credentials, error) {
 	idToken, err := c.checkSignIn(tok.IDToken, asked)
 	if err != nil {
 		return nil, fmt.Errorf("oauth2: the ID token that came with the sign-in %w", err)
@@ -375,7 +348,7 @@ func (c *ClientSecrets) signedIn(tok *Token, asked *signInRequest) (*Credentials
 	creds := &Credentials{
 		TokenParams: asked.tokenParams,
 		client:      c,
-		scope:       joinScopes(asked.scopes),
+		scope:       scope,
 	}
 	creds.rest.Store(&stored{granted: true, idToken: idToken})
 	creds.cache.keep(tok)
@@ -398,17 +371,20 @@ func (c *ClientSecrets) checkSignIn(idToken Secret, asked *signInRequest) (*IDTo
 		}
 		return nil, nil
 	}
-	t, err := checkedClaims(idToken.Reveal(), expected{
-		issuer:   c.Issuer,
-		audience: c.ClientID,
-		nonce:    asked.nonce.Reveal(),
-		leeway:   defaultLeeway,
-		signIn:   asked,
-	})
-	if err != nil || c.Issuer == "" {
+	t, err := parseClaims(idToken.Reveal())
+	if err == nil {
+		err = t.check(expected{
+			issuer:   c.Issuer,
+			audience: c.ClientID,
+			nonce:    asked.nonce.Reveal(),
+			leeway:   defaultLeeway,
+			signIn:   asked,
+		}, time.Now())
+	}
+	if c.Issuer == "" {
 		return nil, err
 	}
-	return t, nil
+	return t, err
 }
 
 // Marshal returns the attempt, for a web application to keep until the
@@ -452,8 +428,7 @@ func ResumeFlow(client *ClientSecrets, data []byte) (*Flow, error) {
 		verifier: f.secret("code_verifier", maxToken),
 		began:    f.expiry("began"),
 	}
-	isOurs := client != nil && f.str("client_id") == client.ClientID &&
-		f.str("token_uri") == client.TokenURI
+	isOurs := client != nil && client.same(f.client())
 	isWhole := f.err == nil && !a.state.empty() && !a.verifier.empty()
 	if !isOurs || !isWhole {
 		return nil, errors.New("oauth2: this is no stored sign-in, or another client's")

@@ -229,12 +229,12 @@ func TestAuthorizationURL(t *testing.T) {
 		{
 			name: "token_uri",
 			set:  func(f *Flow) { f.client.TokenURI = "http://as.example/token" },
-			err:  `TokenURI is a URL with scheme "http"`,
+			err:  `TokenURI: the endpoint is a URL with scheme "http"`,
 		},
 		{
 			name: "no redirect URI", // UP11
 			set:  redirect(""),
-			err:  "RedirectURI is not an absolute URI without fragment; registered are [\"http://127.0.0.1/\" \"http://[::1]/\"]",
+			err:  "RedirectURI is not absolute",
 		},
 		{name: "relative redirect URI", set: redirect("/cb"), err: "absolute"},
 		// RFC 6749, 3.1.2
@@ -1047,7 +1047,7 @@ func TestAttemptEnds(t *testing.T) {
 			_, err2 := f.FetchToken(t.Context(), "c")
 			_, err3 := f.Marshal()
 			for _, err := range []error{err, err2, err3} {
-				if !errorSays(err, "more than an hour ago") {
+				if !errorSays(err, "for an hour") {
 					t.Error(err)
 				}
 			}

@@ -708,6 +708,14 @@ func sourceOfPackage(t testing.TB) *packageSource {
 	return s
 }
 
+// signedInAt returns Credentials as a sign-in at s that asked for scopes leaves them, with tok.
+func signedInAt(s *TestServer, tok *Token, scopes ...string) *Credentials {
+	creds := &Credentials{client: clientOf(s), scope: joinScopes(scopes)}
+	creds.rest.Store(&stored{granted: true})
+	creds.cache.keep(tok)
+	return creds
+}
+
 var parsePackage = sync.OnceValues(func() (*packageSource, error) {
 	names, err := filepath.Glob("*.go")
 	if err != nil {

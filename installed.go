@@ -6,8 +6,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -32,27 +30,28 @@ import (
 
 // Limits of the loopback server.
 const (
-	maxLoopbackHeader = 16 << 10 // bytes of a request
-	maxLoopbackConns  = 64
-	loopbackTimeout   = 5 * time.Second // to send a request, and to take the answer
-	minPastedCode     = 16              // bytes, to tell a code from a word
+	loopbackTimeout = 5 * time.Second // to send a request, and to take the answer
 )
 
-// slowDown is added to the interval of RunDevice when the server asks for it
-// (RFC 8628, Section 3.5).
-const slowDown = 5 * time.Second
+// Of RunDevice.
+const (
+	maxDeviceInterval = time.Minute
+	slowDown          = 5 * time.Second // RFC 8628, Section 3.5; also the first interval (3.2)
+	maxUserCode       = 32
+)
 
 // An InstalledAppFlow signs in the user who runs the program (RFC 8252). Set
 // the fields before the sign-in.
 type InstalledAppFlow struct {
 	// RedirectURI is where the authorization server sends the browser afterwards.
-	// If empty, RunLocalServer finds one.
+	// If empty, it is one that the client's file registers; see RunLocalServer.
 	RedirectURI string
 	// Params are added to the authorization request, as [Flow.Params].
 	Params url.Values
 	// TokenParams are sent to the token endpoint, as [Flow.TokenParams] are.
 	TokenParams url.Values
-	// Store keeps the credentials for SignIn. The other methods do not use it.
+	// Store keeps the credentials for SignIn, which needs it, and for RunDevice,
+	// which stores nothing if it is nil. RunLocalServer does not use it.
 	Store Store
 	// ListenAddr is the address to listen on, "host" or "host:port", if it is not
 	// the one that the redirect URI names: in a container, "0.0.0.0" with a
@@ -62,17 +61,26 @@ type InstalledAppFlow struct {
 	ListenAddr string
 	// OpenBrowser opens the authorization URL. If nil, it is [OpenBrowser]. To open
 	// no browser, use a function that does nothing. An error ends nothing, since
-	// the URL has been printed.
+	// the URL has been printed. It is called on a goroutine of its own, and may
+	// block.
 	OpenBrowser func(url string) error
-	// Prompt is where the user is told which URL to open. If nil, it is os.Stderr.
-	// Use io.Discard for silence.
+	// ShowDeviceCode shows the user where to sign in on another device, and with
+	// which code (RFC 8628, Section 3.3): as a QR code, or in a window. If nil,
+	// Prompt gets it as text. If set, SignIn signs the user in as RunDevice does,
+	// not as RunLocalServer does. It is called on a goroutine of its own, which is
+	// waited for no longer than a second.
+	ShowDeviceCode func(DeviceCode)
+	// Prompt is where the user is told which URL to open, and at the end as whom
+	// they have signed in, if an ID token says so. If nil, it is os.Stderr. Use
+	// io.Discard for silence. A sign-in goes on if it blocks.
 	Prompt io.Writer
 	// Input is where the user may paste the address that the browser ends at, or
-	// the code in it, if the browser runs on another machine: os.Stdin. If nil,
-	// nothing is read. Whichever comes first, the redirect or the pasted address,
-	// completes the sign-in. What is typed after that is the program's, if Input is
-	// a terminal or has a SetReadDeadline method; of another reader, the next line
-	// is lost.
+	// its query, if the browser runs on another machine: os.Stdin. If nil, nothing
+	// is read. Whichever comes first, the redirect or the pasted address, completes
+	// the sign-in. What is typed after that is the program's, if Input is a
+	// terminal or has a SetReadDeadline method; of another reader, the next line is
+	// lost. So it is of a console of Windows, and of a terminal of macOS, whose
+	// reads can't be interrupted.
 	Input io.Reader
 	// SuccessPage is the HTML that the browser shows after a sign-in. If empty, it
 	// is a plain page of this package. Style elements are allowed; scripts, and
@@ -83,21 +91,54 @@ type InstalledAppFlow struct {
 
 	client *ClientSecrets
 	scopes []string
+
+	prompting chan struct{} // full while something is written to Prompt
+	replaced  *Token        // what a sign-in with a Store replaces; nil without a Store
+}
+
+// A DeviceCode is what the user needs to sign in on another device (RFC 8628,
+// Section 3.2). Its fields come from the authorization server, and are checked:
+// they are short, and printable ASCII.
+type DeviceCode struct {
+	// UserCode is what the user enters at VerificationURI.
+	UserCode string
+	// VerificationURI is an https URL, or an http one on this machine.
+	VerificationURI string
+	// VerificationURIComplete is one that has the code in it, for a QR code. It is
+	// empty if the server has none. Show UserCode too, so that the user can compare
+	// it with the one that the page shows (Section 3.3.1).
+	VerificationURIComplete string
+	// Expiry is when the code expires.
+	Expiry time.Time
 }
 
 // NewInstalledAppFlow returns an InstalledAppFlow that asks for scopes on
 // behalf of client. A string with several scopes, separated by spaces, counts
 // as several.
 func NewInstalledAppFlow(client *ClientSecrets, scopes ...string) *InstalledAppFlow {
-	return &InstalledAppFlow{client: client, scopes: scopeList(scopes...)}
+	return &InstalledAppFlow{
+		client:    client,
+		scopes:    scopeList(scopes...),
+		prompting: make(chan struct{}, 1),
+	}
 }
 
 // SignIn returns the stored credentials if they are this client's, were asked
 // for the flow's scopes, and still yield a token; it refreshes them to find
 // out. Otherwise it signs the user in, as RunLocalServer does, and stores the
-// result. The parameter prompt is then "consent" unless Params has a prompt, so
-// that a refresh token comes. The credentials have a token that has not
-// expired, and refresh through the Store.
+// result. It does so as RunDevice does if ShowDeviceCode is set, or if the
+// client has a DeviceAuthURI and no AuthURI. The sign-in asks for the flow's
+// scopes and for those of the stored credentials. At Google, the parameter
+// prompt is then "consent" unless Params has a prompt, so that a refresh token
+// comes. The credentials have a token that has not expired, and refresh through
+// the Store.
+//
+// Calls with the same Store share one sign-in: the others wait for the first
+// one, each no longer than its own context, and then use what is stored. If it
+// fails, so do they, unless its own context has ended. While the sign-in waits
+// for its redirect, it takes what another process has stored meanwhile, if that
+// serves. The Store is tried before the user has to do anything, and an error
+// is returned. SignIn takes an hour at most.
 //
 // If the sign-in worked but its result could not be stored, SignIn returns both
 // the credentials, which work, and an error. A network that fails, or a stored
@@ -105,47 +146,129 @@ func NewInstalledAppFlow(client *ClientSecrets, scopes ...string) *InstalledAppF
 // is a client that the server refuses (invalid_client). After any other lasting
 // refusal of the stored credentials the user signs in anew.
 func (f *InstalledAppFlow) SignIn(ctx context.Context) (*Credentials, error) {
-	if f.client == nil {
-		return nil, errNoClient
-	}
-	creds, err := LoadCredentials(ctx, f.client, f.Store)
-	if err == nil && creds.stored().adopted {
-		creds.scope = joinScopes(f.scopes) // which the file does not say
-	}
-	enough := err == nil && creds.covers(f.scopes)
-	if enough {
-		_, err = creds.Token(ctx)
-	}
 	switch {
-	case err == errOtherClient || needsSignIn(err):
-		// Only a new sign-in helps.
-	case err != nil:
-		return nil, err
-	case enough:
+	case ctx == nil:
+		return nil, errNilContext
+	case f.client == nil:
+		return nil, errNoClient
+	case f.Store == nil:
+		return nil, errNoStore
+	}
+	own := new(sharedSignIn)
+	own.done = make(chan struct{})
+	own.err = errNoReturn
+	var key any = f.Store
+	if !sameStore(f.Store, f.Store) { // which can't be a key
+		key = own
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer time.AfterFunc(attemptLifetime, func() { cancel(context.DeadlineExceeded) }).Stop()
+	flow := *f // which the caller may change after its return
+	for {
+		found, isShared := signIns.LoadOrStore(key, own)
+		if !isShared {
+			go func() { // the Store may never answer
+				defer close(own.done)
+				defer signIns.Delete(key)
+				own.value, own.err = flow.signIn(ctx)
+				own.isLeft = ctx.Err() != nil
+			}()
+			return own.wait(ctx)
+		}
+		s := found.(*sharedSignIn)
+		_, err := s.wait(ctx)
+		if err != nil && (ctx.Err() != nil || !s.isLeft) {
+			return nil, err
+		}
+	}
+}
+
+// A sharedSignIn is one that is under way with a Store.
+type sharedSignIn struct {
+	flight[*Credentials]
+	isLeft bool // by the call that began it, whose context ended
+}
+
+// signIns has a *sharedSignIn for each Store with which one is under way.
+// Nothing else that two calls of SignIn have in common could hold it.
+var signIns sync.Map
+
+// signIn is SignIn for one call at a time.
+func (f *InstalledAppFlow) signIn(ctx context.Context) (*Credentials, error) {
+	creds, err := f.load(ctx)
+	if err == nil {
 		return creds, nil
 	}
-	signIn := *f
-	signIn.Params = url.Values{"prompt": {"consent"}}
-	maps.Copy(signIn.Params, f.Params)
-	creds, err = signIn.RunLocalServer(ctx)
+	// Only where a new sign-in may help. A client that is refused would be so
+	// again, after the user's work.
+	e := asError(err)
+	isRefusal := e.refused && e.Code != "invalid_client"
+	if !isRefusal && err != errOtherClient && !errors.Is(err, ErrLoginRequired) {
+		return nil, err
+	}
+	next := *f
+	next.replaced = new(Token)
+	if creds != nil {
+		next.replaced = creds.current()
+		next.scopes = append(scopeList(creds.scope), f.scopes...)
+		slices.Sort(next.scopes)
+		next.scopes = slices.Compact(next.scopes)
+	}
+	next.Params = url.Values{}
+	if f.client.Issuer == googleIssuer {
+		next.Params.Set("prompt", "consent")
+	}
+	maps.Copy(next.Params, f.Params)
+	onlyDevice := f.client.AuthURI == "" && f.client.DeviceAuthURI != ""
+	if onlyDevice || f.ShowDeviceCode != nil {
+		return next.RunDevice(ctx)
+	}
+	return next.keep(ctx, next.RunLocalServer)
+}
+
+// load returns the stored credentials, and an error unless they serve.
+func (f *InstalledAppFlow) load(ctx context.Context) (*Credentials, error) {
+	creds, err := LoadCredentials(ctx, f.client, f.Store)
 	if err != nil {
 		return nil, err
 	}
-	return creds, creds.Save(ctx, f.Store)
+	if creds.stored().adopted {
+		creds.scope = joinScopes(f.scopes) // which the file does not say
+	}
+	if f.replaced.same(creds.current()) || !creds.covers(f.scopes) {
+		return creds, loginRequired("the stored credentials do not serve")
+	}
+	_, err = creds.Token(ctx)
+	return creds, err
 }
 
-// needsSignIn reports whether a refresh failed in a way that a new sign-in may
-// mend. A client that is refused would be so again, after the user's work.
-func needsSignIn(err error) bool {
-	var e *Error
-	isRefusal := errors.As(err, &e) && e.refused && e.Code != "invalid_client"
-	return isRefusal || errors.Is(err, ErrLoginRequired)
+// keep signs the user in and stores the result, if there is a Store. It tries
+// the Store before: the sign-in would be lost.
+func (f *InstalledAppFlow) keep(
+	ctx context.Context, signIn func(context.Context) (*Credentials, error),
+) (*Credentials, error) {
+	if f.Store == nil {
+		return signIn(ctx)
+	}
+	err := f.Store.Update(ctx, func(old []byte) ([]byte, error) { return old, nil })
+	if err != nil {
+		return nil, err
+	}
+	creds, err := signIn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The user has done their part: the end of ctx must not lose that.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flightTimeout)
+	defer cancel()
+	return creds, creds.Save(ctx, f.Store)
 }
 
 // covers reports whether scopes were asked for when the credentials were made,
 // or granted. What the user then declined is not asked for at each start.
 func (c *Credentials) covers(scopes []string) bool {
-	have := grantedScopes(append(scopeList(c.scope), c.cache.current.Load().Scopes...)...)
+	have := grantedScopes(append(scopeList(c.scope), c.current().Scopes...)...)
 	for _, scope := range grantedScopes(scopes...) {
 		googleName := "https://www.googleapis.com/auth/userinfo." + scope // of email and profile
 		if !slices.Contains(have, scope) && !slices.Contains(have, googleName) {
@@ -159,18 +282,19 @@ func (c *Credentials) covers(scopes []string) bool {
 // machine that takes the redirect (RFC 8252, Section 7.3):
 //
 //  1. It listens where RedirectURI says, with port 0 for any free port. If
-//     that is empty, a web client uses the first loopback URI that its file
-//     registers, to the letter, and an installed client 127.0.0.1 (or ::1), a
-//     free port, and the path of the registered one.
+//     that is empty, it uses the first loopback URI that the client's file
+//     registers: a web client to the letter; an installed client with a free
+//     port if the URI has none. Google's installed clients, and those that
+//     register none, use 127.0.0.1 (or ::1) and a free port.
 //  2. It prints the authorization URL to Prompt and opens the browser.
 //  3. It waits for the redirect with this sign-in's state. Any other request
 //     is answered with an error and changes nothing.
 //  4. It exchanges the code, and then shows in the browser how it went.
 //
-// The wait ends with ctx, or after 5 minutes if ctx has no deadline. The error
-// is an [*Error] if the server refused, with Code "access_denied" if the user
-// declined. errors.Is finds the cause if ctx ended or the address could not be
-// used.
+// The wait ends with ctx, or after 5 minutes if ctx has no deadline. It takes
+// an hour at most. The error is an [*Error] if the server refused, with Code
+// "access_denied" if the user declined. errors.Is finds the cause if ctx ended
+// or the address could not be used.
 func (f *InstalledAppFlow) RunLocalServer(ctx context.Context) (*Credentials, error) {
 	switch {
 	case ctx == nil:
@@ -193,12 +317,12 @@ func (f *InstalledAppFlow) RunLocalServer(ctx context.Context) (*Credentials, er
 func (f *InstalledAppFlow) run(
 	ctx context.Context, listeners []net.Listener, redirectURI *url.URL,
 ) (*Credentials, error) {
-	timeout := 5 * time.Minute
+	limit := 5 * time.Minute
 	if _, ok := ctx.Deadline(); ok {
-		timeout = maxLifetime // ctx ends before
+		limit = attemptLifetime
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel() // also ends the launcher of the browser
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	flow := NewFlow(f.client, f.scopes...)
 	flow.RedirectURI = redirectURI.String()
 	flow.Params = f.Params
@@ -215,170 +339,209 @@ func (f *InstalledAppFlow) run(
 		flow:        f,
 		redirectURI: redirectURI,
 		attempt:     flow.attempt.Load(),
-		done:        make(chan struct{}),
+		newest:      make(chan func(), 768),
 	}
+	srv.done = make(chan struct{})
 	stop := srv.serve(listeners)
 	defer stop()
-	f.showURL(ctx, authURL, redirectURI)
+	f.showURL(authURL, redirectURI)
+	if f.replaced != nil {
+		go srv.watch()
+	}
 	if f.Input != nil {
 		f.prompt("If the browser can't connect in the end, " +
 			"paste the address that it then shows here:\n")
 		stopReading := srv.readPasted()
 		defer stopReading()
 	}
-	select {
-	case <-srv.done:
-	case <-ctx.Done(): // an exchange that is under way ends too
-		err = fmt.Errorf("oauth2: waiting for the sign-in in the browser: %w",
-			innerError{context.Cause(ctx)})
-		srv.complete("", err)
-	}
-	return srv.creds, srv.err
+	_, err = srv.wait(ctx)
+	srv.complete("", err) // if ctx ended; an exchange that is under way ends too
+	f.greet(srv.value)
+	return srv.value, srv.err
 }
 
-// showURL prints the authorization URL and opens it in the browser, if there
-// seems to be one.
-func (f *InstalledAppFlow) showURL(ctx context.Context, authURL string, redirectURI *url.URL) {
-	if f.OpenBrowser == nil && noBrowser() {
-		f.prompt("There seems to be no browser here. To sign in, open this URL "+
-			"in a browser on your own machine:\n\n    %s\n\n", authURL)
-		if f.ListenAddr == "" {
-			f.prompt("%s", forwarding(redirectURI))
-		}
-		return
-	}
+// showURL prints the authorization URL and opens it in the browser. If there
+// seems to be none, it says how one on another machine reaches the redirect
+// URI.
+func (f *InstalledAppFlow) showURL(authURL string, redirectURI *url.URL) {
 	f.prompt("Open this URL in a browser to sign in:\n\n    %s\n\n", authURL)
-	// Either may block.
-	if f.OpenBrowser == nil {
-		go launch(ctx, authURL)
-		return
+	switch {
+	case f.OpenBrowser != nil:
+		go f.OpenBrowser(authURL) // which may block
+	case !noBrowser():
+		go OpenBrowser(authURL)
+	case f.ListenAddr == "":
+		port := cmp.Or(redirectURI.Port(), "80")
+		address := net.JoinHostPort(redirectURI.Hostname(), port)
+		f.prompt("There seems to be no browser here. For one on your own machine to get back to "+
+			"this program, first run this there, and leave it open:\n\n"+
+			"    ssh -L %s:%s USER@THIS-MACHINE\n\n", port, address)
 	}
-	go f.OpenBrowser(authURL)
 }
 
+// greet tells the user as whom they have signed in, if an ID token says so.
+// Another user of this machine, who can see the URL among the arguments of the
+// browser, may have been faster.
+func (f *InstalledAppFlow) greet(creds *Credentials) {
+	if creds == nil || creds.IDToken() == nil {
+		return
+	}
+	email := creds.IDToken().Email
+	if validToken(email) {
+		f.prompt("Signed in as %s.\n", email)
+	}
+}
+
+// prompt writes to Prompt, after what was written to it before.
 func (f *InstalledAppFlow) prompt(format string, args ...any) {
 	w := f.Prompt
 	if w == nil {
 		w = os.Stderr
 	}
-	fmt.Fprintf(w, format, args...)
+	call(func() {
+		f.prompting <- struct{}{}
+		fmt.Fprintf(w, format, args...)
+		<-f.prompting
+	})
 }
 
-// noBrowser reports whether there is plainly no browser: on a system, such as a
-// container, without a display, or in a session over SSH.
-func noBrowser() bool {
-	if os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != "" {
-		return false
+// call calls a function that may never return, and waits for it for a second.
+func call(fn func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fn()
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Second):
 	}
-	switch runtime.GOOS {
-	case "windows", "darwin": // they have a display without saying so
-		return os.Getenv("SSH_CONNECTION") != ""
-	}
-	return true
-}
-
-// forwarding says how a browser on another machine reaches the redirect URI.
-func forwarding(redirectURI *url.URL) string {
-	target := "USER@THIS-MACHINE"
-	// Address and port of the SSH client, then those of the server.
-	if ssh := strings.Fields(os.Getenv("SSH_CONNECTION")); len(ssh) == 4 {
-		target = cmp.Or(os.Getenv("USER"), "USER") + "@" + ssh[2]
-		if ssh[3] != "22" {
-			target = "-p " + ssh[3] + " " + target
-		}
-	}
-	port := cmp.Or(redirectURI.Port(), "80")
-	address := net.JoinHostPort(redirectURI.Hostname(), port)
-	return fmt.Sprintf("For that browser to get back to this program, first run this on your own "+
-		"machine, and leave it open:\n\n    ssh -L %s:%s %s\n\n", port, address, target)
 }
 
 // RunDevice signs the user in with a browser on any other device (RFC 8628). It
-// prints a short address and a code to Prompt, and asks the server, as often as
-// that allows, until the user has entered the code, ctx ends or the code
-// expires. The client needs a DeviceAuthURI, and must be registered for
-// devices. The error is an [*Error] with Code "access_denied" if the user
-// declined, or "expired_token".
+// shows a short address and a code, with ShowDeviceCode or on Prompt, and asks
+// the server, as often as that allows, until the user has entered the code, ctx
+// ends or the code expires, after an hour at most. The client needs a
+// DeviceAuthURI, and must be registered for devices. The error is an [*Error]
+// with Code "access_denied" if the user declined, or "expired_token".
+//
+// If there is a Store, it is tried before, and the credentials are stored there
+// and refresh through it. If they could not be stored, RunDevice returns both
+// the credentials and an error.
 func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) {
+	if ctx == nil {
+		return nil, errNilContext
+	}
 	if f.client == nil || f.client.DeviceAuthURI == "" {
 		return nil, errors.New("oauth2: the client has no DeviceAuthURI")
 	}
 	if err := checkTokenParams(f.TokenParams); err != nil {
 		return nil, err
 	}
+	return f.keep(ctx, f.runDevice)
+}
+
+// runDevice is RunDevice without the Store.
+func (f *InstalledAppFlow) runDevice(ctx context.Context) (*Credentials, error) {
 	form := url.Values{
 		"scope":    {strings.Join(f.scopes, " ")},
 		"audience": f.Params["audience"],
 		"resource": f.Params["resource"],
 	}
-	r := f.client.request("asking for a device code", f.client.DeviceAuthURI, form, nil)
+	r := f.client.request("asking for a device code", form, nil)
+	r.url = f.client.DeviceAuthURI
 	ans, err := r.do(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d := ans.fields() // RFC 8628, Section 3.2
-	page := "verification_uri"
-	if !d.has(page) {
-		page = "verification_url" // Google's name
+	shown, code, interval, err := ans.device()
+	if err != nil {
+		return nil, err
 	}
-	address := d.endpoint(page)
-	userCode := d.str("user_code")
-	deviceCode := d.secret("device_code", maxToken)
-	lifetime := cmp.Or(d.seconds("expires_in"), attemptLifetime)
-	interval := cmp.Or(d.seconds("interval"), 5*time.Second)
-	if deviceCode.empty() || userCode == "" || len(userCode) > maxErrorCode {
-		d.fail("has no usable device_code and user_code")
+	f.showDevice(shown)
+	expired := &Error{
+		Code:  "expired_token",
+		text:  "the code has expired; sign in again",
+		cause: func() error { return context.DeadlineExceeded },
 	}
-	if d.err != nil {
-		return nil, ans.unusable(d.err)
-	}
-	f.prompt("To sign in, open this address in a browser on any device:\n\n    %s\n\n"+
-		"and enter the code:\n\n    %s\n\n", address, printable(userCode, maxErrorCode))
-	return f.awaitDevice(ctx, deviceCode, lifetime, interval)
-}
-
-// awaitDevice asks the server until the sign-in has ended.
-func (f *InstalledAppFlow) awaitDevice(
-	ctx context.Context, code Secret, lifetime, interval time.Duration,
-) (*Credentials, error) {
-	alive, cancel := context.WithTimeout(ctx, lifetime)
+	ctx, cancel := context.WithDeadlineCause(ctx, shown.Expiry, expired)
 	defer cancel()
 	asked := &signInRequest{
 		scopes:      f.scopes,
 		params:      f.Params,
 		tokenParams: f.TokenParams,
 	}
-	form := url.Values{
+	form = url.Values{
 		"grant_type":  {"urn:ietf:params:oauth:grant-type:device_code"},
 		"device_code": {code.Reveal()},
 	}
 	wait := interval
-	for sleep(alive, wait) == nil {
-		creds, err := f.client.redeem(alive, "signing in on another device", form, asked)
-		var e *Error
-		if !errors.As(err, &e) {
-			return creds, err
-		}
+	for sleep(ctx, wait) == nil {
+		creds, err := f.client.redeem(ctx, "signing in on another device", form, asked)
+		e := asError(err)
 		switch {
 		case e.Code == "authorization_pending":
 		case e.Code == "slow_down":
 			interval += slowDown
 		case e.temporary: // back off (RFC 8628, Section 3.5)
-			interval = max(interval, min(2*interval, time.Minute))
+			interval = max(interval, min(2*interval, maxDeviceInterval))
 		default:
-			return nil, err
+			f.greet(creds)
+			return creds, err
 		}
 		wait = max(interval, e.RetryAfter)
 	}
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("oauth2: waiting for the sign-in on another device: %w",
-			innerError{context.Cause(ctx)})
+	return nil, fmt.Errorf("oauth2: waiting for the sign-in on another device: %w",
+		innerError{context.Cause(ctx)})
+}
+
+// device reads the answer of a device authorization endpoint (RFC 8628, Section
+// 3.2): what the user needs, the program's own code, and how long to wait
+// before each request.
+func (a *answer) device() (shown DeviceCode, code Secret, interval time.Duration, err error) {
+	f := a.fields()
+	page := "verification_uri"
+	if !f.has(page) {
+		page = "verification_url" // Google's name
 	}
-	return nil, &Error{
-		Code:  "expired_token",
-		text:  "signing in on another device: the code has expired; sign in again",
-		cause: alive.Err,
+	shown.VerificationURI = f.endpoint(page)
+	if f.has("verification_uri_complete") {
+		shown.VerificationURIComplete = f.endpoint("verification_uri_complete")
 	}
+	if max(len(shown.VerificationURI), len(shown.VerificationURIComplete)) > 2<<10 {
+		f.fail("has a verification URI that is too long")
+	}
+	shown.UserCode = printable(f.str("user_code"), maxUserCode+1)
+	groups := len(strings.Fields(strings.ReplaceAll(shown.UserCode, "-", " ")))
+	// A sentence has more than 4 groups.
+	if groups == 0 || groups > 4 || len(shown.UserCode) > maxUserCode {
+		f.fail("has no usable user_code")
+	}
+	lifetime := cmp.Or(f.seconds("expires_in"), attemptLifetime)
+	shown.Expiry = time.Now().Add(min(lifetime, attemptLifetime))
+	interval = min(cmp.Or(f.seconds("interval"), slowDown), maxDeviceInterval)
+	code = f.secret("device_code", maxToken)
+	if code.empty() {
+		f.fail("has no usable device_code")
+	}
+	if f.err != nil {
+		err = a.unusable(f.err)
+	}
+	return shown, code, interval, err
+}
+
+// showDevice tells the user where to sign in.
+func (f *InstalledAppFlow) showDevice(d DeviceCode) {
+	if f.ShowDeviceCode != nil {
+		call(func() { f.ShowDeviceCode(d) })
+		return
+	}
+	text := "To sign in, open this address in a browser on any device:\n\n    %s\n\n"
+	if d.VerificationURIComplete != "" {
+		text += "or this one, which has the code in it, to compare:\n\n    %[3]s\n\n"
+	}
+	text += "and enter the code:\n\n    %[2]s\n\n"
+	f.prompt(text, d.VerificationURI, d.UserCode, d.VerificationURIComplete)
 }
 
 // listen opens the listeners that take the redirect and returns the redirect
@@ -388,40 +551,31 @@ func (f *InstalledAppFlow) listen() ([]net.Listener, *url.URL, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	listeners, err := f.bindFor(u)
+	if f.ListenAddr == "" && u.Scheme != "http" {
+		return nil, nil, fmt.Errorf(
+			"oauth2: the redirect URI %q is not on this machine: set ListenAddr", u)
+	}
+	addr := cmp.Or(f.ListenAddr, u.Host)
+	if _, _, err := net.SplitHostPort(addr); err != nil { // a host alone
+		addr = net.JoinHostPort(strings.Trim(addr, "[]"), cmp.Or(u.Port(), "80"))
+	}
+	listeners, port, err := bind(addr)
+	if err != nil && addr == anyPort && f.RedirectURI == "" { // there is no IPv4
+		u.Host = "[::1]:0"
+		listeners, port, err = bind(u.Host)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("oauth2: listening for the redirect: %w", err)
 	}
 	if u.Port() == "0" {
-		_, port, _ := net.SplitHostPort(listeners[0].Addr().String())
 		u.Host = strings.TrimSuffix(u.Host, "0") + port
 	}
 	return listeners, u, nil
 }
 
-// bindFor listens for redirects to u. If there is no IPv4, it may change the
-// host of u.
-func (f *InstalledAppFlow) bindFor(u *url.URL) ([]net.Listener, error) {
-	host, port := u.Hostname(), cmp.Or(u.Port(), "80")
-	if addr := f.ListenAddr; addr != "" {
-		if _, _, err := net.SplitHostPort(addr); err != nil { // a host alone
-			addr = net.JoinHostPort(strings.Trim(addr, "[]"), port)
-		}
-		return bind(addr)
-	}
-	if u.Scheme != "http" {
-		return nil, fmt.Errorf("%q is not on this machine: set ListenAddr to where it arrives", u)
-	}
-	if host == "localhost" {
-		return bindBoth(port)
-	}
-	listeners, err := bind(net.JoinHostPort(host, port))
-	if err != nil && f.RedirectURI == "" && f.client.Type != "web" {
-		u.Host = "[::1]:0"
-		return bind(u.Host)
-	}
-	return listeners, err
-}
+// anyPort is where an installed client listens. Any port will do (RFC 8252,
+// Section 7.3), and an address is safer than a name (Section 8.3).
+const anyPort = "127.0.0.1:0"
 
 // loopbackURI returns the redirect URI, whose port may still be 0.
 func (f *InstalledAppFlow) loopbackURI() (*url.URL, error) {
@@ -434,10 +588,12 @@ func (f *InstalledAppFlow) loopbackURI() (*url.URL, error) {
 		if err != nil || u.Scheme != "http" {
 			continue
 		}
-		if !web {
-			// Any port will do (RFC 8252, Section 7.3), and an address is safer than a name
-			// (Section 8.3).
-			u.Host = "127.0.0.1:0"
+		switch {
+		case web: // to the letter
+		case f.client.Issuer == googleIssuer:
+			u.Host = anyPort
+		case u.Port() == "":
+			u.Host += ":0"
 		}
 		return u, nil
 	}
@@ -445,39 +601,37 @@ func (f *InstalledAppFlow) loopbackURI() (*url.URL, error) {
 		return nil, fmt.Errorf("oauth2: none of the redirect URIs %q is on this machine; "+
 			"register one such as http://localhost:8080/", f.client.RedirectURIs)
 	}
-	return url.Parse("http://127.0.0.1:0/")
+	return &url.URL{Scheme: "http", Host: anyPort, Path: "/"}, nil
 }
 
-func bind(addr string) ([]net.Listener, error) {
+// bind listens at an address and returns its port: for localhost, at both
+// 127.0.0.1 and ::1. The browser may take either, and if another process had
+// it, that would get the code.
+func bind(addr string) (listeners []net.Listener, port string, err error) {
+	port, isName := strings.CutPrefix(addr, "localhost:")
+	if isName {
+		addr = "127.0.0.1:" + port
+	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return []net.Listener{l}, nil
-}
-
-// bindBoth listens on 127.0.0.1 and ::1. localhost may be either: if another
-// process had one of them, it could get the code.
-func bindBoth(port string) ([]net.Listener, error) {
-	probe, err := net.Listen("tcp6", "[::1]:0")
+	_, port, _ = net.SplitHostPort(l.Addr().String())
+	listeners = []net.Listener{l}
+	if !isName {
+		return listeners, port, nil
+	}
+	probe, err := net.Listen("tcp", "[::1]:0")
 	if err != nil { // there is no IPv6
-		return bind("127.0.0.1:" + port)
+		return listeners, port, nil
 	}
 	probe.Close()
-	for range 16 { // a free port may be free on one of them only
-		v4, err4 := net.Listen("tcp4", "127.0.0.1:"+port)
-		if err4 != nil {
-			return nil, err4
-		}
-		_, bound, _ := net.SplitHostPort(v4.Addr().String())
-		v6, err6 := net.Listen("tcp6", "[::1]:"+bound)
-		if err6 == nil {
-			return []net.Listener{v4, v6}, nil
-		}
-		v4.Close()
-		err = err6
+	other, err := net.Listen("tcp", "[::1]:"+port)
+	if err != nil {
+		l.Close()
+		return nil, "", err
 	}
-	return nil, err
+	return append(listeners, other), port, nil
 }
 
 // A loopbackServer waits for the redirect of one attempt.
@@ -488,32 +642,24 @@ type loopbackServer struct {
 	attempt     *attempt
 
 	claimed atomic.Bool // by the request that has the answer
-	done    chan struct{}
-	creds   *Credentials // set before done is closed
-	err     error        // set before done is closed
+	flight[*Credentials]
+
+	// newest has what closes each of the newest connections.
+	newest chan func()
 }
 
 // serve starts the server. stop ends it within a second and leaves nothing
 // behind.
 func (s *loopbackServer) serve(listeners []net.Listener) (stop func()) {
-	slots := make(chan struct{}, maxLoopbackConns)
 	server := &http.Server{
-		Handler:        s,
-		MaxHeaderBytes: maxLoopbackHeader,
-		ReadTimeout:    loopbackTimeout, // also for the header, and for the next request
-		WriteTimeout:   loopbackTimeout,
-		ErrorLog:       slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
-		ConnState: func(_ net.Conn, state http.ConnState) {
-			switch state {
-			case http.StateNew:
-				// Holds up the next connection, so that idle ones do not use up what the
-				// process can open.
-				slots <- struct{}{}
-			case http.StateClosed:
-				<-slots
-			}
-		},
+		Handler:                      s,
+		DisableGeneralOptionsHandler: true, // which would answer "OPTIONS *" itself
+		MaxHeaderBytes:               16 << 10,
+		ReadTimeout:                  loopbackTimeout, // also for the header
+		ErrorLog:                     slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		ConnState:                    s.track,
 	}
+	server.SetKeepAlivesEnabled(false)
 	var running sync.WaitGroup
 	for _, l := range listeners {
 		running.Go(func() {
@@ -531,30 +677,59 @@ func (s *loopbackServer) serve(listeners []net.Listener) (stop func()) {
 	}
 }
 
+// track lets only the newest connections stay open: any process of this machine
+// can open some that it never uses, and the user's browser must not wait for
+// them. The time that each one has is the browser's to send its request; the
+// next one waits for it. Once the redirect is there, nothing is closed to make
+// room.
+func (s *loopbackServer) track(conn net.Conn, state http.ConnState) {
+	if state != http.StateNew {
+		return
+	}
+	began := time.Now()
+	end := func() {
+		time.Sleep(100*time.Millisecond - time.Since(began))
+		conn.Close()
+	}
+	for {
+		select {
+		case s.newest <- end:
+			return
+		default:
+		}
+		if s.claimed.Load() {
+			conn.Close()
+			return
+		}
+		endOldest := <-s.newest
+		endOldest()
+	}
+}
+
 // ServeHTTP checks that a request is the redirect and completes the attempt.
 // Until then it does nothing but answer with an error.
 func (s *loopbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if status := s.refuse(r); status != 0 {
-		if status == http.StatusMethodNotAllowed {
-			w.Header().Set("Allow", http.MethodGet)
+	status, page := s.refuse(r), strayPage
+	if status == http.StatusOK {
+		code, err := s.attempt.parseRedirect("?" + r.URL.RawQuery)
+		switch {
+		case !isAnswer(err):
+			status = http.StatusBadRequest
+		case s.complete(code, err) != nil: // which waits for the exchange
+			status = http.StatusBadRequest
+			page = cmp.Or(s.flow.FailurePage, failurePage)
+		default:
+			page = cmp.Or(s.flow.SuccessPage, successPage)
 		}
-		respond(w, status, "")
-		return
 	}
-	code, err := s.attempt.parseRedirect("?" + r.URL.RawQuery)
-	if !isAnswer(err) {
-		respond(w, http.StatusBadRequest, strayPage)
-		return
-	}
-	if s.complete(code, err) != nil { // which waits for the exchange
-		respond(w, http.StatusBadRequest, cmp.Or(s.flow.FailurePage, failurePage))
-		return
-	}
-	respond(w, http.StatusOK, cmp.Or(s.flow.SuccessPage, successPage))
+	respond(w, status, page)
 }
 
-// refuse returns the status for a request that can't be the redirect, or 0.
+// refuse returns the status for a request that can't be the redirect, or 200.
 func (s *loopbackServer) refuse(r *http.Request) int {
+	if r.Method != http.MethodGet { // the HEAD of a link previewer must not use up the code
+		return http.StatusMethodNotAllowed
+	}
 	host := strings.TrimSuffix(r.Host, ":80")
 	if !strings.EqualFold(host, strings.TrimSuffix(s.redirectURI.Host, ":80")) { // DNS rebinding
 		return http.StatusMisdirectedRequest
@@ -562,29 +737,45 @@ func (s *loopbackServer) refuse(r *http.Request) int {
 	if r.URL.EscapedPath() != cmp.Or(s.redirectURI.EscapedPath(), "/") {
 		return http.StatusNotFound
 	}
-	if r.Method != http.MethodGet { // the HEAD of a link previewer must not use up the code
-		return http.StatusMethodNotAllowed
-	}
 	mode := r.Header.Get("Sec-Fetch-Mode")
 	if mode != "" && mode != "navigate" { // a script on some page, not the browser itself
 		return http.StatusForbidden
 	}
-	return 0
+	return http.StatusOK
 }
 
 // complete exchanges the code, or takes err for the outcome of the sign-in,
 // unless there is one. It waits for the outcome, as long as the flow's context
 // allows, and returns its error.
 func (s *loopbackServer) complete(code string, err error) error {
-	if s.claimed.CompareAndSwap(false, true) {
-		if err == nil {
-			s.creds, err = s.attempt.exchange(s.ctx, code)
-		}
-		s.err = err
-		close(s.done)
+	if !s.claimed.CompareAndSwap(false, true) {
+		<-s.done
+		return s.err
 	}
-	<-s.done
-	return s.err
+	defer close(s.done) // also if the HTTP client panics
+	s.err = errNoReturn
+	if err == nil {
+		s.value, err = s.attempt.exchange(s.ctx, code)
+	}
+	s.err = err
+	return err
+}
+
+// watch takes the credentials that another process stores meanwhile. It looks
+// once a second.
+func (s *loopbackServer) watch() {
+	f := *s.flow
+	for sleep(s.ctx, time.Second) == nil {
+		creds, err := f.load(s.ctx)
+		if err == nil && s.claimed.CompareAndSwap(false, true) {
+			s.value = creds
+			close(s.done)
+			return
+		}
+		if creds != nil && !asError(err).temporary {
+			f.replaced = creds.current() // is not tried again
+		}
+	}
 }
 
 // respond sends a page. Pages are constants: nothing of a request is repeated.
@@ -596,12 +787,11 @@ func respond(w http.ResponseWriter, status int, page string) {
 		"frame-ancestors 'none'; style-src")
 	for _, part := range strings.Split(page, "<style>")[1:] {
 		style, _, _ := strings.Cut(part, "</style>")
-		sum := sha256.Sum256([]byte(style))
-		policy.WriteString(" 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'")
+		policy.WriteString(" 'sha256-" + challenge(style) + "='") // CSP takes base64url too
 	}
 	maps.Copy(w.Header(), http.Header{
+		"Allow":                      {http.MethodGet}, // for a 405
 		"Cache-Control":              {"no-store"},
-		"Connection":                 {"close"},
 		"Content-Security-Policy":    {policy.String()},
 		"Content-Type":               {"text/html; charset=utf-8"},
 		"Cross-Origin-Opener-Policy": {"same-origin"},
@@ -615,55 +805,54 @@ func respond(w http.ResponseWriter, status int, page string) {
 	io.WriteString(w, page)
 }
 
-// readPasted reads redirected URLs, or codes, that the user pastes. stop ends
-// the reading, if the system can, so that what is typed next is the program's.
+// readPasted reads addresses that the user pastes. stop ends the reading, if
+// the system can, so that what is typed next is the program's.
 func (s *loopbackServer) readPasted() (stop func()) {
-	in := s.flow.Input
-	tty := openTerminal(in)
-	if tty != nil {
-		in = tty
-	}
+	in, isTerminal := openTerminal(s.flow.Input)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer tty.Close() // of nil, it does nothing
-		s.readLines(in)
+		s.readLines(in, isTerminal)
 	}()
 	return func() {
-		d, ok := in.(interface{ SetReadDeadline(time.Time) error })
-		if ok && d.SetReadDeadline(time.Unix(1, 0)) == nil {
-			<-done
-			d.SetReadDeadline(time.Time{})
-		}
+		call(func() {
+			d, ok := in.(interface{ SetReadDeadline(time.Time) error })
+			if ok && d.SetReadDeadline(time.Unix(1, 0)) == nil {
+				<-done
+				d.SetReadDeadline(time.Time{})
+			}
+		})
 	}
 }
 
-// openTerminal opens the terminal anew if in is a terminal whose reads can't be
-// interrupted. It returns nil otherwise.
-func openTerminal(in io.Reader) *os.File {
-	file, ok := in.(*os.File)
-	if !ok || file.SetReadDeadline(time.Time{}) == nil {
-		return nil
-	}
-	info, err := file.Stat()
+// openTerminal reports whether in is a terminal, and opens it anew if its reads
+// can't be interrupted; but not on Windows, where the name would be that of a
+// file that any user could make. The garbage collector closes it.
+func openTerminal(in io.Reader) (terminal io.Reader, isTerminal bool) {
+	file, _ := in.(*os.File)
+	info, err := file.Stat() // of nil, an error
 	null, _ := os.Stat(os.DevNull)
 	if err != nil || info.Mode()&os.ModeCharDevice == 0 || os.SameFile(info, null) {
-		return nil
+		return in, false
 	}
-	tty, _ := os.Open("/dev/tty")
-	return tty
+	if runtime.GOOS != "windows" && file.SetReadDeadline(time.Time{}) != nil {
+		if tty, err := os.Open("/dev/tty"); err == nil {
+			return tty, true
+		}
+	}
+	return in, true
 }
 
 // readLines reads lines until one completes the sign-in. The end of the input
 // ends nothing: the browser is left.
-func (s *loopbackServer) readLines(in io.Reader) {
+func (s *loopbackServer) readLines(in io.Reader, isTerminal bool) {
 	lines := bufio.NewReader(byteReader{io.LimitReader(in, maxBody)})
 	for {
 		line, err := lines.ReadString('\n')
 		if s.claimed.Load() || (err != nil && err != io.EOF) || line == "" {
 			return
 		}
-		code, err := s.attempt.parsePasted(strings.TrimSpace(line))
+		code, err := s.parsePasted(line, isTerminal)
 		if isAnswer(err) {
 			s.complete(code, err)
 			return
@@ -678,54 +867,83 @@ type byteReader struct{ io.Reader }
 
 func (r byteReader) Read(b []byte) (int, error) { return r.Reader.Read(b[:1]) }
 
-// parsePasted is parseRedirect for what a user pastes. A code alone has no
-// state; PKCE binds it to this sign-in.
-func (a *attempt) parsePasted(line string) (string, error) {
-	isCode := len(line) >= minPastedCode && validCode(line) &&
-		!strings.Contains(line, "://") && !strings.Contains(line, "&")
-	_, query, ok := strings.Cut(line, "?")
-	switch {
-	case strings.Contains(query, "code_challenge="):
-		return "", errors.New("oauth2: that is the address to open")
-	case query != "":
-		return a.parseRedirect(line)
-	case ok: // nothing follows
-	case strings.Contains(line, "code="): // the end of an address
-		return a.parseRedirect("?" + line)
-	case isCode:
-		return line, nil
+// parsePasted is parseRedirect for a line that a user pastes: an address or its
+// query. A code alone has no state, and is refused. So is the next word in the
+// clipboard, which may be another secret: it is not sent anywhere.
+func (s *loopbackServer) parsePasted(line string, isTerminal bool) (string, error) {
+	isCut := len(line) == 4096 || len(line) == 1024 // with its end
+	if !strings.Contains(line, "?") {
+		line = "?" + line
 	}
-	return "", errors.New("oauth2: that is neither an address with a code nor a code")
+	switch {
+	case isTerminal && isCut: // to what a terminal of Linux, or of another system, takes
+		return "", errors.New("oauth2: the terminal has cut that line; if it does so again, " +
+			"open the address on this machine, with curl in another terminal")
+	case strings.Contains(line, "code_challenge="):
+		return "", errors.New("oauth2: that is the address to open")
+	}
+	return s.attempt.parseRedirect(strings.TrimSpace(line))
 }
 
-// OpenBrowser opens a URL in the user's browser, with xdg-open, open or
-// rundll32 and without a shell. Only https URLs are opened, and http ones on
-// this machine: URLs of other schemes run programs. It does not wait for the
-// browser.
-func OpenBrowser(url string) error { return launch(context.Background(), url) }
-
-// launch is OpenBrowser with a launcher that does not outlive ctx.
-func launch(ctx context.Context, target string) error {
-	if _, err := checkEndpoint(target); err != nil {
+// OpenBrowser opens a URL in the user's browser, without a shell: with the
+// program that the environment variable BROWSER names, except on Windows, or
+// else with xdg-open, open or rundll32; under WSL, with wslview or Windows' own
+// rundll32.exe. A value of BROWSER with a colon, a space or a percent sign is
+// not a program's name and is ignored. Only https URLs are opened, and http
+// ones on this machine: URLs of other schemes run programs. OpenBrowser neither
+// waits for the browser nor ends it. It is safe for concurrent use.
+func OpenBrowser(url string) error {
+	if _, err := checkEndpoint(url); err != nil {
 		return fmt.Errorf("oauth2: the URL to open %w", err)
 	}
 	// A launcher that is a shell script could misread these.
-	if strings.ContainsAny(target, "\"'`$^|<>") {
+	if strings.ContainsAny(url, "\"'`$^|<>") {
 		return errors.New("oauth2: the URL to open has characters that must be percent-encoded")
 	}
-	name, args := "xdg-open", []string{target}
-	switch runtime.GOOS {
-	case "windows":
-		name, args = "rundll32", []string{"url.dll,FileProtocolHandler", target}
-	case "darwin":
-		name = "/usr/bin/open"
-	}
-	cmd := exec.CommandContext(ctx, name, args...) // refuses a program in the current directory
+	name, args := launcher()
+	cmd := exec.Command(name, append(args, url)...) // refuses a program in the current directory
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("oauth2: starting the browser: %w", err)
 	}
-	go cmd.Wait()
+	go cmd.Wait() // it may become the browser, which is the user's
 	return nil
+}
+
+// launcher returns the program that opens a URL, and the arguments before it.
+func launcher() (name string, args []string) {
+	browser := os.Getenv("BROWSER")
+	handler := []string{"url.dll,FileProtocolHandler"}
+	switch {
+	case runtime.GOOS == "windows":
+		return "rundll32", handler
+	case browser != "" && !strings.ContainsAny(browser, ": %"):
+		return browser, nil
+	case runtime.GOOS == "darwin":
+		return "/usr/bin/open", nil
+	}
+	// Linux within Windows (WSL) can run its programs.
+	if _, err := exec.LookPath("wslview"); err == nil {
+		return "wslview", nil
+	}
+	if _, err := exec.LookPath("rundll32.exe"); err == nil {
+		return "rundll32.exe", handler
+	}
+	return "xdg-open", nil
+}
+
+// noBrowser reports whether there is plainly no browser: on a system, such as a
+// container, without a display, or in a session over SSH.
+func noBrowser() bool {
+	if os.Getenv("DISPLAY")+os.Getenv("WAYLAND_DISPLAY") != "" {
+		return false
+	}
+	switch name, _ := launcher(); name {
+	case "xdg-open":
+		return true
+	case "rundll32", "/usr/bin/open": // these systems have a display without saying so
+		return os.Getenv("SSH_CONNECTION") != ""
+	}
+	return false
 }
 
 // FileStore returns a Store that is the file called name, which only the user
@@ -1010,28 +1228,22 @@ func machineID() string {
 }
 
 const (
-	successPage = pageHead + "<title>Signed in</title></head><body><main>" +
-		`<svg class="ok" viewBox="0 0 24 24" aria-hidden="true"><path d="M7 12.5l3.5 3.5L17 9"/>` +
-		"</svg><h1>You are signed in</h1>" +
-		"<p>You can close this window and return to the application.</p></main></body></html>\n"
-	failurePage = pageHead + "<title>Not signed in</title></head><body><main>" +
-		`<svg class="bad" viewBox="0 0 24 24" aria-hidden="true"><path d="M12 7v6m0 3.5v.01"/>` +
-		"</svg><h1>You are not signed in</h1><p>The sign-in could not be completed. " +
-		"Return to the application to see why and to try again.</p></main></body></html>\n"
-	strayPage = pageHead + "<title>Nothing to sign in to</title></head><body><main>" +
-		`<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7.5 12h9"/>` +
-		"</svg><h1>Nothing to do here</h1><p>This page belongs to another sign-in, or to none. " +
-		"Use the window that the application opened last.</p></main></body></html>\n"
+	successPage = pageHead + `<title>Signed in</title></head><body><main><svg class="ok" viewBox="0 0 24 24" aria-hidden="true"><path d="M7 12.5l3.5 3.5L17 9"/></svg><h1>You are signed in</h1><p>You can close this window and return to the application.</p></main></body></html>
+`
+	failurePage = pageHead + `<title>Not signed in</title></head><body><main><svg class="bad" viewBox="0 0 24 24" aria-hidden="true"><path d="M12 7v6m0 3.5v.01"/></svg><h1>You are not signed in</h1><p>The <span>sign-in</span> could not be completed. Return to the application to see why and to try again.</p></main></body></html>
+`
+	strayPage = pageHead + `<title>Nothing to sign in to</title></head><body><main><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7.5 12h9"/></svg><h1>Nothing to do here</h1><p>This page belongs to another <span>sign-in</span>, or to none. Use the window that the application opened last.</p></main></body></html>
+`
 	pageHead = `<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><style>
-:root { color-scheme: light dark } * { box-sizing: border-box; margin: 0 }
-body { min-height: 100vh; min-height: 100svh; display: grid; place-items: center; padding: 1.5rem; background: #f3f5f8; color: #1d2430; font: 1.0625rem/1.55 system-ui, sans-serif }
-main { width: 100%; max-width: 27rem; padding: 2.75rem 2rem; border-radius: 1rem; background: #fff; text-align: center; text-wrap: balance; box-shadow: 0 1px 2px #1018281a, 0 8px 28px #10182814 }
-svg { display: block; width: 3.5rem; margin: 0 auto 1.25rem; border-radius: 50%; background: #5b6676; fill: none; stroke: #fff; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round }
-.ok { background: #067647 } .bad { background: #b42318 } p { color: #4a5568 }
+:root { color-scheme: light dark } * { box-sizing: border-box; margin: 0 } span { white-space: nowrap }
+body { min-height: 100vh; min-height: 100svh; display: grid; place-items: center; padding: min(1.5rem, 4vw); background: #f3f5f8; color: #1d2430; font: 1.0625rem/1.55 system-ui, sans-serif }
+main { width: 100%; max-width: 27rem; padding: min(2.75rem, 10vw) min(2rem, 7vw); border: 1px solid transparent; border-radius: 1rem; background: #fff; text-align: center; text-wrap: balance; box-shadow: 0 1px 2px #1018281a, 0 8px 28px #10182814 }
+svg { display: block; width: 3.5rem; margin: 0 auto 1.25rem; border-radius: 50%; background: #667085; fill: none; stroke: #fff; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round; forced-color-adjust: none }
+.ok { background: #078550 } .bad { background: #d92d20 } p { color: #4a5568 }
 h1 { margin-bottom: .625rem; font-size: 1.5rem; line-height: 1.25 }
 @media (prefers-color-scheme: dark) {
-body { background: #10141b; color: #eef1f6 } p { color: #aab4c4 } main { background: #1a202b; box-shadow: none; outline: 1px solid #2c3442 }
+body { background: #10141b; color: #eef1f6 } p { color: #aab4c4 } main { background: #1a202b; border-color: #2c3442; box-shadow: none }
 }
 </style>`
 )

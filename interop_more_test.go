@@ -216,8 +216,8 @@ func TestInteropPaste(t *testing.T) {
 		lines  []string // of which all but the last one are wrong
 		code   string
 	}{
-		{name: "address", accept: true, lines: []string{"URL"}}, // UP2
-		{name: "code", accept: true, lines: []string{"CODE"}},
+		{name: "address", accept: true, lines: []string{"URL"}},                        // UP2
+		{name: "code, then the address", accept: true, lines: []string{"CODE", "URL"}}, // W53
 		{
 			name:   "wrong ones first",
 			accept: true,
@@ -226,7 +226,12 @@ func TestInteropPaste(t *testing.T) {
 				"http://127.0.0.1:1/callback?code=CODE&state=STATE&iss=https%3A%2F%2Fissuer.example.com", "URL"},
 		},
 		{name: "declined", lines: []string{"URL"}, code: "access_denied"},
-		{name: "code that is none", accept: true, lines: []string{"CODEx"}, code: "invalid_grant"},
+		{
+			name:   "code that is none",
+			accept: true,
+			lines:  []string{"?code=CODEx&state=STATE&iss=ISS"},
+			code:   "invalid_grant",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -320,7 +320,7 @@ func TestInteropSignIn(t *testing.T) {
 			name:   "file with http://localhost only",
 			client: i.file(t, "bare"),
 			auth:   "none",
-			at:     `http://127\.0\.0\.1:\d+/?`,
+			at:     `http://localhost:\d+/?`, // W45
 		},
 		{name: "file with a secret", client: i.file(t, "post"), auth: "client_secret_post"},
 		{
@@ -629,6 +629,8 @@ func TestInteropDeny(t *testing.T) {
 }
 
 // A real browser, opened by what stands in for xdg-open, and the pages that a user is left with.
+//
+// W56
 func TestInteropBrowser(t *testing.T) {
 	i := newInterop(t)
 	driver := os.Getenv("OAUTH2_INTEROP_BROWSER")
@@ -665,41 +667,95 @@ func TestInteropBrowser(t *testing.T) {
 				t.Errorf("RunLocalServer: %v, want the error %q", err, tt.code)
 			}
 
-			data, err := os.ReadFile(filepath.Join(shots, tt.name+".json"))
+			checkShots(t, shots, tt.name, shot{at: "/callback", title: tt.title, text: tt.text})
+		})
+	}
+}
+
+// A shot is a page that a browser has left pictures of: a regular expression of its path, its title and a part of it.
+type shot struct{ at, title, text string }
+
+// checkShots checks the pictures of a page, and what the browser had to say of it.
+func checkShots(t *testing.T, shots, name string, want shot) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(shots, name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var page struct {
+		URL, Title, Text    string
+		Overflow            *int
+		Complaints, Refused []string
+	}
+	if err := json.Unmarshal(data, &page); err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`^http://127\.0\.0\.1:\d+`+want.at+"$").MatchString(page.URL) ||
+		page.Title != want.title || !strings.Contains(page.Text, want.text) {
+		t.Errorf("the person is left at %+v", page)
+	}
+	if page.Overflow == nil || *page.Overflow > 0 || len(page.Complaints) > 0 {
+		t.Errorf("the page is wider than a phone, or the browser complained: %s", data)
+	}
+	for shape, size := range map[string][2]int{"phone": {390, 844}, "desktop": {1280, 800}} {
+		var pictures [2]string
+		for n, scheme := range []string{"light", "dark"} {
+			data, err := os.ReadFile(filepath.Join(shots, name+"-"+shape+"-"+scheme+".png"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			var page struct {
-				URL, Title, Text    string
-				Overflow            *int
-				Complaints, Refused []string
+			picture, err := png.DecodeConfig(bytes.NewReader(data))
+			if got := [2]int{picture.Width, picture.Height}; err != nil || got != size {
+				t.Errorf("%s, %s: %v, %v", shape, scheme, got, err)
 			}
-			if err := json.Unmarshal(data, &page); err != nil {
+			pictures[n] = string(data)
+		}
+		if pictures[0] == pictures[1] {
+			t.Errorf("%s: dark is as light", shape)
+		}
+	}
+}
+
+// The pages of requests that are not the redirect, in a real browser: a person who opens an old tab, or types the
+// address, has to read something. None of them ends the sign-in. W56
+func TestInteropBrowserStray(t *testing.T) {
+	driver := os.Getenv("OAUTH2_INTEROP_BROWSER")
+	if driver == "" {
+		t.Skip("OAUTH2_INTEROP_BROWSER names no browser")
+	}
+	shots := cmp.Or(os.Getenv("OAUTH2_INTEROP_SHOTS"), t.TempDir())
+	for _, tt := range []struct{ name, action, target, at string }{
+		{"stray-redirect", "visit", "/?code=x&state=of-another-sign-in", "/"},
+		{"not-found", "visit", "/nothing/here", "/nothing/here"},
+		{"wrong-method", "post", "/", "/"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := NewTestServer(t)
+			f := NewInstalledAppFlow(fileClientOf(t, s, "installed"), "a")
+			f.Prompt, f.RedirectURI = io.Discard, "http://127.0.0.1:0/"
+			urls := make(chan string, 1)
+			f.OpenBrowser = func(authURL string) error { urls <- authURL; return nil }
+			ended := make(chan error, 1)
+			go func() { _, err := f.RunLocalServer(t.Context()); ended <- err }()
+			redirected, err := s.Authorize(<-urls)
+			if err != nil {
 				t.Fatal(err)
 			}
-			if !regexp.MustCompile(`^http://127\.0\.0\.1:\d+/callback$`).MatchString(page.URL) ||
-				page.Title != tt.title || !strings.Contains(page.Text, tt.text) {
-				t.Errorf("the person is left at %+v", page)
+			base, _, _ := strings.Cut(redirected, "/?")
+			browser := exec.CommandContext(t.Context(), "node", driver, base+tt.target)
+			browser.Env = append(os.Environ(), "NAME="+tt.name, "OUT="+shots, "ACTION="+tt.action)
+			if output, err := browser.CombinedOutput(); err != nil {
+				t.Fatalf("the browser: %v\n%s", err, output)
 			}
-			if page.Overflow == nil || *page.Overflow > 0 || len(page.Complaints) > 0 {
-				t.Errorf("the page is wider than a phone, or the browser complained: %s", data)
+			checkShots(t, shots, tt.name, shot{tt.at, "Nothing to sign in to", "Nothing to do here"})
+			resp, err := http.Get(redirected)
+			if err != nil {
+				t.Fatal(err)
 			}
-			for shape, want := range map[string][2]int{"phone": {390, 844}, "desktop": {1280, 800}} {
-				var pictures [2]string
-				for n, scheme := range []string{"light", "dark"} {
-					data, err := os.ReadFile(filepath.Join(shots, tt.name+"-"+shape+"-"+scheme+".png"))
-					if err != nil {
-						t.Fatal(err)
-					}
-					size, err := png.DecodeConfig(bytes.NewReader(data))
-					if got := [2]int{size.Width, size.Height}; err != nil || got != want {
-						t.Errorf("%s, %s: %v, %v", shape, scheme, got, err)
-					}
-					pictures[n] = string(data)
-				}
-				if pictures[0] == pictures[1] {
-					t.Errorf("%s: dark is as light", shape)
-				}
+			resp.Body.Close()
+			if err := <-ended; err != nil || resp.StatusCode != http.StatusOK {
+				t.Error(resp.Status, err)
 			}
 		})
 	}

@@ -31,21 +31,15 @@ import (
 const (
 	maxJWT        = 16 << 10 // bytes
 	maxKeyID      = 256      // bytes
-	maxKeys       = 100      // in a set
 	keyExponent   = 65537
 	defaultLeeway = time.Minute
-	maxLeeway     = 5 * time.Minute  // "no more than a few minutes" (RFC 7519, Section 4.1.4)
 	backdate      = 10 * time.Second // of signed JWTs, for servers whose clock is behind
 )
 
 // How long keys are kept.
 const (
-	minKeysAge   = 5 * time.Minute
-	maxKeysAge   = 24 * time.Hour
-	keysGrace    = 24 * time.Hour   // in which old keys serve while new ones can't be fetched
-	keysPatience = 3 * time.Second  // to wait for new keys where an old one serves
-	keysInterval = 30 * time.Second // between fetches that unknown key IDs cause
-	keysRetry    = time.Second      // after a failed fetch, where no keys are left
+	minKeysAge = 5 * time.Minute
+	keysGrace  = 24 * time.Hour // in which old keys serve while new ones can't be fetched
 )
 
 // Google's values for ID tokens.
@@ -127,8 +121,8 @@ func (v *IDTokenVerifier) verified(
 		return nil, errors.New("can't be verified: set the client's Issuer, or call Discover")
 	}
 	if len(v.foreignAlgs) > 0 {
-		return nil, fmt.Errorf("can't be verified: the issuer signs with %q, not with %s",
-			printable(strings.Join(v.foreignAlgs, " "), 256), knownAlgs)
+		return nil, fmt.Errorf("can't be verified: the issuer signs with %+.128q, not with %s",
+			strings.Join(v.foreignAlgs, " "), knownAlgs)
 	}
 	jwt, err := parseJWT(raw, maxJWT)
 	if err != nil {
@@ -248,7 +242,7 @@ func (j parsedJWT) keyName() (keyName, error) {
 	switch name.alg {
 	case "RS256", "ES256", "EdDSA":
 	default:
-		f.fail("says that it is signed with %q, not with %s", printable(name.alg, 32), knownAlgs)
+		f.fail("says that it is signed with %+.32q, not with %s", name.alg, knownAlgs)
 	}
 	// Other types are access or logout tokens, say (RFC 8725, Section 3.11).
 	if typ := f.str("typ"); typ != "" && !strings.EqualFold(typ, "JWT") {
@@ -333,13 +327,10 @@ type jwtClaims struct {
 	TargetAudience string `json:"target_audience,omitempty"`
 }
 
-func isReservedClaim(name string) bool {
-	switch name {
-	case "iss", "sub", "aud", "iat", "exp", "scope", "target_audience":
-		return true
-	}
-	return false
-}
+// isReservedClaim reports whether a name is that of a claim that a caller can't
+// add.
+var isReservedClaim = regexp.MustCompile(
+	`^(iss|sub|aud|iat|exp|scope|target_audience)$`).MatchString
 
 // sign sets the times of c and returns a JWT with the claims of c and of more,
 // which must have other names.
@@ -397,8 +388,8 @@ func usableKey(key *rsa.PublicKey) bool {
 
 // A keySet caches an issuer's keys.
 type keySet struct {
-	mu     sync.Mutex // guards what follows; not held during a fetch
-	known  keys
+	mu     sync.Mutex    // guards what follows; not held during a fetch
+	keys                 // the last that were fetched
 	flight *flight[keys] // the last fetch, or nil if there was none so far
 	next   time.Time     // before this there is no other fetch
 }
@@ -414,10 +405,10 @@ type keys struct {
 func (s *keySet) find(name keyName, grace time.Duration) crypto.PublicKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if time.Since(s.known.expires) >= grace {
+	if time.Since(s.expires) >= grace {
 		return nil
 	}
-	return s.known.byName[name]
+	return s.byName[name]
 }
 
 // get returns the key with a name, from a set that r fetched for this or
@@ -433,15 +424,17 @@ func (s *keySet) get(ctx context.Context, name keyName, r *request) (crypto.Publ
 	if s.find(name, keysGrace) != nil {
 		// The old key serves if new ones don't come soon.
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, keysPatience)
+		ctx, cancel = context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
 	}
 	_, err := f.wait(ctx)
 	if key := s.find(name, keysGrace); key != nil {
 		return key, nil
 	}
-	return nil, cmp.Or(err, fmt.Errorf("oauth2: the issuer has no key %q for %s",
-		printable(name.id, maxKeyID), name.alg))
+	if err == nil {
+		err = fmt.Errorf("oauth2: the issuer has no key %+.64q for %s", name.id, name.alg)
+	}
+	return nil, err
 }
 
 // land takes the result of a fetch.
@@ -449,11 +442,11 @@ func (s *keySet) land(f *flight[keys]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.err == nil {
-		s.known = f.value
+		s.keys = f.value
 	}
-	pause := keysInterval
-	if time.Since(s.known.expires) > keysGrace {
-		pause = keysRetry
+	pause := 30 * time.Second // between fetches that unknown key IDs cause
+	if time.Since(s.expires) > keysGrace {
+		pause = time.Second
 	}
 	s.next = time.Now().Add(pause)
 }
@@ -470,12 +463,14 @@ func (r *request) keys(ctx context.Context) (keys, error) {
 	}
 	// The answer may be kept as long as Cache-Control says, less the time for which
 	// others have kept it (RFC 9111, Section 4.2).
-	_, rest, _ := strings.Cut(ans.header.Get("Cache-Control"), "max-age=")
-	text, _, _ := strings.Cut(rest, ",")
-	age := wholeSeconds(strings.TrimSpace(text)) - wholeSeconds(ans.header.Get("Age"))
-	age = max(minKeysAge, min(age, maxKeysAge))
+	text := maxAge.ReplaceAllString(ans.Header.Get("Cache-Control"), "$1")
+	age := wholeSeconds(text) - wholeSeconds(ans.Header.Get("Age"))
+	age = max(minKeysAge, min(age, 24*time.Hour))
 	return keys{byName, ans.sent.Add(age).Round(0)}, nil
 }
+
+// maxAge matches a Cache-Control header, with what max-age is.
+var maxAge = regexp.MustCompile(`^.*?max-age=\s*([^,\s]*).*$`)
 
 // parseKeys returns the usable keys of a JSON Web Key Set. It passes over
 // others, so that a new kind of key does not make the known ones unusable. A
@@ -484,7 +479,7 @@ func (r *request) keys(ctx context.Context) (keys, error) {
 // stands for nil.
 func parseKeys(set object) map[keyName]crypto.PublicKey {
 	var list []json.RawMessage
-	if set.decode("keys", &list) != nil || len(list) > maxKeys {
+	if set.decode("keys", &list) != nil || len(list) > 100 {
 		return nil
 	}
 	keys := map[keyName]crypto.PublicKey{}
@@ -506,9 +501,8 @@ func parseKeys(set object) map[keyName]crypto.PublicKey {
 
 // parseJWK returns a key that verifies signatures (RFC 7517), and its name. The
 // algorithm follows from the kind of key. It returns nil for any other key.
-func parseJWK(f *fields) (keyName, crypto.PublicKey) {
-	var key crypto.PublicKey
-	name := keyName{id: f.str("kid")}
+func parseJWK(f *fields) (name keyName, key crypto.PublicKey) {
+	name.id = f.str("kid")
 	switch f.str("kty") + " " + f.str("crv") {
 	case "RSA ": // RFC 7518, Section 6.3.1
 		name.alg = "RS256"
@@ -541,13 +535,11 @@ func parseJWK(f *fields) (keyName, crypto.PublicKey) {
 // verifies reports whether a key is a public one and meant for the signatures
 // of alg, as far as it says.
 func (f *fields) verifies(alg string) bool {
-	private := []string{"d", "p", "q"} // without which there are no others
-	if slices.ContainsFunc(private, f.has) {
-		return false
-	}
+	isSecret := f.has("d") || f.has("p") || f.has("q") // without which there are no others
 	ops := f.strs("key_ops")
 	mayVerify := ops == nil || slices.Contains(ops, "verify")
-	return mayVerify && cmp.Or(f.str("use"), "sig") == "sig" && cmp.Or(f.str("alg"), alg) == alg
+	isFor := cmp.Or(f.str("use"), "sig") == "sig" && cmp.Or(f.str("alg"), alg) == alg
+	return isFor && mayVerify && !isSecret
 }
 
 // number reads a number in base64url. It may have leading zeros, as Java writes
@@ -587,20 +579,19 @@ func (j parsedJWT) idToken() (*IDToken, error) {
 
 // date reads a NumericDate (RFC 7519, Section 2). 0, which some issuers write
 // for none, reads as the zero value.
-func (f *fields) date(name string) time.Time {
+func (f *fields) date(name string) (t time.Time) {
 	if !f.has(name) {
-		return time.Time{}
+		return t
 	}
 	const year10000 = 253402300800
 	n, err := strconv.ParseFloat(f.object[name], 64)
-	if err != nil || n < 0 || n >= year10000 {
+	switch {
+	case err != nil || n < 0 || n >= year10000:
 		f.fail("has a %s that is not a time", name)
-		n = 0
+	case n > 0:
+		t = time.Unix(int64(n), 0)
 	}
-	if n == 0 {
-		return time.Time{}
-	}
-	return time.Unix(int64(n), 0)
+	return t
 }
 
 // expected is what an ID token must say.
@@ -621,42 +612,26 @@ type signInRequest struct {
 	tokenParams url.Values // for the token endpoint
 }
 
-// checkedClaims returns the claims of an ID token, with an error if they are
-// not as expected. Its errors complete a sentence that begins with the ID
-// token.
-func checkedClaims(raw string, want expected) (*IDToken, error) {
-	t, err := parseClaims(raw)
-	if err != nil {
-		return nil, err
-	}
-	return t, t.check(want, time.Now())
-}
-
 // check checks the claims (OpenID Connect Core, Section 3.1.3.7). It returns
 // the first fault.
 func (t *IDToken) check(want expected, now time.Time) error {
-	isLeeway := 0 <= want.leeway && want.leeway <= maxLeeway
+	isLeeway := 0 <= want.leeway && want.leeway <= 5*time.Minute
 	if !isLeeway || want.audience == "" { // a token for any application would pass
 		return errors.New(
 			"can't be verified: the verifier needs an Audience, and a Leeway of at most 5 minutes")
 	}
-	return cmp.Or(
-		t.checkKind(),
-		t.checkParties(want),
-		t.checkTimes(now, want.leeway),
-		t.checkAsked(want, now),
-	)
-}
-
-// checkKind refuses other JWTs of the issuer: a logout token, whose holder has
-// just signed out (RFC 8417), or an access or refresh token, which others hold.
-func (t *IDToken) checkKind() error {
+	// Other JWTs of the issuer: a logout token, whose holder has just signed out
+	// (RFC 8417), or an access or refresh token, which others hold.
 	typ := strings.ToUpper(t.claims["typ"])
 	isID := typ == "" || typ == `"ID"` || typ == `"JWT"`
 	if !isID || t.claims["events"] != "" {
 		return errors.New("is not an ID token, but an access or logout token, say (typ, events)")
 	}
-	return nil
+	return cmp.Or(
+		t.checkParties(want),
+		t.checkTimes(now, want.leeway),
+		t.checkAsked(want, now),
+	)
 }
 
 // checkParties checks who issued t, to whom, for whom and about whom.
@@ -700,18 +675,17 @@ func fullIssuer(issuer string) string {
 	return issuer
 }
 
+// guid matches the ID of a tenant of Microsoft Entra.
+var guid = regexp.MustCompile(`[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`)
+
 // matchIssuer reports whether an issuer is the one that is wanted. If that has
 // {tenantid} in it, which is Microsoft's name for any tenant, it returns the
 // tenant.
 func matchIssuer(want, issuer string) (tenant string, ok bool) {
-	before, after, isTemplate := strings.Cut(want, "{tenantid}")
-	if !isTemplate {
-		return "", issuer == want
+	if strings.Contains(want, "{tenantid}") {
+		tenant = cmp.Or(guid.FindString(issuer), "\x00") // which no issuer has
 	}
-	rest, isBefore := strings.CutPrefix(issuer, before)
-	tenant, isAfter := strings.CutSuffix(rest, after)
-	isGUID, _ := regexp.MatchString(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`, tenant)
-	return tenant, isBefore && isAfter && isGUID
+	return tenant, issuer == strings.Replace(want, "{tenantid}", tenant, 1)
 }
 
 // checkAudience checks aud and azp. azp is the client that the token was issued
@@ -748,15 +722,15 @@ func (t *IDToken) checkAsked(want expected, now time.Time) error {
 	domain := want.signIn.params.Get("hd")
 	matches := strings.EqualFold(t.HostedDomain, domain) || domain == "*" && t.HostedDomain != ""
 	if domain != "" && !matches {
-		return fmt.Errorf("is not of the hosted domain %q (hd)", printable(domain, 255))
+		return fmt.Errorf("is not of the hosted domain %+.64q (hd)", domain)
 	}
 	maxAge := want.signIn.params.Get("max_age")
 	claims := fields{object: t.claims}
 	// If the token does not say when, that was in the year 1.
 	age := now.Sub(claims.date("auth_time"))
 	if maxAge != "" && age > wholeSeconds(maxAge)+want.leeway {
-		return errors.New("is of a user who signed in too long ago, or it does not say when " +
-			"(max_age, auth_time)")
+		return errors.New(
+			"is of a user who signed in too long ago, or it does not say when (max_age, auth_time)")
 	}
 	return nil
 }

@@ -383,7 +383,7 @@ func refusedHeaders() []refusal {
 		{
 			name:    "kid steers terminals",
 			token:   withHeader("kid", `"\u001b[31m\r\n\u202e"`),
-			want:    `no key "?[31m??`,
+			want:    `no key "\x1b[31m\r\n`,
 			fetches: 1,
 		},
 		{name: "kid of 257 bytes", token: longID(257), want: "256 bytes"},
@@ -1119,6 +1119,7 @@ func TestKeySetMaxAge(t *testing.T) {
 		"max-age=2147483647":                     24 * time.Hour,
 		"max-age=99999999999999999999":           24 * time.Hour,
 		"public, max-age=21600, must-revalidate": 6 * time.Hour,
+		"max-age= 400 , max-age=9":               400 * time.Second,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			keys := serveKeys(jwkJSON("k1", &serverKey().PublicKey))
@@ -1178,7 +1179,7 @@ func TestKeySetUnknownKeys(t *testing.T) {
 		v := verifierWith(keys)
 		good := goodJWT()
 		checkVerify(t, v, good, "", "")
-		time.Sleep(keysInterval)
+		time.Sleep(30 * time.Second)
 		payload := rawBase64.EncodeToString([]byte(claimsJSON()))
 		flood := func() {
 			var wg sync.WaitGroup
@@ -1208,7 +1209,7 @@ func TestKeySetUnknownKeys(t *testing.T) {
 		close(block)
 		synctest.Wait()
 		flood()
-		time.Sleep(keysInterval - 1)
+		time.Sleep(30*time.Second - 1)
 		if flood(); keys.count() != 2 {
 			t.Error(keys.count(), "requests within 30 s")
 		}
@@ -1710,7 +1711,7 @@ func FuzzKeySet(f *testing.F) {
 			return
 		}
 		keys := parseKeys(object)
-		if len(keys) > maxKeys+3 { // the empty ID of each algorithm
+		if len(keys) > 100+3 { // the empty ID of each algorithm
 			t.Error(len(keys), "keys")
 		}
 		for name, key := range keys {
@@ -1790,7 +1791,7 @@ func BenchmarkSignAssertion(b *testing.B) {
 	b.Run("assertion", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := sa.signToken(time.Now()); err != nil {
+			if _, err := sa.sign(time.Now()); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -1810,7 +1811,7 @@ func TestJOSEAllocations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := testing.AllocsPerRun(20, func() { sa.signToken(time.Now()) }); n > 10 {
+	if n := testing.AllocsPerRun(20, func() { sa.sign(time.Now()) }); n > 10 {
 		t.Errorf("%v allocations sign an assertion, want 10 at most", n)
 	}
 }

@@ -66,7 +66,6 @@ import (
 	"net/url"
 	"os"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -82,7 +81,6 @@ const (
 	maxToken      = 16 << 10 // bytes of a token
 	maxIDToken    = 256 << 10
 	maxExtra      = 64 << 10 // bytes of the members that are kept for Token.Extra
-	maxErrorCode  = 256      // bytes kept of an error code
 	maxErrorText  = 1 << 10  // bytes kept of an error description or URI
 	maxLifetime   = 10 * 365 * 24 * time.Hour
 	maxRetryAfter = 5 * time.Minute
@@ -98,10 +96,6 @@ const (
 	headerTimeout   = 20 * time.Second
 	firstRetry      = 500 * time.Millisecond // doubled for each further one
 )
-
-// earlyRefresh is how long before its expiry a token is renewed. Google's
-// metadata server returns a new one from 4 minutes before.
-const earlyRefresh = 225 * time.Second
 
 // A Secret holds a string that must not be seen. No fmt verb, logger or encoder
 // prints it, wherever it is nested. Marshaling one is an error, so that it is
@@ -253,16 +247,15 @@ func (t *Token) staleAt() int64 {
 	if t.Expiry.IsZero() || left > maxLifetime {
 		return math.MaxInt64
 	}
-	return t.Expiry.Add(-min(earlyRefresh, left/2)).UnixNano()
+	// Google's metadata server returns a new token from 4 minutes before.
+	return t.Expiry.Add(-min(225*time.Second, left/2)).UnixNano()
 }
 
 // withoutAccess returns a copy of t that has no access token.
 func (t *Token) withoutAccess() *Token {
-	rest := *t
-	rest.AccessToken = Secret{}
-	rest.Expiry = time.Time{}
-	rest.freshUntil = 0
-	return &rest
+	rest := new(Token)
+	rest.inherit(t)
+	return rest
 }
 
 // laterThan reports whether t is another access token than old and does not
@@ -402,18 +395,22 @@ func oauthError(op string, param func(name string) string, secrets []string) *Er
 		return s
 	}
 	e := &Error{
-		Code:        text("error", maxErrorCode),
+		Code:        text("error", 256),
 		Description: text("error_description", maxErrorText),
 		URI:         text("error_uri", maxErrorText),
 	}
-	overload := []string{"server_error", "temporarily_unavailable", "internal_failure"}
-	e.temporary = slices.Contains(overload, e.Code) || slices.Contains(overload, e.Description)
+	e.temporary = isOverload(e.Code) || isOverload(e.Description)
 	e.text = op + ": the server answered " + cmp.Or(e.Code, "with no OAuth error")
 	if e.Description != "" {
 		e.text += fmt.Sprintf(": %q", e.Description)
 	}
 	return e
 }
+
+// isOverload reports whether a code is that of a server that may do better
+// later. Some write one as the description.
+var isOverload = regexp.MustCompile(
+	`^(server_error|temporarily_unavailable|internal_failure)$`).MatchString
 
 // validHost matches a host with or without a port.
 var validHost = regexp.MustCompile(`^([0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]*)?$`)
@@ -638,12 +635,17 @@ func (f *fields) endpoint(name string) string {
 	return s
 }
 
+// read decodes a member into v, if it is there. kind is what it must be.
+func (f *fields) read(name string, v any, kind string) {
+	if f.has(name) && f.decode(name, v) != nil {
+		f.fail("has a %s that is not %s", name, kind)
+	}
+}
+
 // strs reads a list of strings. It returns nil if there is none.
 func (f *fields) strs(name string) []string {
 	var list []string
-	if f.has(name) && f.decode(name, &list) != nil {
-		f.fail("has a %s that is not a list of strings", name)
-	}
+	f.read(name, &list, "a list of strings")
 	return list
 }
 
@@ -655,9 +657,7 @@ func (f *fields) nested(name string) *fields {
 // params reads parameters: an object with lists of strings.
 func (f *fields) params(name string) url.Values {
 	var params url.Values
-	if f.has(name) && f.decode(name, &params) != nil {
-		f.fail("has %s that are not lists of strings", name)
-	}
+	f.read(name, &params, "an object with lists of strings")
 	return params
 }
 
@@ -688,20 +688,14 @@ func (f *fields) expiry(name string) time.Time {
 // servers mean "never".
 func (f *fields) seconds(name string) time.Duration {
 	var number json.Number
-	if f.has(name) && f.decode(name, &number) != nil {
-		f.fail("has a %s that is not a number of seconds", name)
-	}
+	f.read(name, &number, "a number of seconds")
 	n, _ := number.Float64() // infinity if it is out of range
 	return time.Duration(max(0, min(n, maxLifetime.Seconds()))) * time.Second
 }
 
-const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-
-// validProject reports whether s can be a project ID, which is sent in a
+// validProject reports whether a text can be a project ID, which is sent in a
 // header.
-func validProject(s string) bool {
-	return s != "" && strings.Trim(s, letters+".:-") == ""
-}
+var validProject = regexp.MustCompile(`^[0-9A-Za-z.:-]+$`).MatchString
 
 // validToken reports whether s can be a token. One has visible characters only,
 // so that it can't end a header line (RFC 6749, Appendix A.12).
@@ -795,12 +789,10 @@ type request struct {
 
 // An answer is complete, has a status of 2xx and is no error.
 type answer struct {
-	op      string
-	status  int
-	header  http.Header
+	*request
+	*http.Response
 	body    []byte
 	members object // nil where the body is not a JSON object
-	sent    time.Time
 }
 
 // do sends r, again after a fault that may pass, and returns the answer. If
@@ -837,13 +829,7 @@ func (r *request) attempt(ctx context.Context) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	limit := attemptTimeout
-	if r.metadata {
-		limit = metadataTimeout
-	}
-	if r.client.Timeout > 0 {
-		limit = min(limit, r.client.Timeout)
-	}
+	limit := min(attemptTimeout, cmp.Or(r.client.Timeout, attemptTimeout))
 	r.sent = time.Now()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -856,7 +842,8 @@ func (r *request) attempt(ctx context.Context) (*answer, error) {
 		return nil, broken(r.op, err)
 	}
 	defer resp.Body.Close()
-	return r.read(resp, req)
+	resp.Request = req
+	return r.read(resp)
 }
 
 // ownRequest marks the context of the package's own requests, which Transport
@@ -893,7 +880,7 @@ func (r *request) compose() (*http.Request, error) {
 				return nil, err
 			}
 		}
-		req.Header["Content-Type"] = []string{"application/x-www-form-urlencoded"}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		body = r.form.Encode()
 	}
 	if body != "" {
@@ -905,9 +892,9 @@ func (r *request) compose() (*http.Request, error) {
 	return req, nil
 }
 
-// defaultTransport sends the requests that no client was given for. Nothing
+// defaultClient sends the requests that no client was given for. Nothing
 // changes it.
-var defaultTransport = &http.Transport{
+var defaultClient = &http.Client{Transport: &http.Transport{
 	Proxy:                  http.ProxyFromEnvironment,
 	DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
 	ForceAttemptHTTP2:      true,
@@ -916,19 +903,17 @@ var defaultTransport = &http.Transport{
 	MaxResponseHeaderBytes: maxHeader,
 	MaxIdleConnsPerHost:    16,
 	IdleConnTimeout:        90 * time.Second,
-}
+}}
 
-var defaultClient = &http.Client{Transport: defaultTransport}
-
-// read reads the answer to what was sent.
-func (r *request) read(resp *http.Response, sent *http.Request) (*answer, error) {
-	a := &answer{op: r.op, status: resp.StatusCode, header: resp.Header, sent: r.sent}
+// read reads the answer.
+func (r *request) read(resp *http.Response) (*answer, error) {
+	a := &answer{request: r, Response: resp}
 	if r.metadata && resp.Header.Get("Metadata-Flavor") != "Google" {
 		// A captive portal, or whatever else has this address here.
 		return nil, a.unusable("did not come from a metadata server")
 	}
 	var err error
-	if a.status >= 200 { // the body of 101 Switching Protocols never ends
+	if a.StatusCode >= 200 { // the body of 101 Switching Protocols never ends
 		a.body, err = readAll(resp.Body)
 	}
 	if err == errTooLarge {
@@ -938,13 +923,13 @@ func (r *request) read(resp *http.Response, sent *http.Request) (*answer, error)
 		return nil, broken(r.op, err)
 	}
 	a.members, err = parseObject(a.body)
-	if a.status/100 != 2 || a.members.has("error") {
+	if a.StatusCode/100 != 2 || a.members.has("error") {
 		if r.metadata && a.members == nil {
 			// The metadata server explains errors in plain text.
 			text, _ := json.Marshal(string(a.body))
 			a.members = object{"message": string(text)}
 		}
-		return nil, a.refusal(r.secrets(sent))
+		return nil, a.refusal()
 	}
 	if err != nil && strings.HasPrefix(string(a.body), "{") {
 		return nil, a.unusable(err)
@@ -953,7 +938,7 @@ func (r *request) read(resp *http.Response, sent *http.Request) (*answer, error)
 }
 
 // refusal returns the error that an answer stands for.
-func (a *answer) refusal(secrets []string) *Error {
+func (a *answer) refusal() *Error {
 	f := &fields{object: a.members}
 	if inner := f.nested("error"); inner.err == nil { // as Google's APIs and Facebook write it
 		f = inner
@@ -963,17 +948,17 @@ func (a *answer) refusal(secrets []string) *Error {
 		// As those write it that don't follow RFC 6749.
 		f.object["error_description"] = f.object["message"]
 	}
-	e := oauthError(a.op, f.str, secrets)
-	e.StatusCode = a.status
-	e.RetryAfter = retryAfter(a.header)
-	switch a.status {
+	e := oauthError(a.op, f.str, a.secrets())
+	e.StatusCode = a.StatusCode
+	e.RetryAfter = retryAfter(a.Header)
+	switch a.StatusCode {
 	case 408, 429, 500, 502, 503, 504:
 		e.temporary = true
 	}
-	e.text += fmt.Sprintf(" (status %d)%s", a.status, a.advice(e.Code))
+	e.text += fmt.Sprintf(" (status %d)%s", a.StatusCode, a.advice(e.Code))
 	// Not a captive portal's page. glewlwyd says nothing of a dead refresh token.
-	isAnswer := a.members != nil || a.status == 400 && len(a.body) == 0
-	kind := a.status / 100
+	isAnswer := a.members != nil || a.StatusCode == 400 && len(a.body) == 0
+	kind := a.StatusCode / 100
 	e.refused = isAnswer && !e.temporary && (kind == 2 || kind == 4)
 	return e
 }
@@ -984,7 +969,7 @@ func (a *answer) advice(code string) string {
 	switch code {
 	case "invalid_grant":
 		// The commonest cause with assertions, which servers do not name.
-		date, _ := http.ParseTime(a.header.Get("Date")) // else, the year 1
+		date, _ := http.ParseTime(a.Header.Get("Date")) // else, the year 1
 		skew := time.Since(date).Abs()
 		// By a year or more, it is the server that is wrong.
 		if 5*time.Minute < skew && skew < 365*24*time.Hour {
@@ -995,7 +980,7 @@ func (a *answer) advice(code string) string {
 		return "; check the client ID, the client secret and how the client authenticates"
 	case "":
 		// A redirect would send the secrets elsewhere.
-		if a.members == nil || a.status/100 == 3 {
+		if a.members == nil || a.StatusCode/100 == 3 {
 			return "; redirects are not followed; a captive portal, proxy or firewall may interfere"
 		}
 	}
@@ -1007,8 +992,8 @@ func (a *answer) advice(code string) string {
 func (a *answer) unusable(flaw any) *Error {
 	return &Error{
 		text: fmt.Sprintf("%s: the answer with status %d %v%s",
-			a.op, a.status, flaw, a.advice("")),
-		StatusCode: a.status,
+			a.op, a.StatusCode, flaw, a.advice("")),
+		StatusCode: a.StatusCode,
 	}
 }
 
@@ -1057,22 +1042,16 @@ func (a *answer) rotated(old *Token) *Token {
 	f := a.fields()
 	kept := *old
 	kept.RefreshToken = f.secret("refresh_token", maxToken)
-	isTokens := !f.secret("access_token", maxToken).empty() && isBearer(f.str("token_type"))
-	if !isTokens || kept.RefreshToken.empty() || f.err != nil {
+	isToken := isBearer(f.str("token_type")) && !f.secret("access_token", maxToken).empty()
+	if !isToken || kept.RefreshToken.empty() || f.err != nil {
 		return nil
 	}
 	return &kept
 }
 
-// isBearer reports whether a token type is Bearer, by one of the names that
-// providers have for it.
-func isBearer(tokenType string) bool {
-	switch strings.ToLower(tokenType) {
-	case "", "bearer", "bearertoken", "bot", "user":
-		return true
-	}
-	return false
-}
+// isBearer reports whether a token type is Bearer, by the names that providers
+// have for it.
+var isBearer = regexp.MustCompile(`(?i)^(|bearer|bearertoken|bot|user)$`).MatchString
 
 // newExtra returns what Token.Extra needs of an answer's members.
 func newExtra(members object) func() object {
@@ -1141,17 +1120,16 @@ func broken(op string, err error) *Error {
 const minSecret = 8
 
 // secrets returns what was sent and no text may repeat.
-func (r *request) secrets(sent *http.Request) []string {
-	_, credentials, _ := strings.Cut(sent.Header.Get("Authorization"), " ")
-	_, password, _ := sent.BasicAuth()
+func (a *answer) secrets() []string {
+	_, credentials, _ := strings.Cut(a.Request.Header.Get("Authorization"), " ")
+	_, password, _ := a.Request.BasicAuth()
 	password, _ = url.QueryUnescape(password)
 	secrets := []string{credentials, password}
-	for _, name := range []string{
-		"code", "code_verifier", "refresh_token", "token", "device_code",
-		"client_secret", "password",
-		"assertion", "client_assertion", "subject_token", "actor_token",
-	} {
-		secrets = append(secrets, r.form[name]...)
+	names := strings.FieldsSeq(`
+		code code_verifier refresh_token token device_code client_secret password
+		assertion client_assertion subject_token actor_token`)
+	for name := range names {
+		secrets = append(secrets, a.form[name]...)
 	}
 	return secrets
 }
@@ -1260,7 +1238,7 @@ func (f *flight[T]) wait(ctx context.Context) (value T, err error) {
 	case <-f.done:
 		return f.value, f.err
 	case <-ctx.Done():
-		return value, fmt.Errorf("oauth2: waiting for a token or key: %w",
+		return value, fmt.Errorf("oauth2: waiting for a token, a key or a sign-in: %w",
 			innerError{context.Cause(ctx)})
 	}
 }

@@ -282,7 +282,7 @@ type tokenRefusal struct {
 func refusals() []tokenRefusal {
 	hostile := "a\x1b[31m\n\x00\u202e\u009b\x7fé"
 	quoted, _ := json.Marshal(hostile)
-	longCode, longText := strings.Repeat("c", maxErrorCode), strings.Repeat("c", maxErrorText)
+	longCode, longText := strings.Repeat("c", 256), strings.Repeat("c", maxErrorText)
 	return []tokenRefusal{
 		{
 			name:   "R13 portal",
@@ -838,7 +838,7 @@ func TestBombMemory(t *testing.T) {
 // A proxy sees where a request goes, and nothing of it. // T8 M9
 func TestProxySeesNothing(t *testing.T) {
 	t.Parallel()
-	shared := defaultTransport
+	shared := defaultClient.Transport.(*http.Transport)
 	// which never sends loopback to a proxy
 	if reflect.ValueOf(shared.Proxy).Pointer() != reflect.ValueOf(http.ProxyFromEnvironment).Pointer() {
 		t.Error("the default client does not use ProxyFromEnvironment")
@@ -1028,6 +1028,7 @@ func TestCanaryTypes(t *testing.T) {
 		"ClientSecrets":             {client, *client},
 		"Flow":                      {flow},
 		"InstalledAppFlow":          {installed},
+		"DeviceCode":                {DeviceCode{UserCode: "x"}},
 		"Credentials":               {creds, loaded, NewCredentials(client, NewSecret(canaryRefreshToken))},
 		"ServiceAccountCredentials": {sa, sa.WithSubject("x"), sa.WithAudience("y"), sa.IDTokenSource("z")},
 		"ComputeCredentials":        {&ComputeCredentials{}},
@@ -1453,7 +1454,7 @@ func FuzzTokenResponse(f *testing.F) {
 		}
 		c := clientOver(answering(status, header, body))
 		form := url.Values{"refresh_token": {canaryVerifier}}
-		r := c.request("testing", c.TokenURI, form, nil)
+		r := c.request("testing", form, nil)
 		r.once = true
 		ans, err := r.do(t.Context())
 		if (ans == nil) != (err != nil) || err == nil && status/100 != 2 {
@@ -1473,7 +1474,7 @@ func FuzzTokenResponse(f *testing.F) {
 		}
 		var e *Error
 		if !errors.As(err, &e) || e.StatusCode != status || len(e.Description) > maxErrorText ||
-			len(e.Code) > maxErrorCode || e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter {
+			len(e.Code) > 256 || e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter {
 			t.Fatalf("unusable error %#v", err)
 		}
 		for _, s := range []string{err.Error(), e.Code, e.Description, e.URI} {

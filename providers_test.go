@@ -1814,7 +1814,7 @@ func (f *fakeProvider) revocation(form url.Values, method string) (answer string
 	if want == "" {
 		want = f.provider.client.AuthMethod
 	}
-	if method != want || form.Get("token") != f.refreshToken || form.Get("token_type_hint") != "refresh_token" {
+	if method != want || form.Get("token") != f.refreshToken {
 		f.t.Errorf("revoked %q with %s", form.Get("token"), method)
 		return "401"
 	}

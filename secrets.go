@@ -15,10 +15,6 @@ import (
 	"time"
 )
 
-// googleTokenURI is Google's token endpoint, which files of credentials may
-// leave out.
-const googleTokenURI = "https://oauth2.googleapis.com/token"
-
 // Methods of client authentication, by the names of RFC 7591, Section 2, and of
 // OpenID Connect Core, Section 9.
 const (
@@ -90,8 +86,9 @@ func ReadClientSecretsFile(name string) (*ClientSecrets, error) {
 // "web" or "installed", with client_id, auth_uri, token_uri and, optionally,
 // client_secret and redirect_uris. Google's token endpoint implies Google's
 // issuer, key set, device and revocation endpoints. AuthMethod is
-// client_secret_post, as in Google's tools, or none if there is no secret.
-// Other members are ignored.
+// client_secret_post, as in Google's tools, or none if there is no secret. For
+// other servers, issuer, revocation_uri and token_endpoint_auth_method may be
+// there too, as in the files of [Credentials]. Other members are ignored.
 func ParseClientSecrets(data []byte) (*ClientSecrets, error) {
 	file := parseTyped(data, "client_secrets")
 	isWeb := file.has("web")
@@ -104,37 +101,18 @@ func ParseClientSecrets(data []byte) (*ClientSecrets, error) {
 	}
 	f := file.nested(section)
 	f.err = cmp.Or(file.err, f.err)
-	c := &ClientSecrets{
-		Type:         section,
-		ClientID:     f.str("client_id"),
-		ClientSecret: NewSecret(f.str("client_secret")),
-		AuthURI:      f.endpoint("auth_uri"),
-		TokenURI:     f.endpoint("token_uri"),
-		RedirectURIs: f.strs("redirect_uris"),
-		AuthMethod:   authPost,
-	}
+	c := f.client()
+	c.Type = section
+	c.AuthURI = f.endpoint("auth_uri")
+	c.TokenURI = f.endpoint("token_uri") // which must be there in this file
+	c.RedirectURIs = f.strs("redirect_uris")
 	if c.ClientID == "" {
 		f.fail("has no client_id")
 	}
 	if f.err != nil {
 		return nil, fmt.Errorf("oauth2: the client secrets file %w", f.err)
 	}
-	c.infer()
 	return c, nil
-}
-
-// infer sets what follows from the rest of a file.
-func (c *ClientSecrets) infer() {
-	if c.AuthMethod == authPost && c.ClientSecret.empty() {
-		c.AuthMethod = authNone
-	}
-	switch origin(c.TokenURI) {
-	case "https://oauth2.googleapis.com", googleIssuer, "https://www.googleapis.com":
-		c.Issuer = googleIssuer
-		c.KeysURI = googleKeysURI
-		c.DeviceAuthURI = "https://oauth2.googleapis.com/device/code"
-		c.RevocationURI = "https://oauth2.googleapis.com/revoke"
-	}
 }
 
 // IDTokenVerifier returns a verifier for the ID tokens that the client's issuer
@@ -152,12 +130,12 @@ func (c *ClientSecrets) IDTokenVerifier() *IDTokenVerifier {
 	}
 }
 
-// client reads the client of a file of credentials.
+// client reads the client of a file, and sets what follows from the rest of it.
 func (f *fields) client() *ClientSecrets {
 	c := &ClientSecrets{
 		ClientID:      f.str("client_id"),
 		ClientSecret:  NewSecret(f.str("client_secret")),
-		TokenURI:      googleTokenURI,
+		TokenURI:      "https://oauth2.googleapis.com/token", // if the file has none
 		Issuer:        f.str("issuer"),
 		RevocationURI: f.str("revocation_uri"),
 		AuthMethod:    cmp.Or(f.str("token_endpoint_auth_method"), authPost),
@@ -165,7 +143,16 @@ func (f *fields) client() *ClientSecrets {
 	if f.has("token_uri") {
 		c.TokenURI = f.endpoint("token_uri")
 	}
-	c.infer()
+	if c.AuthMethod == authPost && c.ClientSecret.empty() {
+		c.AuthMethod = authNone
+	}
+	switch origin(c.TokenURI) {
+	case "https://oauth2.googleapis.com", googleIssuer, "https://www.googleapis.com":
+		c.Issuer = googleIssuer
+		c.KeysURI = googleKeysURI
+		c.DeviceAuthURI = "https://oauth2.googleapis.com/device/code"
+		c.RevocationURI = "https://oauth2.googleapis.com/revoke"
+	}
 	return c
 }
 
@@ -237,8 +224,7 @@ func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
 // allTenants matches the issuers of Microsoft Entra for users of all tenants.
 // The document of such a server names the issuer with {tenantid} in it.
 var allTenants = regexp.MustCompile(
-	`^(https://login\.(microsoftonline\.(com|us)|partner\.microsoftonline\.cn)/)` +
-		`(common|organizations)/v2\.0$`)
+	`^(https://login\.(partner\.)?microsoftonline\.(com|us|cn)/)(common|organizations)/v2\.0$`)
 
 // readMetadata sets what a server's metadata mention (RFC 8414, Section 2).
 func (c *ClientSecrets) readMetadata(f *fields) {
@@ -268,20 +254,18 @@ func (c *ClientSecrets) readMetadata(f *fields) {
 	if methods == nil {
 		methods = []string{authBasic} // the default
 	}
-	order := []string{authKey, authBasic, authPost}
-	plain := c.ClientID + c.ClientSecret.Reveal()
-	if url.QueryEscape(plain) != plain { // which not every server decodes for client_secret_basic
-		slices.Reverse(order[1:])
-	}
-	for _, method := range order {
-		canUse := !c.ClientSecret.empty()
-		if method == authKey {
-			canUse = c.Key != nil
-		}
+	choose := func(method string, canUse bool) {
 		if canUse && c.AuthMethod == "" && slices.Contains(methods, method) {
 			c.AuthMethod = method
 		}
 	}
+	hasSecret := !c.ClientSecret.empty()
+	plain := c.ClientID + c.ClientSecret.Reveal()
+	choose(authKey, c.Key != nil)
+	// Not every server decodes what client_secret_basic has to encode.
+	choose(authBasic, hasSecret && url.QueryEscape(plain) == plain)
+	choose(authPost, hasSecret)
+	choose(authBasic, hasSecret)
 }
 
 // same reports whether other is the same client at the same server. Google's
@@ -292,14 +276,12 @@ func (c *ClientSecrets) same(other *ClientSecrets) bool {
 	return c.ClientID == other.ClientID && sameServer
 }
 
-// request returns a request that posts form, with client authentication, to an
-// endpoint. httpClient replaces the client's own, unless it is nil.
-func (c *ClientSecrets) request(
-	op, endpoint string, form url.Values, httpClient *http.Client,
-) *request {
+// request returns a request that posts form, with client authentication, to the
+// token endpoint. httpClient replaces the client's own, unless it is nil.
+func (c *ClientSecrets) request(op string, form url.Values, httpClient *http.Client) *request {
 	return &request{
 		op:           op,
-		url:          endpoint,
+		url:          c.TokenURI,
 		form:         form,
 		authenticate: c.authenticate,
 		client:       cmp.Or(httpClient, c.HTTPClient),
@@ -346,16 +328,13 @@ func (c *ClientSecrets) authenticate(form url.Values, req *http.Request) error {
 		if err != nil {
 			return fmt.Errorf("oauth2: the client's Key: %w", err)
 		}
-		// RFC 7523, Section 3. It is used at once.
-		assertion, err := signer.sign(time.Now(), 5*time.Minute, &jwtClaims{
+		// RFC 7523, Section 3. It is used at once. newSigner has tried the key.
+		assertion, _ := signer.sign(time.Now(), 5*time.Minute, &jwtClaims{
 			Issuer:   c.ClientID,
 			Subject:  c.ClientID,
 			Audience: c.TokenURI,
 			ID:       randomSecret().Reveal(),
 		}, nil)
-		if err != nil {
-			return err
-		}
 		form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
 		form.Set("client_assertion", assertion)
 	case authNone:
@@ -377,15 +356,17 @@ var originPattern = regexp.MustCompile("^.*?//[^/?]*")
 func (c *ClientSecrets) revoke(
 	ctx context.Context, t *Token, httpClient *http.Client,
 ) error {
-	token, hint := t.RefreshToken, "refresh_token"
+	token := t.RefreshToken
 	if token.empty() {
-		token, hint = t.AccessToken, "access_token"
+		token = t.AccessToken
 	}
 	if token.empty() {
 		return loginRequired("the credentials have no token to revoke")
 	}
-	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {hint}}
-	r := c.request("revoking the token", c.RevocationURI, form, httpClient)
+	// Without a hint, which servers need not know (RFC 7009, Section 2.1).
+	form := url.Values{"token": {token.Reveal()}}
+	r := c.request("revoking the token", form, httpClient)
+	r.url = c.RevocationURI
 	_, err := r.do(ctx)
 	code := asError(err).Code
 	if code == "invalid_token" || isDeadGrant(code) {
@@ -431,14 +412,7 @@ func parseFile[T any](name string, parse func([]byte) (T, error)) (none T, err e
 	if err := checkFileName(name); err != nil {
 		return none, err
 	}
-	info, err := os.Stat(name) // first, since opening a pipe could block
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("not a regular file")
-	}
-	var data []byte
-	if err == nil {
-		data, err = readFile(name)
-	}
+	data, err := readFile(name)
 	if err != nil {
 		return none, fmt.Errorf("oauth2: reading %q: %w", name, err)
 	}
@@ -450,6 +424,13 @@ func parseFile[T any](name string, parse func([]byte) (T, error)) (none T, err e
 }
 
 func readFile(name string) ([]byte, error) {
+	info, err := os.Stat(name) // first, since opening a pipe could block
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err

@@ -102,6 +102,16 @@ func TestParseClientSecrets(t *testing.T) {
 			file: secretsFile("installed", "token_uri", `"http://localhost:8080/token"`),
 			want: but(func(c *ClientSecrets) { c.TokenURI = "http://localhost:8080/token" }),
 		},
+		{
+			name: "another server's",
+			file: secretsFile("installed", "issuer", `"https://as.example"`,
+				"revocation_uri", `"https://as.example/revoke"`,
+				"token_endpoint_auth_method", `"client_secret_basic"`),
+			want: but(func(c *ClientSecrets) {
+				c.Issuer, c.RevocationURI = "https://as.example", "https://as.example/revoke"
+				c.AuthMethod = "client_secret_basic"
+			}),
+		},
 		{name: "members of others", file: `{"x":1,` + secretsFile("installed", "project_id", "5")[1:], want: plain},
 		{
 			name: "other case",

@@ -106,13 +106,12 @@ func ParseServiceAccount(data []byte, scopes ...string) (*ServiceAccountCredenti
 	return s, nil
 }
 
-// clone returns a copy with a cache of its own, for access tokens.
+// clone returns a copy with a cache of its own.
 func (s *ServiceAccountCredentials) clone() *ServiceAccountCredentials {
 	c := *s
 	c.Scopes = slices.Clone(s.Scopes)
 	c.Claims = maps.Clone(s.Claims)
 	c.cache = new(tokenCache)
-	c.idToken = false
 	return &c
 }
 
@@ -138,6 +137,7 @@ func (s *ServiceAccountCredentials) WithSubject(user string) *ServiceAccountCred
 func (s *ServiceAccountCredentials) WithAudience(audience string) *ServiceAccountCredentials {
 	c := s.clone()
 	c.selfSigned = true
+	c.idToken = false
 	c.audience = audience
 	return c
 }
@@ -166,22 +166,24 @@ func (s *ServiceAccountCredentials) owner() (TokenSource, *tokenCache, string) {
 }
 
 func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ bool) (*Token, error) {
-	switch {
-	case s.selfSigned:
-		return s.signToken(time.Now())
-	case s.idToken && s.audience == "":
-		return nil, errNoAudience
-	}
-	assertion, err := s.sign(time.Now(), s.Subject, s.TokenURI)
+	now := time.Now()
+	jwt, err := s.sign(now)
 	if err != nil {
 		return nil, err
+	}
+	if s.selfSigned {
+		return &Token{
+			AccessToken: NewSecret(jwt),
+			Expiry:      now.Add(assertionLifetime - backdate).Round(0),
+			Scopes:      s.Scopes,
+		}, nil
 	}
 	r := &request{
 		op:  "signing in as " + printable(s.Email, 256),
 		url: s.TokenURI,
 		form: url.Values{ // RFC 7523, Section 2.1
 			"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"},
-			"assertion":  {assertion},
+			"assertion":  {jwt},
 		},
 		client: s.HTTPClient,
 	}
@@ -195,34 +197,31 @@ func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ bool) (*Token, 
 	return ans.token(joinScopes(s.Scopes))
 }
 
-// signToken returns an access token that the account signs itself.
-func (s *ServiceAccountCredentials) signToken(now time.Time) (*Token, error) {
-	if s.Subject != "" {
-		return nil, errors.New("oauth2: a token WithAudience can't act for a Subject")
-	}
-	jwt, err := s.sign(now, s.Email, s.audience)
-	if err != nil {
-		return nil, err
-	}
-	return &Token{
-		AccessToken: NewSecret(jwt),
-		Expiry:      now.Add(assertionLifetime - backdate).Round(0),
-		Scopes:      s.Scopes,
-	}, nil
-}
-
-// sign returns a JWT of the account.
-func (s *ServiceAccountCredentials) sign(now time.Time, subject, audience string) (string, error) {
+// sign returns a JWT of the account: the access token if the account signs that
+// itself, and otherwise the assertion to exchange.
+func (s *ServiceAccountCredentials) sign(now time.Time) (string, error) {
 	for name := range s.Claims {
 		if isReservedClaim(name) {
 			return "", fmt.Errorf("oauth2: Claims has %q, which the package sets itself", name)
 		}
 	}
-	claims := &jwtClaims{Issuer: s.Email, Subject: subject, Audience: audience}
+	claims := &jwtClaims{
+		Issuer:   s.Email,
+		Subject:  s.Subject,
+		Audience: s.TokenURI,
+	}
 	switch {
+	case s.idToken && s.audience == "":
+		return "", errNoAudience
 	case s.idToken:
 		claims.TargetAudience = s.audience
-	case s.audience == "" || !s.selfSigned:
+	case s.selfSigned && s.Subject != "":
+		return "", errors.New("oauth2: a token WithAudience can't act for a Subject")
+	case s.selfSigned:
+		claims.Subject = s.Email
+		claims.Audience = s.audience
+	}
+	if s.audience == "" { // a token has one or the other
 		claims.Scope = strings.Join(s.Scopes, " ")
 	}
 	return s.signer.sign(now, assertionLifetime, claims, s.Claims)
@@ -330,18 +329,19 @@ func checkAccount(account string) error {
 
 // metadataClient uses no proxy, which could read the machine's tokens. Nothing
 // changes it.
-var metadataClient = &http.Client{Transport: &http.Transport{
-	DialContext:            (&net.Dialer{Timeout: metadataTimeout}).DialContext,
-	MaxResponseHeaderBytes: maxHeader,
-	IdleConnTimeout:        90 * time.Second,
-}}
+var metadataClient = &http.Client{
+	Timeout: metadataTimeout,
+	Transport: &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: metadataTimeout}).DialContext,
+		MaxResponseHeaderBytes: maxHeader,
+		IdleConnTimeout:        90 * time.Second,
+	},
+}
 
 // metadata asks the metadata server.
 func metadata(ctx context.Context, path string) (*answer, error) {
 	host := cmp.Or(os.Getenv("GCE_METADATA_HOST"), "169.254.169.254")
-	// No path, no user name and no query.
-	isHost, _ := regexp.MatchString(`^([A-Za-z0-9.-]+|\[[A-Fa-f0-9.:]+\])(:[0-9]*)?$`, host)
-	if !isHost {
+	if !validHost.MatchString(host) { // no path, no user name and no query
 		return nil, errors.New("oauth2: GCE_METADATA_HOST is not a host, or host:port")
 	}
 	r := &request{
@@ -360,8 +360,8 @@ func text(ans *answer, err error) (string, error) {
 		return "", err
 	}
 	s := string(ans.body)
-	isText, _ := regexp.MatchString(`^[\w.:@-]+$`, s)
-	if len(s) >= maxErrorText || !isText {
+	isText, _ := regexp.MatchString(`^[\w.:@-]{1,1000}$`, s)
+	if !isText {
 		return "", ans.unusable("is not what was asked for")
 	}
 	return s, nil
@@ -524,7 +524,7 @@ func (c *ClientCredentials) fetch(ctx context.Context, _ bool) (*Token, error) {
 		"scope":      {joinScopes(c.Scopes)},
 	}
 	maps.Copy(form, c.Params)
-	ans, err := c.Client.request("signing the client in", c.Client.TokenURI, form, nil).do(ctx)
+	ans, err := c.Client.request("signing the client in", form, nil).do(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -576,10 +576,6 @@ func DefaultCredentials(
 	}
 	compute := &ComputeCredentials{Scopes: scopes, QuotaProject: quotaProject}
 	found, err := compute.probe(ctx, projectID)
-	if ctx.Err() != nil {
-		return nil, "", fmt.Errorf("oauth2: looking for credentials: %w",
-			innerError{context.Cause(ctx)})
-	}
 	if err != nil {
 		return nil, "", fmt.Errorf(
 			"oauth2: no default credentials: set GOOGLE_APPLICATION_CREDENTIALS, "+
@@ -635,7 +631,7 @@ func parseDefaultFile(data []byte, quotaProject string, scopes []string) (TokenS
 			return c, nil
 		}
 	default:
-		f.fail("is of type %q, which is not supported", printable(typ, 64))
+		f.fail("is of type %+.64q, which is not supported", typ)
 	}
 	return nil, fmt.Errorf("oauth2: the default credentials file %w", f.err)
 }
@@ -652,7 +648,7 @@ func (f *fields) impersonated(scopes []string) *ImpersonatedCredentials {
 	if !ok {
 		f.fail("has a service_account_impersonation_url of another kind")
 	}
-	c.Account = path[strings.LastIndexByte(path, '/')+1:]
+	c.Account = filepath.Base(path)
 	source := []byte(f.object["source_credentials"])
 	src, err := parseDefaultFile(source, "", []string{cloudPlatformScope})
 	if err != nil {

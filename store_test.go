@@ -1087,17 +1087,14 @@ func TestStoreAdoptsFromOthers(t *testing.T) {
 					fmt.Fprintf(w, `{"access_token":"at-3","token_type":"Bearer","expires_in":3600,"scope":"a"}`)
 					return true
 				}
-				c, err := clientOf(s).signedIn(&Token{
+				c := signedInAt(s, &Token{
 					AccessToken:  NewSecret("at-1"),
 					RefreshToken: NewSecret("rt-1"),
 					IDToken:      NewSecret("i-1"),
 					Scopes:       []string{"a"},
 					Expiry:       time.Now().Add(time.Hour),
-				}, &signInRequest{scopes: []string{"a", "b"}})
-				if err == nil {
-					err = c.Save(t.Context(), store)
-				}
-				if err != nil {
+				}, "a", "b")
+				if err := c.Save(t.Context(), store); err != nil {
 					t.Fatal(err)
 				}
 				store.data = fmt.Appendf(nil, `{"client_id":%q,"client_secret":%q,"token_uri":%q,%s}`, s.ClientID,
@@ -1545,17 +1542,14 @@ func TestSaveAndLoad(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				c, err := clientOf(s).signedIn(&Token{
+				c := signedInAt(s, &Token{
 					AccessToken:  NewSecret("at"),
 					RefreshToken: NewSecret(s.IssueRefreshToken("openid")),
 					IDToken:      NewSecret("i.d.t"),
 					Scopes:       []string{"openid"},
 					Expiry:       time.Now().Add(time.Hour),
-				}, &signInRequest{scopes: []string{"openid", "email"}})
-				if err == nil {
-					err = c.Save(t.Context(), store)
-				}
-				if err != nil {
+				}, "openid", "email")
+				if err := c.Save(t.Context(), store); err != nil {
 					t.Fatal(err)
 				}
 				data, _ := store.Load(t.Context())
@@ -1700,7 +1694,7 @@ func TestRevoke(t *testing.T) {
 					all := s.Requests()
 					last := all[len(all)-1]
 					if last.Method != "POST" || last.Form.Get("token") != tok.RefreshToken.Reveal() ||
-						last.Form.Get("token_type_hint") != "refresh_token" || len(last.Query) > 0 {
+						len(last.Query) > 0 {
 						t.Errorf("sent %v", last.Form)
 					}
 					if erased := store.data == nil; stored && erased != (err == nil) {
@@ -1932,9 +1926,19 @@ func TestInstalledAppCredentials(t *testing.T) {
 			with: func(_ *TestServer, store *memoryStore, _ *InstalledAppFlow) {
 				store.enter = func(context.Context) error { return full }
 			}},
-		{name: "store can't be written", scopes: "a", signIns: 1, asks: 1, want: "full",
+		{name: "store can't be written", scopes: "a", want: "full", // W48: found out before
 			with: func(_ *TestServer, store *memoryStore, _ *InstalledAppFlow) {
 				store.write = func() error { return full }
+			}},
+		{name: "store full in the end", scopes: "a", signIns: 1, asks: 1, want: "full",
+			with: func(_ *TestServer, store *memoryStore, _ *InstalledAppFlow) {
+				writes := 0
+				store.write = func() error {
+					if writes++; writes == 1 { // the trial
+						return nil
+					}
+					return full
+				}
 			}},
 		{name: "declined", scopes: "a", signIns: 1, want: "access_denied",
 			with: func(s *TestServer, _ *memoryStore, _ *InstalledAppFlow) { s.Deny = "access_denied" }},
@@ -1994,31 +1998,46 @@ func TestInstalledAppCredentials(t *testing.T) {
 	}
 }
 
-// A sign-in whose result is kept asks for consent, so that a refresh token comes, unless the program asks for something
-// else.
+// A sign-in at Google whose result is kept asks for consent, so that a refresh token comes, unless the program asks for
+// something else.
 //
-// UP21
+// UP21, W46
 func TestInstalledAppCredentialsPrompt(t *testing.T) {
 	t.Parallel()
-	for want, params := range map[string]map[string][]string{
-		"consent":        nil,
-		"select_account": {"prompt": {"select_account"}},
-		"":               {"prompt": {""}},
+	for _, tt := range []struct {
+		name   string
+		issuer string
+		params map[string][]string
+		want   string
+	}{
+		{name: "Google", issuer: googleIssuer, want: "consent"},
+		{
+			name:   "Google, another prompt",
+			issuer: googleIssuer,
+			params: map[string][]string{"prompt": {"select_account"}},
+			want:   "select_account",
+		},
+		{name: "Google, no prompt", issuer: googleIssuer, params: map[string][]string{"prompt": {""}}},
+		{name: "another provider", issuer: "https://login.example"}, // W46
+		{name: "no issuer"}, // W46
+		{name: "another provider, asked for", params: map[string][]string{"prompt": {"consent"}}, want: "consent"},
 	} {
-		t.Run(want, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := NewTestServer(t)
 			client := clientOf(s)
 			client.HTTPClient = nil
 			flow := NewInstalledAppFlow(client, "a")
-			flow.Store, flow.Prompt, flow.OpenBrowser, flow.Params = newMemoryStore(), io.Discard, s.Browser, params
+			client.Issuer = tt.issuer
+			s.OmitIss = true
+			flow.Store, flow.Prompt, flow.OpenBrowser, flow.Params = newMemoryStore(), io.Discard, s.Browser, tt.params
 			if _, err := flow.SignIn(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if got := s.Requests()[0].Query.Get("prompt"); got != want {
+			if got := s.Requests()[0].Query.Get("prompt"); got != tt.want {
 				t.Errorf("prompt=%s", got)
 			}
-			if len(flow.Params) != len(params) {
+			if len(flow.Params) != len(tt.params) {
 				t.Errorf("the flow's own parameters are now %v", flow.Params)
 			}
 		})

@@ -1,12 +1,13 @@
 // Stands in for xdg-open: signs in as a person would, in Debian's Chromium, and
 // takes a picture of the page that the person is left with.
 //
-//   NAME=success ACTION=accept|deny OUT=DIR node browser.mjs URL
+//   NAME=success ACTION=accept|deny|visit|post OUT=DIR node browser.mjs URL
 //
 // DIR gets NAME-{phone,desktop}-{light,dark}.png and NAME.json with the final
 // address (without its query), the title, the page's text and every address
 // outside this machine that a page asked for. It exits 0 when the person is
-// back at a loopback page of the program.
+// back at a loopback page of the program. To visit is to open URL and do
+// nothing, to post is to get there by a form.
 import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,8 +16,8 @@ import { chromium } from 'playwright-core';
 const [url] = process.argv.slice(2);
 const { NAME = 'page', ACTION = 'accept', OUT = '.' } = process.env;
 const CHROMIUM = process.env.CHROMIUM || '/usr/bin/chromium';
-if (!url || !['accept', 'deny'].includes(ACTION)) {
-  console.error('usage: NAME=success ACTION=accept|deny OUT=DIR node browser.mjs URL');
+if (!url || !['accept', 'deny', 'visit', 'post'].includes(ACTION)) {
+  console.error('usage: NAME=success ACTION=accept|deny|visit|post OUT=DIR node browser.mjs URL');
   process.exit(2);
 }
 mkdirSync(OUT, { recursive: true });
@@ -48,12 +49,18 @@ try {
   page.on('console', (message) => {
     // What a page of the program asks for in vain is a fault of that page; that
     // a page of failure has a status to match is none.
-    const own = message.location().url === page.url() && /^Failed to load resource: .* status of 400 /.test(message.text());
-    if (message.type() === 'error' && !page.url().startsWith(server) && !own) complaints.push(message.text());
+    const own = message.location().url === page.url() && /^Failed to load resource: .* status of 4\d\d /.test(message.text());
+    if (message.type() === 'error' && !own && (ACTION === 'visit' || ACTION === 'post' || !page.url().startsWith(server))) complaints.push(message.text());
   });
 
-  await page.goto(url, { waitUntil: 'domcontentloaded' });
-  if (new URL(page.url()).origin === server) {
+  if (ACTION === 'post') {
+    await page.setContent(`<form method="post" action="${url}"><input name="code" value="x"><button>Go</button></form>`);
+    await page.locator('button').click();
+    await page.waitForURL((address) => address.origin === server, { waitUntil: 'load' });
+  } else {
+    await page.goto(url, { waitUntil: 'domcontentloaded' });
+  }
+  if (['accept', 'deny'].includes(ACTION) && new URL(page.url()).origin === server) {
     if (ACTION === 'deny') {
       await page.getByText('[ Cancel ]').click();
     } else {
