@@ -141,7 +141,9 @@ func NewInstalledAppFlow(client *ClientSecrets, scopes ...string) *InstalledAppF
 // is returned. SignIn takes an hour at most.
 //
 // If the sign-in worked but its result could not be stored, SignIn returns both
-// the credentials, which work, and an error. A network that fails, or a stored
+// the credentials, which work, and an error; calls that waited for it get the
+// error. If ctx ends while the result is being stored, SignIn returns an error,
+// and the result is stored all the same. A network that fails, or a stored
 // file that is not understood, is an error and no reason to sign in again. So
 // is a client that the server refuses (invalid_client). After any other lasting
 // refusal of the stored credentials the user signs in anew.

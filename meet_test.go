@@ -762,51 +762,45 @@ func TestPasteCutLine(t *testing.T) {
 // W47
 func TestSharedFailures(t *testing.T) {
 	t.Parallel()
-	for name, deny := range map[string]string{"declined": "access_denied", "not saved": ""} {
+	for name, script := range map[string][]string{"declined": {"access_denied"}, "not saved": nil} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := NewTestServer(t)
-			s.Deny = deny
-			store := newMemoryStore()
-			updates := 0
-			store.write = func() error { // the trial works
-				if updates++; updates > 1 {
-					return errors.New("full")
+			synctest.Test(t, func(t *testing.T) {
+				s, store := NewMemoryServer(), newMemoryStore()
+				s.DeviceScript = script
+				updates := 0
+				store.write = func() error { // the trial works
+					if updates++; updates > 1 {
+						return errors.New("full")
+					}
+					return nil
 				}
-				return nil
-			}
-			var windows, withCredentials atomic.Int32
-			var running sync.WaitGroup
-			waiting := make(chan bool, 4)
-			for range 4 {
-				running.Go(func() {
-					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-					defer cancel()
-					flow := NewInstalledAppFlow(clientOf(s), "a")
-					flow.Store, flow.Prompt = store, io.Discard
-					flow.OpenBrowser = func(authURL string) error {
-						windows.Add(1)
-						for range 4 {
-							<-waiting
+				var shown, withCredentials atomic.Int32
+				var running sync.WaitGroup
+				for range 4 {
+					running.Go(func() {
+						ctx, cancel := context.WithCancel(t.Context())
+						defer cancel()
+						client := clientOf(s)
+						client.DeviceAuthURI = s.URL + "/device"
+						flow := NewInstalledAppFlow(client, "a")
+						flow.Store, flow.Prompt = store, io.Discard
+						flow.ShowDeviceCode = func(DeviceCode) { shown.Add(1) }
+						creds, err := flow.SignIn(ctx)
+						if err == nil {
+							t.Error("no error")
 						}
-						time.Sleep(50 * time.Millisecond) // for the others to wait
-						return s.Browser(authURL)
-					}
-					waiting <- true
-					creds, err := flow.SignIn(ctx)
-					if err == nil {
-						t.Error("no error")
-					}
-					if creds != nil {
-						withCredentials.Add(1)
-					}
-				})
-			}
-			running.Wait()
-			want := map[string]int32{"declined": 0, "not saved": 1}[name]
-			if windows.Load() != 1 || withCredentials.Load() != want {
-				t.Errorf("%d windows, %d got credentials", windows.Load(), withCredentials.Load())
-			}
+						if creds != nil {
+							withCredentials.Add(1)
+						}
+					})
+				}
+				running.Wait()
+				want := map[string]int32{"declined": 0, "not saved": 1}[name]
+				if shown.Load() != 1 || withCredentials.Load() != want {
+					t.Errorf("%d codes were shown, %d got credentials", shown.Load(), withCredentials.Load())
+				}
+			})
 		})
 	}
 }
@@ -816,26 +810,25 @@ func TestSharedFailures(t *testing.T) {
 // W48
 func TestSaveOutlivesContext(t *testing.T) {
 	t.Parallel()
-	s := NewTestServer(t)
-	store := newMemoryStore()
-	ctx, cancel := context.WithCancel(t.Context())
-	updates := 0
-	store.enter = func(context.Context) error {
-		if updates++; s.TokenRequests("") > 0 {
-			cancel()
+	synctest.Test(t, func(t *testing.T) {
+		s, store := NewMemoryServer(), newMemoryStore()
+		ctx, cancel := context.WithCancel(t.Context())
+		store.enter = func(context.Context) error {
+			if s.TokenRequests("") > 0 {
+				cancel()
+			}
+			return nil
 		}
-		return nil
-	}
-	flow := NewInstalledAppFlow(clientOf(s), "a")
-	flow.Store, flow.Prompt, flow.OpenBrowser = store, io.Discard, s.Browser
-	flow.SignIn(ctx)
-	for range 200 {
-		if data, err := store.Load(t.Context()); err == nil && data != nil {
-			return
+		client := clientOf(s)
+		client.DeviceAuthURI = s.URL + "/device"
+		flow := NewInstalledAppFlow(client, "a")
+		flow.Store, flow.Prompt, flow.ShowDeviceCode = store, io.Discard, func(DeviceCode) {}
+		flow.SignIn(ctx)
+		synctest.Wait()
+		if store.data == nil {
+			t.Error("nothing is stored")
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Error("nothing is stored")
+	})
 }
 
 // An HTTP client that panics while the code is exchanged is an error of the sign-in, which then ends.
