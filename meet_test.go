@@ -770,7 +770,7 @@ func TestSharedFailures(t *testing.T) {
 				s.DeviceScript = script
 				updates := 0
 				store.write = func() error { // the trial works
-					if updates++; updates > 1 {
+					if updates++; updates > 1 && name == "not saved" {
 						return errors.New("full")
 					}
 					return nil
@@ -813,11 +813,11 @@ func TestSaveOutlivesContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, store := NewMemoryServer(), newMemoryStore()
 		ctx, cancel := context.WithCancel(t.Context())
-		store.enter = func(context.Context) error {
+		store.enter = func(ctx context.Context) error {
 			if s.TokenRequests("") > 0 {
 				cancel()
 			}
-			return nil
+			return ctx.Err()
 		}
 		client := clientOf(s)
 		client.DeviceAuthURI = s.URL + "/device"
