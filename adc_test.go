@@ -95,6 +95,9 @@ func startMetadata(t *testing.T) *metadataServer {
 		"GOOGLE_CLOUD_QUOTA_PROJECT":     "",
 		"NO_GCE_CHECK":                   "",
 		"GCE_METADATA_HOST":              s.Listener.Addr().String(),
+		"K_SERVICE":                      "",
+		"FUNCTION_TARGET":                "",
+		"GAE_SERVICE":                    "",
 	} {
 		t.Setenv(name, value)
 	}
@@ -268,8 +271,8 @@ func TestMetadataAnswers(t *testing.T) {
 		{name: "captive portal", body: "<html>", want: "metadata server", status: 200},
 		{name: "refused without flavor", want: "metadata server", status: 404},
 		// G4
-		{name: "redirect", flavor: "Google", body: good, want: "redirect", status: 302},
-		{name: "permanent redirect", flavor: "Google", body: good, want: "redirect", status: 308},
+		{name: "redirect", flavor: "Google", body: good, want: "302", status: 302},
+		{name: "permanent redirect", flavor: "Google", body: good, want: "308", status: 308},
 		// M61
 		{name: "gone", flavor: "Google", want: "404", status: 404},
 		{name: "forbidden", flavor: "Google", body: `{"error":"x"}`, want: "403", status: 403},
@@ -669,7 +672,7 @@ func TestDefaultFiles(t *testing.T) {
 	executable := m{
 		"type":               "external_account",
 		"audience":           "x",
-		"subject_token_type": "y",
+		"subject_token_type": "urn:y",
 		"token_url":          "https://sts.googleapis.com/v1/token",
 		"credential_source":  m{"executable": m{"command": filepath.Join(trap, "evil"), "timeout_millis": 5000}},
 	}
@@ -681,16 +684,18 @@ func TestDefaultFiles(t *testing.T) {
 		{name: "service account", members: serviceAccountFile(nil)},
 		{name: "authorized user", members: user},
 		{name: "impersonated", members: impersonated},
-		{name: "external account with a program", members: executable, want: `"external_account"`}, // G11 XO36
+		{name: "external account with a program", members: executable, want: `"executable"`}, // G11 XO36
 		{
-			name:    "external account with a URL", // G11 XO36
-			members: with(executable, m{"credential_source": m{"url": "https://evil.example/"}}),
-			want:    `"external_account"`,
+			name: "external account that sends what it read elsewhere", // G11 XO36
+			members: with(executable, m{
+				"token_url":         "https://sts.evil.example/v1/token",
+				"credential_source": m{"url": "https://evil.example/"},
+			}),
+			want: "token_url",
 		},
 		{
-			name:    "external account with a file", // G11
+			name:    "external account with a file", // G11: that of FuzzExternalAccount and TestExternalRefuses
 			members: with(executable, m{"credential_source": m{"file": "/etc/passwd"}}),
-			want:    `"external_account"`,
 		},
 		{
 			name:    "external user",
@@ -700,7 +705,7 @@ func TestDefaultFiles(t *testing.T) {
 		{
 			name:    "program as the source of impersonation", // G11
 			members: with(impersonated, m{"source_credentials": executable}),
-			want:    `"external_account"`,
+			want:    `"executable"`,
 		},
 		{name: "another type", members: m{"type": "gdch_service_account"}, want: "gdch_service_account"},
 		{name: "client secrets", members: NewMemoryServer().ClientSecretsJSON("installed"), want: "type"}, // XO32
@@ -722,6 +727,34 @@ func TestDefaultFiles(t *testing.T) {
 			members: with(impersonated, m{"quota_project_id": "x\r\nY: z"}),
 			want:    "quota_project_id",
 		},
+		{name: "user of the universe", members: with(user, m{"universe_domain": "googleapis.com"})}, // W95
+		{
+			name:    "user of another universe", // W95
+			members: with(user, m{"universe_domain": "other.example"}),
+			want:    `the universe "other.example"`,
+		},
+		{
+			name:    "service account of another universe", // W95
+			members: serviceAccountFile(m{"universe_domain": "other.example"}),
+			want:    `the universe "other.example"`,
+		},
+		{
+			name:    "impersonation in another universe", // W95
+			members: with(impersonated, m{"universe_domain": "other.example"}),
+			want:    `the universe "other.example"`,
+		},
+		{
+			name:    "federation in another universe", // W95
+			members: with(executable, m{"universe_domain": "other.example", "credential_source": m{"file": "x"}}),
+			want:    `the universe "other.example"`,
+		},
+		{
+			name: "source of another universe", // W95
+			members: with(impersonated,
+				m{"source_credentials": with(user, m{"universe_domain": "other.example"})}),
+			want: `the universe "other.example"`,
+		},
+		{name: "universe is a number", members: with(user, m{"universe_domain": 7}), want: "universe_domain"},
 		{name: "no source", members: with(impersonated, m{"source_credentials": nil}), want: "source_credentials"},
 		{
 			name:    "source is a list",
@@ -740,7 +773,7 @@ func TestDefaultFiles(t *testing.T) {
 				m{"service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/x:signBlob"}),
 			want: "service_account_impersonation_url",
 		},
-		{name: "delegates are a string", members: with(impersonated, m{"delegates": "x"}), want: "delegates"},
+		{name: "delegates are a number", members: with(impersonated, m{"delegates": 1}), want: "delegates"},
 		{name: "empty", members: []byte{}, want: "JSON"},
 		{name: "not JSON", members: []byte("SENTINEL{"), want: "JSON"},
 		{name: "a list", members: []byte("[]"), want: "object"},
@@ -868,6 +901,21 @@ func TestDefaultOrder(t *testing.T) {
 			t.Error("a file in place of the folder:", got)
 		}
 	}
+	t.Setenv("CLOUDSDK_CONFIG", "")
+	locked := t.TempDir() // W92: a home that can't be entered, is a file, or a device
+	if err := os.Chmod(locked, 0); err != nil {
+		t.Fatal(err)
+	}
+	file := setCredentialsFile(t, []byte("x"))
+	for _, none := range []string{locked, file, os.DevNull, filepath.Join(home, "missing")} {
+		t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
+		for _, name := range []string{"HOME", "APPDATA", "USERPROFILE"} {
+			t.Setenv(name, none)
+		}
+		if got := who(); got != "compute project-1" {
+			t.Errorf("home %s: %s", none, got)
+		}
+	}
 	for _, name := range []string{"CLOUDSDK_CONFIG", "HOME", "APPDATA", "USERPROFILE", "home"} { // G15
 		t.Setenv(name, "")
 	}
@@ -876,9 +924,9 @@ func TestDefaultOrder(t *testing.T) {
 	}
 }
 
-// TestDefaultUser: gcloud's own sign-in. Scopes are asked for, the token endpoint is the file's, the quota project goes
-// on API calls.
-// XO33 PY8 CA14 G13
+// TestDefaultUser: gcloud's own sign-in. Scopes are not asked for, since the user may not have granted them; the token
+// endpoint is the file's, the quota project goes on API calls.
+// W94 XO33 PY8 CA14 G13
 func TestDefaultUser(t *testing.T) {
 	startMetadata(t)
 	s := NewTestServer(t)
@@ -916,7 +964,7 @@ func TestDefaultUser(t *testing.T) {
 		}
 		r := requests[len(requests)-2]
 		// XO33
-		if r.Path != "/token" || r.Form.Get("scope") != "b" || r.Form.Get("grant_type") != "refresh_token" ||
+		if r.Path != "/token" || r.Form.Has("scope") || r.Form.Get("grant_type") != "refresh_token" ||
 			r.Header["X-Goog-User-Project"] != nil {
 			t.Error(r)
 		}
@@ -1026,6 +1074,7 @@ func TestDefaultImpersonation(t *testing.T) {
 		source    any
 		delegates []string
 		scopes    []string // nil: "a"
+		file      any      // its scopes
 		answer    m
 		status    int    // 0: 200
 		want      string // an error
@@ -1059,6 +1108,21 @@ func TestDefaultImpersonation(t *testing.T) {
 			sent:   `{"delegates":null,"lifetime":"3600s","scope":["` + cloud + `"]}`,
 		},
 		{
+			name:   "no scopes but the file's", // W93
+			source: user,
+			scopes: []string{},
+			file:   []string{"f", "g h"},
+			answer: good,
+			sent:   `{"delegates":null,"lifetime":"3600s","scope":["f","g","h"]}`,
+		},
+		{
+			name:   "scopes, and the file's", // W93
+			source: user,
+			file:   []string{"f"},
+			answer: good,
+			sent:   `{"delegates":null,"lifetime":"3600s","scope":["a"]}`,
+		},
+		{
 			name:   "fraction and offset", // PY9
 			source: user,
 			answer: tokenUntil(inTwoHours.In(kolkata).Format("2006-01-02T15:04:05.999999999Z07:00")),
@@ -1086,7 +1150,7 @@ func TestDefaultImpersonation(t *testing.T) {
 				"message": "iam.serviceAccounts.getAccessToken denied",
 			}},
 			status: 403,
-			want:   "PERMISSION_DENIED",
+			want:   "roles/iam.serviceAccountTokenCreator", // W97
 		},
 		{name: "source is dead", source: userWith("dead"), want: "sign in again"},
 	} {
@@ -1110,6 +1174,9 @@ func TestDefaultImpersonation(t *testing.T) {
 			}
 			if tt.delegates != nil {
 				members["delegates"] = tt.delegates
+			}
+			if tt.file != nil {
+				members["scopes"] = tt.file
 			}
 			setCredentialsFile(t, members)
 			if tt.scopes == nil {
@@ -1146,7 +1213,7 @@ func TestDefaultImpersonation(t *testing.T) {
 				t.Errorf("sent %s, want %s", sent, tt.sent)
 			}
 			requests := s.Requests()
-			if tt.name == "of a person" && requests[len(requests)-1].Form.Get("scope") != cloud {
+			if tt.name == "of a person" && requests[len(requests)-1].Form.Has("scope") { // W94
 				t.Error(requests[len(requests)-1].Form)
 			}
 		})
@@ -1206,7 +1273,7 @@ func FuzzMetadata(f *testing.F) {
 		}
 		for _, get := range []func() (*Token, error){
 			func() (*Token, error) { return ans.token("") },
-			func() (*Token, error) { return ans.idToken(body) },
+			func() (*Token, error) { return idToken(ans, nil) },
 		} {
 			tok, err := get()
 			if err == nil && (!validToken(tok.AccessToken.Reveal()) ||

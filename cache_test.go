@@ -929,7 +929,7 @@ func TestRefreshAnswers(t *testing.T) {
 		{
 			name:    "another type",
 			answer:  `{"access_token":"a2","token_type":"mac","refresh_token":"r2"}`,
-			refresh: "r1",
+			refresh: "r2",
 			id:      "i1",
 			scopes:  "[a b]",
 			access:  "a1",

@@ -68,7 +68,7 @@ func TestDiscoverNotHere(t *testing.T) {
 		{name: "nothing with status 200", openID: answering(200, "", "")},
 		{name: "nothing with status 204", openID: answering(204, "", "")},
 
-		{name: "cut document", openID: answering(200, "", document[:len(document)-1]), says: "not valid JSON"},
+		{name: "cut document", openID: answering(200, "", document[:len(document)-1])},
 		{name: "another's document", openID: answering(200, "", discoveryDocument("https://evil.example", nil)),
 			says: "another issuer"},
 		{name: "error with status 200", openID: answering(200, "", `{"error":"access_denied"}`), says: "access_denied"},
@@ -235,11 +235,11 @@ func TestDiscoverClears(t *testing.T) {
 	}
 	// What one server has promised does not hold for the next.
 	document = discoveryDocument(issuer, map[string]any{"id_token_signing_alg_values_supported": []string{"ES512"}})
-	if err := c.Discover(t.Context(), issuer); err != nil || !c.issRequired || c.foreignAlgs == nil {
+	if err := c.Discover(t.Context(), issuer); err != nil || !c.issRequired || c.foreignAlgs == "" {
 		t.Errorf("%v, %+v", err, c)
 	}
 	document = discoveryDocument(issuer, map[string]any{"authorization_response_iss_parameter_supported": nil})
-	if err := c.Discover(t.Context(), issuer); err != nil || c.issRequired || c.foreignAlgs != nil {
+	if err := c.Discover(t.Context(), issuer); err != nil || c.issRequired || c.foreignAlgs != "" {
 		t.Errorf("%v, %+v", err, c)
 	}
 }
@@ -435,7 +435,7 @@ func TestFormPost(t *testing.T) {
 		{"state twice", "&state=x", "twice"},
 		{"error too", "&error=access_denied", "an error too"},
 		{"malformed", "&a=%zz", "malformed"},
-		{"too large", "&user=" + strings.Repeat("a", maxRedirect), "too long"},
+		{"large", "&user=" + strings.Repeat("a", 64<<10), ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -669,7 +669,7 @@ func impersonatedFile(source string) string {
 // defaultCredentials returns the credentials of a file, as DefaultCredentials does.
 func defaultCredentials(t *testing.T, file string) TokenSource {
 	t.Helper()
-	src, err := parseDefaultFile([]byte(file), "", []string{"a"})
+	src, err := parseDefaultFile([]byte(file), "", []string{"a"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -967,8 +967,8 @@ func TestFormEncodedSecret(t *testing.T) {
 			if tt.key {
 				c.Key = serverKey()
 			}
-			if err := c.Discover(t.Context(), s.URL); err != nil || c.AuthMethod != tt.want {
-				t.Fatalf("AuthMethod is %q, want %q: %v", c.AuthMethod, tt.want, err)
+			if err := c.Discover(t.Context(), s.URL); err != nil || c.authMethod() != tt.want {
+				t.Fatalf("the method is %q, want %q: %v", c.authMethod(), tt.want, err)
 			}
 			if _, err := NewCredentials(c, NewSecret(s.IssueRefreshToken("a"))).Token(t.Context()); err != nil {
 				t.Error(err)

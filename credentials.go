@@ -16,12 +16,6 @@ import (
 	"time"
 )
 
-// When a cached token is renewed, and how failures are spaced.
-const (
-	firstBackoff   = time.Second
-	longestBackoff = time.Minute
-)
-
 // A tokenCache holds one token and renews it. While the token is fresh, it is
 // returned at once. Once it is stale, near its expiry, it is still returned at
 // once and renewed in the background. When it has expired, all callers wait for
@@ -94,52 +88,49 @@ func (c *tokenCache) renew(
 		return nil, errNilContext
 	}
 	c.mu.Lock()
-	t := c.current.Load()
-	useless := force || c.replaceable(rejected)
-	if t.fresh() && !useless {
+	held := c.current.Load()
+	useless := force || c.replaceable(held, rejected)
+	if held.fresh() && !useless {
 		c.mu.Unlock()
-		return t, nil
+		return held, nil
 	}
 	f, err := c.join(src, useless)
 	c.mu.Unlock()
-	if t.Valid() && !useless {
-		return t, nil
+	if held.Valid() && !useless {
+		return held, nil
 	}
-	t = nil
+	var t *Token
 	if err == nil {
 		t, err = f.wait(ctx)
 	}
-	if rejected == nil {
-		return t, err
+	isSame := rejected != nil && t.same(rejected)
+	wasBusy := t == nil && err == nil // with a Save or a Revoke
+	if wasBusy || isSame {            // what was waited for had begun for another reason
+		return c.renew(ctx, src, rejected, force)
 	}
-	if t != nil && t.AccessToken.equal(rejected.AccessToken) {
-		return c.renew(ctx, src, t, false) // that fetch had begun for another reason
-	}
-	held := c.current.Load()
-	if errors.Is(err, ErrLoginRequired) && held.AccessToken.equal(rejected.AccessToken) {
-		// It can't be replaced, and would be refused until it expires.
+	if useless && !force && errors.Is(err, ErrLoginRequired) {
+		// It was rejected, can't be replaced, and would be refused until it expires.
 		c.current.CompareAndSwap(held, held.withoutAccess())
 	}
 	return t, err
 }
 
-// replaceable reports whether the current token is the one that was rejected
-// and should be replaced. A server that rejects every token must not cause a
-// fetch at each request. c.mu is held.
-func (c *tokenCache) replaceable(rejected *Token) bool {
-	if rejected == nil || !c.current.Load().AccessToken.equal(rejected.AccessToken) {
+// replaceable reports whether held, the current token, is the one that was
+// rejected and should be replaced. A server that rejects every token must not
+// cause a fetch at each request. c.mu is held.
+func (c *tokenCache) replaceable(held, rejected *Token) bool {
+	if rejected == nil || !held.same(rejected) {
 		return false
 	}
 	if c.flight != nil {
 		return true
 	}
-	if c.trouble == nil {
-		c.trouble = new(trouble)
-	}
-	if time.Since(c.trouble.rejectedAt) < 10*time.Second {
+	t := cmp.Or(c.trouble, new(trouble))
+	c.trouble = t
+	if time.Since(t.rejectedAt) < 10*time.Second {
 		return false
 	}
-	c.trouble.rejectedAt = time.Now()
+	t.rejectedAt = time.Now()
 	return true
 }
 
@@ -150,11 +141,14 @@ func (c *tokenCache) join(src ownSource, useless bool) (*flight[*Token], error) 
 	if c.flight != nil {
 		return c.flight, nil
 	}
-	if c.trouble != nil {
-		isFinal := errors.Is(c.trouble.err, ErrLoginRequired)
-		tooSoon := time.Now().Before(c.trouble.retryAt)
-		if isFinal && !c.watches(src) || tooSoon && (isFinal || !useless) {
-			return nil, c.trouble.err
+	if t := c.trouble; t != nil {
+		// Another process may put a new sign-in into a store.
+		creds, _ := src.(*Credentials)
+		watches := creds != nil && creds.stored().store != nil && !creds.stored().ended
+		isFinal := errors.Is(t.err, ErrLoginRequired)
+		tooSoon := time.Now().Before(t.retryAt)
+		if isFinal && !watches || tooSoon && (isFinal || !useless) {
+			return nil, t.err
 		}
 	}
 	c.flight = fly(func(ctx context.Context) (*Token, error) {
@@ -163,22 +157,10 @@ func (c *tokenCache) join(src ownSource, useless bool) (*flight[*Token], error) 
 	return c.flight, nil
 }
 
-// watches reports whether src has a store, in which another process may put a
-// new sign-in.
-func (c *tokenCache) watches(src ownSource) bool {
-	creds, ok := src.(*Credentials)
-	return ok && creds.stored().store != nil && !c.ended()
-}
-
 // land takes the result of a fetch.
 func (c *tokenCache) land(f *flight[*Token]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.flight != f { // end came first
-		f.value = nil
-		f.err = errRevoked
-		return
-	}
 	c.flight = nil
 	if f.err == nil && !f.value.Valid() {
 		f.err = errExpired
@@ -192,21 +174,16 @@ func (c *tokenCache) land(f *flight[*Token]) {
 
 // record remembers how a fetch went. c.mu is held.
 func (c *tokenCache) record(err error) {
-	if c.trouble == nil {
-		if err == nil {
-			return
-		}
-		c.trouble = new(trouble)
-	}
-	t := c.trouble
+	t := cmp.Or(c.trouble, new(trouble))
 	if err == nil {
 		*t = trouble{rejectedAt: t.rejectedAt}
 		return
 	}
+	c.trouble = t
 	t.err = err
-	t.pause = max(firstBackoff, min(2*t.pause, longestBackoff))
+	t.pause = max(time.Second, min(2*t.pause, time.Minute))
 	if errors.Is(err, ErrLoginRequired) {
-		t.pause = firstBackoff // until the store is looked at again
+		t.pause = time.Second // until the store is looked at again
 	}
 	pause := max(t.pause, asError(err).RetryAfter)
 	if current := c.current.Load(); current != nil {
@@ -232,31 +209,42 @@ func (c *tokenCache) keep(t *Token) *Token {
 	return &kept
 }
 
-// settle waits for the fetch under way, if any.
-func (c *tokenCache) settle(ctx context.Context) {
-	c.mu.Lock()
-	f := c.flight
-	c.mu.Unlock()
-	if f != nil {
-		f.wait(ctx)
+// alone calls work while no fetch and no other work is under way, and lets none
+// begin: callers that need a new token wait until it is done.
+func (c *tokenCache) alone(ctx context.Context, work func() error) error {
+	if ctx == nil {
+		return errNilContext
 	}
+	own := &flight[*Token]{done: make(chan struct{})} // has neither a token nor an error
+	for {
+		c.mu.Lock()
+		f := cmp.Or(c.flight, own)
+		c.flight = f
+		c.mu.Unlock()
+		if f == own {
+			break
+		}
+		f.wait(ctx)
+		if ctx.Err() != nil {
+			_, err := own.wait(ctx)
+			return err
+		}
+	}
+	defer func() {
+		c.mu.Lock()
+		c.flight = nil
+		c.mu.Unlock()
+		close(own.done)
+	}()
+	return work()
 }
 
-// end makes errRevoked the result of all further calls.
-func (c *tokenCache) end() {
+// set makes t the current token, as if a fetch had returned it with err.
+func (c *tokenCache) set(t *Token, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.flight = nil
-	c.trouble = &trouble{err: errRevoked}
-	c.current.Store(revoked)
-}
-
-// revoked is what a cache holds after end.
-var revoked = new(Token)
-
-// ended reports whether end was called.
-func (c *tokenCache) ended() bool {
-	return c.current.Load() == revoked
+	c.record(err)
+	c.keep(t)
 }
 
 // CachedTokenSource returns a TokenSource that asks src for a token only when
@@ -349,7 +337,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := base.RoundTrip(t.withToken(req, tok))
-	if err != nil || resp == nil || resp.StatusCode != http.StatusUnauthorized {
+	if err != nil || resp == nil || resp.StatusCode != 401 {
 		return resp, err
 	}
 	again := t.renewed(req, tok)
@@ -395,21 +383,15 @@ func (t *Transport) token(req *http.Request) (*Token, error) {
 
 // allows reports whether host may get a token.
 func (t *Transport) allows(host string) bool {
+	host = strings.ToLower(host)
 	for _, pattern := range t.Hosts {
-		isSuffix := strings.HasPrefix(pattern, ".") &&
-			strings.HasSuffix(strings.ToLower(host), strings.ToLower(pattern))
-		if isSuffix || strings.EqualFold(pattern, host) {
+		pattern = strings.ToLower(pattern)
+		isSuffix := strings.HasPrefix(pattern, ".") && strings.HasSuffix(host, pattern)
+		if isSuffix || pattern == host {
 			return true
 		}
 	}
 	return t.Hosts == nil
-}
-
-// An authorizedRequest is a request and the value of its Authorization header.
-// Each request has its own, since a RoundTripper may edit the header in place.
-type authorizedRequest struct {
-	http.Request
-	value [1]string
 }
 
 // withToken returns req with the token. It leaves req itself alone.
@@ -421,8 +403,13 @@ func (t *Transport) withToken(req *http.Request, tok *Token) *http.Request {
 		text = &built
 		t.last.Store(text)
 	}
-	r := &authorizedRequest{*req, [1]string{*text}}
-	r.Header = make(http.Header, len(req.Header)+1)
+	// Each request has its own value, since a RoundTripper may edit it in place.
+	// The two are one block of memory.
+	r := &struct {
+		http.Request
+		value [1]string
+	}{*req, [1]string{*text}}
+	r.Header = http.Header{}
 	maps.Copy(r.Header, req.Header)
 	r.Header["Authorization"] = r.value[:]
 	_, quotaProject := cacheOf(t.Source)
@@ -494,16 +481,17 @@ type stored struct {
 	unknown      object // members of the file that this package does not know
 	store        Store  // may be nil
 	saved        *Token // what the store, or a file, has; nil if it never had any
-	seen         *Token // what was there when the first Save failed; nil if that is not known
+	seen         *Token // what was there when it was first read, if saved is nil
 	tried        Token  // what was last to be refreshed
 	dead         error  // why that is of no use, if it is not
+	ended        bool   // by Revoke
 	idToken      *IDToken
 }
 
 // isDead reports whether a stored token is the one that was tried in vain. With
 // another access token since then, its refresh token works after all.
 func (s *stored) isDead(found *Token) bool {
-	isOld := !found.Valid() || found.AccessToken.equal(s.tried.AccessToken)
+	isOld := !found.Valid() || found.same(&s.tried)
 	return s.dead != nil && found.sameGrant(&s.tried) && isOld
 }
 
@@ -569,47 +557,30 @@ func (c *Credentials) fetch(ctx context.Context, useless bool) (*Token, error) {
 	if c.client == nil {
 		return nil, errNoClient
 	}
-	rest := c.stored()
-	if rest.store == nil {
-		return c.exchange(ctx, c.current())
+	r := c.newRefresh(useless)
+	if r.store == nil {
+		return c.exchange(ctx, r.held)
 	}
-	if rest.dead == nil {
-		tok, err := c.refresh(ctx, useless)
-		rest = c.stored()
-		if rest.dead == nil {
+	if r.dead == nil {
+		tok, err := r.run(ctx)
+		if r.dead == nil {
 			return tok, err
 		}
 	}
 	// Another process may have signed the user in again, or a program that does not
 	// lock may have replaced the refresh token after it was read.
-	file, err := c.load(ctx, rest.store)
+	file, err := c.storedFile(r.store.Load(ctx))
 	if err != nil || file == c {
-		return nil, rest.dead
+		return nil, r.dead
 	}
-	if found := file.current(); rest.isDead(found) && !found.Valid() {
-		return nil, rest.dead
+	if found := file.current(); r.isDead(found) && !found.Valid() {
+		return nil, r.dead
 	}
-	return c.refresh(ctx, useless)
+	return c.newRefresh(useless).run(ctx)
 }
 
-// load returns the credentials in store, or c if there are none.
-func (c *Credentials) load(ctx context.Context, store Store) (*Credentials, error) {
-	data, err := store.Load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return c.storedFile(data)
-}
-
-// refresh refreshes the token through the store.
-func (c *Credentials) refresh(ctx context.Context, useless bool) (*Token, error) {
-	before := c.rest.Load()
-	r := &refresh{
-		creds:   c,
-		stored:  *before,
-		held:    c.current(),
-		useless: useless,
-	}
+// run updates the store, and returns the token that is in use from then on.
+func (r *refresh) run(ctx context.Context) (*Token, error) {
 	err := r.store.Update(ctx, func(data []byte) ([]byte, error) {
 		// What was waited for the store must not be missing now: what the server has
 		// replaced would be lost. A request is bounded anyway.
@@ -620,26 +591,29 @@ func (c *Credentials) refresh(ctx context.Context, useless bool) (*Token, error)
 		// What can't be saved can still be used.
 		data, loadErr := r.store.Load(ctx)
 		if loadErr != nil || r.saved == nil {
-			r.use(ctx, c, nil)
+			r.use(ctx, r.creds, nil)
 		} else if _, fault := r.update(ctx, data); fault != nil {
 			err = fault
 		}
 	}
+	r.dead = nil
 	switch {
 	case r.tok == nil:
 		r.failure = cmp.Or(r.failure, err, errNoUpdate)
+		if errors.Is(r.failure, ErrLoginRequired) {
+			r.dead = r.failure
+		}
 	case err == nil:
 		r.saved = r.tok
+	case r.saving:
+		r.failure = err
 	case r.tok != r.saved:
 		r.failure = fmt.Errorf(
 			"oauth2: the new token is in use, but could not be saved: %w", innerError{err})
 	}
-	r.dead = nil
-	if r.tok == nil && errors.Is(r.failure, ErrLoginRequired) {
-		r.dead = r.failure
+	if !r.saving { // Save keeps what was before if it fails
+		r.creds.rest.Store(&r.stored)
 	}
-	// Save changes it only between two fetches, and what Revoke has set stays.
-	c.rest.CompareAndSwap(before, &r.stored)
 	return r.tok, r.failure
 }
 
@@ -656,35 +630,43 @@ func isUnwritable(err error) bool {
 	return !isNetwork && (isSystem || errors.Is(err, fs.ErrPermission))
 }
 
-// A refresh is one refresh through a store.
+// A refresh is one refresh through a store, a Save or a Revoke.
 type refresh struct {
 	stored  // what is known afterwards
 	creds   *Credentials
 	held    *Token // what memory has
 	useless bool   // held does not serve, even if it is valid
+	saving  bool   // nothing is sent
+	older   bool   // held was stored elsewhere, maybe by another name of this store
 
 	tok     *Token // the result; may come with a failure
 	failure error  // of the exchange
 }
 
+func (c *Credentials) newRefresh(useless bool) *refresh {
+	return &refresh{
+		stored:  *c.stored(),
+		creds:   c,
+		held:    c.current(),
+		useless: useless,
+	}
+}
+
 // update is called with what is stored, while other processes are excluded. It
 // sets the result and returns what is to be stored.
 func (r *refresh) update(ctx context.Context, data []byte) ([]byte, error) {
-	if r.creds.cache.ended() {
-		r.failure = errRevoked // nothing more is sent
-		return nil, errRevoked
-	}
 	if data == nil && r.saved != nil {
 		r.tried = Token{} // which may come back, and work
-		return nil, errRemoved
+		return nil, loginRequired("the stored credentials were removed")
 	}
-	file, err := r.creds.storedFile(data)
+	file, err := r.creds.storedFile(data, nil)
 	if err == errOtherClient && r.saved == nil {
 		file, err = r.creds, nil // replaced, as by the Save that failed
 	}
 	if err != nil {
 		return nil, err
 	}
+	r.seen = cmp.Or(r.seen, file.current())
 	return r.use(ctx, file, data)
 }
 
@@ -701,26 +683,31 @@ func (r *refresh) use(ctx context.Context, file *Credentials, data []byte) ([]by
 		}
 		return c.marshal(found, file)
 	}
-	isOther, isUnsaved := c.compare(file, cmp.Or(r.saved, r.seen), r.held)
-	if r.dead != nil { // which is not worth saving over something else
-		isOther, isUnsaved = true, false
-	}
-	if isOther && (found.IDToken.empty() || !sameUser(r.held.IDToken, found.IDToken)) {
+	isOther := r.isOther(file)
+	isUnsaved := !isOther && (file.stored().adopted || !r.saved.same(r.held))
+	switch {
+	case isOther && (found.IDToken.empty() || !sameUser(r.held.IDToken, found.IDToken)):
 		r.idToken = nil // of somebody else
-	}
-	if !isOther && file != c {
+	case isOther:
+	case r.saved == nil:
+		file = c // nothing is kept of a file that is not theirs
+	case file != c:
 		found.inherit(r.held)
 	}
+	if isUnsaved {
+		found = r.held
+	}
 	switch {
-	case !isUnsaved && found.fresh() && found.laterThan(r.held):
+	case found.fresh() && found.laterThan(r.held):
 		r.tok = found
 		r.saved = found
 		return data, nil
-	case isUnsaved && r.held.Valid() && !r.useless:
+	case isUnsaved && (r.saving || found.Valid() && !r.useless):
+		r.tok = found
+		return c.marshal(found, file)
+	case r.saving:
 		r.tok = r.held
-		return c.marshal(r.tok, file)
-	case isUnsaved:
-		found = r.held
+		return data, nil
 	}
 	r.tried = *found
 	r.tok, r.failure = c.exchange(ctx, found)
@@ -730,31 +717,31 @@ func (r *refresh) use(ctx context.Context, file *Credentials, data []byte) ([]by
 	return c.marshal(r.tok, file)
 }
 
-// storedFile returns the credentials in data, or c if nothing is stored.
-// Another client's are refused: they would be sent to this one's server.
-func (c *Credentials) storedFile(data []byte) (*Credentials, error) {
-	if data == nil {
-		return c, nil
+// storedFile returns the credentials in data, which a Store has returned with
+// err, or c if nothing is stored. Another client's are refused: they would be
+// sent to this one's server.
+func (c *Credentials) storedFile(data []byte, err error) (*Credentials, error) {
+	if data == nil || err != nil {
+		return c, err
 	}
 	file, err := parseCredentials(data, c.client)
-	if err != nil {
-		return nil, err
+	if err == nil && c.client != nil && !c.client.same(file.client) {
+		err = errOtherClient
 	}
-	if c.client != nil && !c.client.same(file.client) {
-		return nil, errOtherClient
-	}
-	return file, nil
+	return file, err
 }
 
-// compare reports whether what is stored in file is of another grant than
-// saved, which was stored before; and if not, whether held has yet to be saved.
-func (c *Credentials) compare(
-	file *Credentials, saved, held *Token,
-) (isOther, isUnsaved bool) {
-	if file != c && saved != nil {
-		isOther = !file.current().sameGrant(saved)
+// isOther reports whether what is stored in file came after what is held, as
+// far as can be seen.
+func (r *refresh) isOther(file *Credentials) bool {
+	if r.dead != nil {
+		return true // what is held is not worth saving over something else
 	}
-	return isOther, !isOther && !saved.same(held)
+	found := file.current()
+	if r.older && found.laterThan(r.held) {
+		return true
+	}
+	return file != r.creds && !found.sameGrant(cmp.Or(r.saved, r.seen))
 }
 
 // sameGrant reports whether t and other come from the same sign-in, as far as
@@ -796,12 +783,13 @@ func (c *Credentials) exchange(ctx context.Context, old *Token) (*Token, error) 
 		return nil, err
 	}
 	tok, err := ans.token(form.Get("scope"))
-	if err == nil && !sameUser(old.IDToken, tok.IDToken) {
+	switch {
+	case err != nil:
+	case !sameUser(old.IDToken, tok.IDToken):
 		e = ans.unusable("has the ID token of another user")
 		e.refused = true
 		err = e
-	}
-	if err == nil && !tok.Valid() {
+	case !tok.Valid():
 		err = errExpired
 	}
 	if err != nil {
@@ -827,7 +815,6 @@ var (
 	errNoStore     = errors.New("oauth2: there is no Store")
 	errOtherClient = errors.New("oauth2: the stored credentials are those of another client")
 	errRevoked     = loginRequired("the credentials were revoked")
-	errRemoved     = loginRequired("the stored credentials were removed")
 	errNoRefresh   = loginRequired("there is no refresh token")
 	errNoUpdate    = errors.New("oauth2: the Store did not call the function that Update got")
 )
@@ -839,68 +826,66 @@ var (
 // If the server does not confirm, nothing is erased, and Revoke can be called
 // again. A grant that the server does not know any more counts as revoked.
 func (c *Credentials) Revoke(ctx context.Context) error {
-	if ctx == nil {
-		return errNilContext
-	}
 	if c.client == nil || c.client.RevocationURI == "" {
 		return errors.New("oauth2: the client has no RevocationURI")
 	}
-	c.cache.settle(ctx)
-	store := c.stored().store
-	if store == nil {
-		_, err := c.revokeStored(ctx, nil)
+	return c.cache.alone(ctx, func() error {
+		r := c.newRefresh(false)
+		if r.store == nil {
+			_, err := r.revoke(ctx, nil)
+			return err
+		}
+		err := r.store.Update(ctx, func(data []byte) ([]byte, error) {
+			return r.revoke(ctx, data)
+		})
+		if err == nil && !r.ended {
+			return errNoUpdate
+		}
 		return err
-	}
-	err := store.Update(ctx, func(data []byte) ([]byte, error) {
-		return c.revokeStored(ctx, data)
 	})
-	if err == nil && !c.cache.ended() {
-		return errNoUpdate
-	}
-	return err
 }
 
-// revokeStored revokes the token in data, or the one that is held if the store
-// lacks it. It returns what is to be stored.
-func (c *Credentials) revokeStored(ctx context.Context, data []byte) ([]byte, error) {
-	file, err := c.storedFile(data)
+// revoke revokes the token in data, or the one that is held if that is of the
+// same sign-in or never was stored. It returns what is to be stored.
+func (r *refresh) revoke(ctx context.Context, data []byte) ([]byte, error) {
+	c := r.creds
+	file, err := c.storedFile(data, nil)
 	if err != nil {
 		return nil, err
 	}
-	rest := *c.stored()
-	if c.cache.ended() {
-		if rest.saved.same(file.current()) {
-			return nil, nil // only the store had failed
+	found := file.current()
+	if !r.ended { // or else, only the store had failed, or there is nothing to do
+		tok := r.held
+		if r.saved != nil && !found.sameGrant(r.saved) {
+			tok = found
 		}
-		return data, nil // which another process has signed in to
+		err := c.client.revoke(ctx, tok, c.HTTPClient)
+		if err != nil {
+			return nil, err
+		}
+		if r.saved != nil {
+			r.saved = found
+		}
+		r.ended = true
+		c.rest.Store(&r.stored)
+		c.cache.set(new(Token), errRevoked)
 	}
-	held := c.current()
-	if _, isUnsaved := c.compare(file, rest.saved, held); !isUnsaved {
-		held = file.current()
+	if r.saved.same(found) {
+		return nil, nil
 	}
-	err = c.client.revoke(ctx, held, c.HTTPClient)
-	if err != nil {
-		return nil, err
-	}
-	if rest.saved != nil {
-		data = nil
-	}
-	rest.saved = file.current()
-	c.rest.Store(&rest)
-	c.cache.end()
-	return data, nil // which is not these credentials if they never were stored
+	return data, nil // which another process has stored since, or these never were
 }
 
 // userMembers are the members of an authorized_user file that this package
 // knows. The third line is of a token.json; what follows is the package's own,
 // which other programs ignore.
-var userMembers = []string{
-	"type", "client_id", "client_secret", "refresh_token", "token_uri",
-	"token", "expiry", "scopes", "id_token", "quota_project_id",
-	"access_token", "token_type", "expires_in",
-	"granted_scopes", "issuer", "revocation_uri", "token_endpoint_auth_method",
-	"token_params", "extra",
-}
+var userMembers = strings.Fields(`
+	type client_id client_secret refresh_token token_uri
+	token expiry scopes id_token quota_project_id
+	access_token token_type expires_in
+	granted_scopes issuer revocation_uri token_endpoint_auth_method
+	token_params extra
+`)
 
 // ParseCredentials parses a file in Google's authorized_user format, as
 // MarshalAuthorizedUser, gcloud and the Python libraries write it. A file
@@ -916,18 +901,18 @@ func ParseCredentials(data []byte) (*Credentials, error) {
 // unless that is nil.
 func parseCredentials(data []byte, client *ClientSecrets) (*Credentials, error) {
 	f := parseTyped(data, "authorized_user")
-	_, hasToken := f.object["access_token"] // which may be empty there
+	hasToken := f.object["access_token"] != "" // which is a text, if only an empty one
 	adopted := client != nil && hasToken && !f.has("client_id")
 	if adopted {
 		f.object["token"] = f.object["access_token"]
 	} else {
 		client = f.client()
 	}
+	scopes := scopeList(f.list("scopes")...)
 	c := &Credentials{
 		TokenParams: f.params("token_params"),
 		client:      client,
-		// As they were asked for, and will be again.
-		scope: joinScopes(scopeList(f.list("scopes")...)),
+		scope:       joinScopes(scopes), // as they were asked for, and will be again
 	}
 	tok := f.storedToken()
 	rest := &stored{
@@ -935,6 +920,9 @@ func parseCredentials(data []byte, client *ClientSecrets) (*Credentials, error) 
 		adopted:      adopted,
 		quotaProject: f.project(),
 		unknown:      f.object,
+	}
+	if !rest.granted && !tok.AccessToken.empty() {
+		tok.Scopes = scopes // of another program's refresh
 	}
 	if client.ClientID == "" && !adopted {
 		f.fail("has no client_id")
@@ -956,14 +944,11 @@ func parseCredentials(data []byte, client *ClientSecrets) (*Credentials, error) 
 // storedToken reads the token of a file of credentials.
 func (f *fields) storedToken() *Token {
 	t := &Token{
-		AccessToken:  f.secret("token", maxToken),
+		AccessToken:  f.secret("token"),
 		Expiry:       f.expiry("expiry"),
 		Scopes:       scopeList(f.list("granted_scopes")...),
-		RefreshToken: f.secret("refresh_token", maxToken),
-		IDToken:      f.secret("id_token", maxIDToken),
-	}
-	if !f.has("granted_scopes") && !t.AccessToken.empty() {
-		t.Scopes = scopeList(f.list("scopes")...) // of another program's refresh
+		RefreshToken: f.secret("refresh_token"),
+		IDToken:      f.secret("id_token"),
 	}
 	var extra object
 	f.decode("extra", &extra) // leaves out what is not a text
@@ -1043,92 +1028,35 @@ type Store interface {
 // after these: if they were stored there before and other ones are by now, Save
 // keeps those and returns nil. A file that is not understood is an error. If
 // credentials without a store can't be saved, they keep this one, and the save
-// is tried again later.
+// is tried again later. Save waits for a refresh that is under way, and those
+// that begin meanwhile wait for Save.
 func (c *Credentials) Save(ctx context.Context, store Store) error {
-	switch {
-	case ctx == nil:
-		return errNilContext
-	case store == nil:
+	if store == nil {
 		return errNoStore
 	}
-	saved, seen := c.stored().saved, c.stored().seen
-	if !sameStore(c.stored().store, store) {
-		saved, seen = nil, nil
-	}
-	for {
-		c.cache.settle(ctx)
-		held := c.current()
-		err := store.Update(ctx, func(data []byte) ([]byte, error) {
-			text, err := c.saveOver(data, held, saved, seen)
-			if file, err := c.storedFile(data); err == nil {
-				seen = file.current()
-			}
-			return text, err
-		})
-		if c.use(store, held, seen, err) {
+	return c.cache.alone(ctx, func() error {
+		r := c.newRefresh(false)
+		if r.ended {
+			return errRevoked
+		}
+		r.saving = true
+		had := r.store
+		if !sameStore(had, store) {
+			r.older = r.saved != nil && !r.held.AccessToken.empty()
+			r.store = store
+			r.saved = nil
+			r.seen = nil
+		}
+		tok, err := r.run(ctx)
+		if err != nil && had != nil {
 			return err
 		}
-		if err == nil {
-			saved = held
+		c.rest.Store(&r.stored)
+		if tok.Valid() {
+			c.cache.set(tok, err)
 		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("oauth2: saving: %w", innerError{context.Cause(ctx)})
-		}
-	}
-}
-
-// use makes the credentials refresh through store. err is nil if it has what is
-// held. Otherwise they keep the store they have, or if they have none, the next
-// fetch saves to this one. use does nothing and returns false if a refresh came
-// between or is under way: it may have used up what was saved.
-func (c *Credentials) use(store Store, held, seen *Token, err error) bool {
-	c.cache.mu.Lock()
-	defer c.cache.mu.Unlock()
-	if c.cache.flight != nil || c.current() != held {
-		return false
-	}
-	next := *c.stored()
-	if err != nil && next.store != nil {
-		return true
-	}
-	next.store = store
-	next.saved = held
-	if err != nil {
-		next.saved = nil
-		next.seen = seen
-		if held.Valid() {
-			c.cache.record(err)
-			c.cache.keep(held)
-		}
-	}
-	c.rest.Store(&next)
-	return true
-}
-
-// saveOver returns what is to be stored in place of data. saved is what is
-// known to have been stored there, or nil. It never replaces what came after
-// it.
-func (c *Credentials) saveOver(data []byte, held, saved, seen *Token) ([]byte, error) {
-	switch {
-	case c.cache.ended():
-		return nil, errRevoked
-	case data == nil && saved != nil:
-		return nil, errRemoved
-	case data == nil:
-		return c.marshal(held, c)
-	}
-	file, err := parseCredentials(data, c.client)
-	if err != nil {
-		return nil, err
-	}
-	isOther, isUnsaved := c.compare(file, cmp.Or(saved, seen), held)
-	isSaved := !isUnsaved && !file.stored().adopted
-	// In a store of another name, maybe.
-	isOld := saved == nil && c.stored().saved != nil && !held.AccessToken.empty()
-	if isOther || isSaved || isOld && file.current().laterThan(held) {
-		return data, nil
-	}
-	return c.marshal(held, c)
+		return err
+	})
 }
 
 func sameStore(a, b Store) (same bool) {
@@ -1151,7 +1079,7 @@ func LoadCredentials(
 		return nil, errNoStore
 	}
 	none := &Credentials{client: client}
-	c, err := none.load(ctx, store)
+	c, err := none.storedFile(store.Load(ctx))
 	switch {
 	case err != nil:
 		return nil, err

@@ -646,9 +646,6 @@ func TestErrorPrefix(t *testing.T) {
 	}
 }
 
-// weakKey is too short for the package.
-func weakKey() *rsa.PrivateKey { return generateKey(1024) }
-
 // endedContext returns a context that has ended because of an error of this package, as errgroup ends one.
 func endedContext() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())

@@ -202,6 +202,59 @@ func ExampleDefaultCredentials() {
 	// Output: project-2 200 OK
 }
 
+// GitHub Actions call a service at Google without a key. The workflow has the permission "id-token: write", and
+// the step google-github-actions/auth, which writes the file that GOOGLE_APPLICATION_CREDENTIALS names. GitHub's token
+// for the job is exchanged for one of Google's, and that for one of the service account.
+func ExampleExternalAccountCredentials() {
+	github, done := exampleActions() // sets the environment; plays GitHub's and Google's hosts
+	defer done()
+
+	ctx := context.Background()
+	src, _, err := oauth2.DefaultCredentials(ctx, "https://www.googleapis.com/auth/devstorage.read_only")
+	if err != nil {
+		log.Fatal(err)
+	}
+	creds, ok := src.(*oauth2.ExternalAccountCredentials)
+	if !ok {
+		log.Fatalf("the environment has %T", src)
+	}
+	creds.HTTPClient = github // not needed at GitHub
+
+	// An API takes the access token, and Cloud Run an ID token.
+	call := func(url string, src oauth2.TokenSource) {
+		client := &http.Client{Transport: &oauth2.Transport{Source: src, Base: github.Transport}}
+		resp, err := client.Get(url)
+		if err != nil {
+			log.Fatal(err)
+		}
+		resp.Body.Close()
+		fmt.Println(url, resp.Status)
+	}
+	call("https://storage.googleapis.com/storage/v1/b/bucket", creds)
+	call("https://service.example/", creds.IDTokenSource("https://service.example"))
+	// Output:
+	// https://storage.googleapis.com/storage/v1/b/bucket 200 OK
+	// https://service.example/ 200 OK
+}
+
+// A service calls another one at Cloud Run, with what the machine, a key or an impersonation gives it.
+func ExampleDefaultIDTokenSource() {
+	service, done := exampleCloudRun()
+	defer done()
+
+	src, err := oauth2.DefaultIDTokenSource(context.Background(), service)
+	if err != nil {
+		log.Fatal(err) // a user's own credentials have no such tokens, for one
+	}
+	resp, err := oauth2.NewClient(src).Get(service)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status)
+	// Output: 200 OK
+}
+
 // A server verifies the ID tokens with which users, or other services, call it.
 func ExampleIDTokenVerifier() {
 	issuer, idToken, done := exampleIDToken() // a provider, and a token of a user

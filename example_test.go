@@ -215,6 +215,93 @@ func exampleEnvironment() (api string, done func()) {
 	}
 }
 
+// exampleActions sets the environment as google-github-actions/auth does, and returns a client that reaches hosts which
+// are all in this process: GitHub's provider of tokens, Google's token service, IAM, an API and a service.
+func exampleActions() (hosts *http.Client, done func()) {
+	const account = "robot@project-1.iam.gserviceaccount.com"
+	const pool = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/github"
+	mux := http.NewServeMux()
+	answer := func(pattern string, isRight func(r *http.Request) bool, body string) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if !isRight(r) {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, body)
+		})
+	}
+	has := func(authorization string) func(r *http.Request) bool {
+		return func(r *http.Request) bool { return r.Header.Get("Authorization") == authorization }
+	}
+	now := time.Now()
+	encode := base64.RawURLEncoding.EncodeToString
+	idToken := encode([]byte(`{"alg":"RS256"}`)) + "." + encode(fmt.Appendf(nil,
+		`{"aud":"https://service.example","email":"%s","exp":%d}`, account, now.Add(time.Hour).Unix())) + ".AA"
+	answer("GET actions.example/token", func(r *http.Request) bool {
+		return has("Bearer request-token")(r) && r.FormValue("audience") == "https:"+pool
+	}, `{"count":1,"value":"github.id.token"}`)
+	answer("POST sts.googleapis.com/v1/token", func(r *http.Request) bool {
+		return r.PostFormValue("subject_token") == "github.id.token" && r.PostFormValue("audience") == pool &&
+			r.PostFormValue("grant_type") == "urn:ietf:params:oauth:grant-type:token-exchange"
+	}, `{"access_token":"federated","issued_token_type":"urn:ietf:params:oauth:token-type:access_token",`+
+		`"token_type":"Bearer","expires_in":3599}`)
+	robot := "POST iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/" + account
+	answer(robot+":generateAccessToken", has("Bearer federated"), fmt.Sprintf(
+		`{"accessToken":"robot","expireTime":"%s"}`, now.Add(time.Hour).UTC().Format(time.RFC3339)))
+	answer(robot+":generateIdToken", has("Bearer federated"), `{"token":"`+idToken+`"}`)
+	answer("GET storage.googleapis.com/", has("Bearer robot"), `{}`)
+	answer("GET service.example/", has("Bearer "+idToken), `{}`)
+
+	name := exampleFile(map[string]any{
+		"type":               "external_account",
+		"audience":           pool,
+		"subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+		"token_url":          "https://sts.googleapis.com/v1/token",
+		"service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/" +
+			account + ":generateAccessToken",
+		"credential_source": map[string]any{
+			"url":     "https://actions.example/token?api-version=2.0&audience=" + url.QueryEscape("https:"+pool),
+			"headers": map[string]string{"Authorization": "Bearer request-token"},
+			"format":  map[string]string{"type": "json", "subject_token_field_name": "value"},
+		},
+	})
+	os.Setenv("GOOGLE_APPLICATION_CREDENTIALS", name)
+	return &http.Client{Transport: exampleTransport{mux}}, func() {
+		os.Unsetenv("GOOGLE_APPLICATION_CREDENTIALS")
+		os.Remove(name)
+	}
+}
+
+// exampleCloudRun sets the environment to the key of a service account, and returns the address of a service which that
+// account may call.
+func exampleCloudRun() (service string, done func()) {
+	name, _, remove := exampleKeyFile()
+	os.Setenv("GOOGLE_APPLICATION_CREDENTIALS", name)
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(strings.Split(r.Header.Get("Authorization"), ".")) != 3 {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	return site.URL, func() {
+		os.Unsetenv("GOOGLE_APPLICATION_CREDENTIALS")
+		site.Close()
+		remove()
+	}
+}
+
+// exampleFile writes a file with members.
+func exampleFile(members map[string]any) (name string) {
+	data, err := json.Marshal(members)
+	exampleCheck(err)
+	f, err := os.CreateTemp("", "credentials-*.json")
+	exampleCheck(err)
+	_, err = f.Write(data)
+	exampleCheck(err)
+	exampleCheck(f.Close())
+	return f.Name()
+}
+
 // exampleIDToken returns the issuer of an OpenID provider, and an ID token of it.
 func exampleIDToken() (issuer, idToken string, done func()) {
 	issuer, secret, browser, done := exampleIssuer()

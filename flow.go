@@ -15,8 +15,7 @@ import (
 
 // Limits of an attempt to sign in.
 const (
-	maxCode     = 8 << 10  // bytes
-	maxRedirect = 64 << 10 // bytes of a redirected URL
+	maxCode = 8 << 10 // bytes
 	// attemptLifetime is how long the user may take, from AuthorizationURL to the
 	// exchange. An authorization server gives a code 10 minutes at most.
 	attemptLifetime = time.Hour
@@ -59,13 +58,11 @@ type Flow struct {
 // and the exchange, so that nothing that is changed meanwhile, or that a
 // redirect says, can send the code elsewhere (RFC 9700, Section 4.4).
 type attempt struct {
-	signInRequest
-	client      ClientSecrets
-	redirectURI string
-	state       Secret
-	verifier    Secret
-	began       time.Time
-	used        atomic.Bool // the code has been exchanged
+	signInRequest // its params are all that was sent, with the state and the nonce
+	client        ClientSecrets
+	verifier      Secret
+	began         time.Time
+	used          atomic.Bool // the code has been exchanged
 }
 
 // NewFlow returns a Flow that asks for scopes on behalf of client. A string
@@ -89,19 +86,14 @@ func (f *Flow) AuthorizationURL() (string, error) {
 	if err := f.check(); err != nil {
 		return "", err
 	}
-	own, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return "", errors.New("oauth2: the client's AuthURI has a malformed query")
-	}
-	a, query := f.begin()
-	maps.Copy(query, f.Params)
-	for name, values := range own {
-		if query.Has(name) || isReserved(name) || name == "response_mode" {
+	a := f.begin()
+	for name, values := range u.Query() { // without what is malformed
+		if a.params.Has(name) || isReserved(name) || name == "response_mode" {
 			return "", fmt.Errorf("oauth2: AuthURI has the parameter %q, which the flow sets", name)
 		}
-		query[name] = values
+		a.params[name] = values
 	}
-	u.RawQuery = query.Encode()
+	u.RawQuery = a.params.Encode()
 	f.attempt.Store(a)
 	return u.String(), nil
 }
@@ -114,7 +106,7 @@ func (f *Flow) check() error {
 	if err != nil {
 		return err
 	}
-	if _, err := f.client.checkRedirectURI(f.RedirectURI); err != nil {
+	if _, err := checkRedirectURI(f.RedirectURI); err != nil {
 		return err
 	}
 	for name := range f.Params {
@@ -132,40 +124,38 @@ func (f *Flow) check() error {
 	return checkTokenParams(f.TokenParams)
 }
 
-// begin returns a new attempt and the parameters that the package sets for it.
-func (f *Flow) begin() (*attempt, url.Values) {
+// begin returns a new attempt.
+func (f *Flow) begin() *attempt {
 	a := &attempt{
 		signInRequest: signInRequest{
 			scopes:      f.scopes,
-			params:      maps.Clone(f.Params),
 			tokenParams: maps.Clone(f.TokenParams),
 		},
-		client:      *f.client,
-		redirectURI: f.RedirectURI,
-		state:       randomSecret(),
-		verifier:    randomSecret(),
-		began:       time.Now(),
+		client:   *f.client,
+		verifier: randomSecret(),
+		began:    time.Now(),
 	}
-	query := url.Values{
+	a.params = url.Values{
 		"response_type":         {"code"},
-		"client_id":             {a.client.ClientID},
-		"redirect_uri":          {a.redirectURI},
-		"state":                 {a.state.Reveal()},
+		"client_id":             {f.client.ClientID},
+		"redirect_uri":          {f.RedirectURI},
+		"state":                 {randomSecret().Reveal()},
 		"code_challenge":        {challenge(a.verifier.Reveal())},
 		"code_challenge_method": {"S256"},
 		"access_type":           {"offline"},
 	}
+	maps.Copy(a.params, f.Params) // which have been checked
 	if len(f.scopes) > 0 {
-		query.Set("scope", joinScopes(f.scopes))
+		a.params.Set("scope", joinScopes(f.scopes))
 	}
 	if slices.Contains(f.scopes, "openid") { // without it, some servers refuse a nonce
 		a.nonce = randomSecret()
-		query.Set("nonce", a.nonce.Reveal())
+		a.params.Set("nonce", a.nonce.Reveal())
 	}
-	return a, query
+	return a
 }
 
-func (c *ClientSecrets) checkRedirectURI(uri string) (*url.URL, error) {
+func checkRedirectURI(uri string) (*url.URL, error) {
 	u, err := url.Parse(uri)
 	isURI := err == nil && u.Scheme != "" && !strings.Contains(uri, "#")
 	// Without TLS, anybody on the way could read the code.
@@ -238,8 +228,8 @@ func (a *attempt) parseRedirect(redirected string) (string, error) {
 	_, query, _ := strings.Cut(redirected, "?")
 	query, _, _ = strings.Cut(query, "#")
 	q, err := url.ParseQuery(query) // URL.Query would drop what is malformed
-	if err != nil || len(redirected) > maxRedirect {
-		return "", errors.New("oauth2: the redirect is malformed or too long")
+	if err != nil {
+		return "", errors.New("oauth2: the redirect is malformed")
 	}
 	for name := range strings.FieldsSeq("code state iss error error_description error_uri scope") {
 		if len(q[name]) > 1 { // a proxy or the server may have used the other one
@@ -247,7 +237,7 @@ func (a *attempt) parseRedirect(redirected string) (string, error) {
 				"oauth2: the redirect has the parameter %q twice (RFC 6749, Section 3.1)", name)
 		}
 	}
-	if !sameText(q.Get("state"), a.state.Reveal()) {
+	if !sameText(q.Get("state"), a.params.Get("state")) {
 		// Somebody else's sign-in, planted to be completed here (RFC 6749, Section
 		// 10.12), or an old tab.
 		return "", errors.New(
@@ -262,9 +252,9 @@ func (a *attempt) parseRedirect(redirected string) (string, error) {
 			"oauth2: the redirect does not name its issuer as %q (RFC 9207)", issuer)
 	}
 	if q.Has("error") && !q.Has("code") {
-		secrets := []string{a.state.Reveal(), a.verifier.Reveal(), a.nonce.Reveal()}
+		secrets := []string{a.params.Get("state"), a.nonce.Reveal()}
 		e := oauthError("signing in", q.Get, secrets)
-		e.text += advice(e.Code, url.Values{"redirect_uri": {a.redirectURI}})
+		e.text += advice(e.Code, a.params)
 		return "", e
 	}
 	code := q.Get("code")
@@ -310,7 +300,7 @@ func (a *attempt) exchange(ctx context.Context, code string) (*Credentials, erro
 	form := url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {code},
-		"redirect_uri":  {a.redirectURI},
+		"redirect_uri":  a.params["redirect_uri"],
 		"code_verifier": {a.verifier.Reveal()},
 	}
 	return a.client.redeem(ctx, "exchanging the code", form, &a.signInRequest)
@@ -379,7 +369,7 @@ func (c *ClientSecrets) checkSignIn(idToken Secret, asked *signInRequest) (*IDTo
 			nonce:    asked.nonce.Reveal(),
 			leeway:   defaultLeeway,
 			signIn:   asked,
-		}, time.Now())
+		})
 	}
 	if c.Issuer == "" {
 		return nil, err
@@ -399,13 +389,9 @@ func (f *Flow) Marshal() ([]byte, error) {
 	return json.Marshal(map[string]any{
 		"client_id":     a.client.ClientID,
 		"token_uri":     a.client.TokenURI,
-		"redirect_uri":  a.redirectURI,
-		"scopes":        a.scopes,
-		"params":        a.params,
+		"request":       a.params,
 		"token_params":  a.tokenParams,
-		"state":         a.state.Reveal(),
 		"code_verifier": a.verifier.Reveal(),
-		"nonce":         a.nonce.Reveal(),
 		"began":         a.began,
 	})
 }
@@ -413,29 +399,28 @@ func (f *Flow) Marshal() ([]byte, error) {
 // ResumeFlow returns the Flow that Marshal stored. client must be the one with
 // which the sign-in was begun. data must come from where it was stored, and
 // from the session of the same browser: this protects the user from completing
-// somebody else's sign-in. A Flow is resumed once; drop data when it is.
+// somebody else's sign-in. A Flow is resumed once; drop data when it is. It can
+// only complete that sign-in: its fields are not set.
 func ResumeFlow(client *ClientSecrets, data []byte) (*Flow, error) {
 	f := parseFields(data)
+	sent := f.params("request")
 	a := &attempt{
-		redirectURI: f.str("redirect_uri"),
 		signInRequest: signInRequest{
-			scopes:      f.strs("scopes"),
-			nonce:       f.secret("nonce", maxToken),
-			params:      f.params("params"),
+			scopes:      scopeList(sent["scope"]...),
+			nonce:       NewSecret(sent.Get("nonce")),
+			params:      sent,
 			tokenParams: f.params("token_params"),
 		},
-		state:    f.secret("state", maxToken),
-		verifier: f.secret("code_verifier", maxToken),
+		verifier: f.secret("code_verifier"),
 		began:    f.expiry("began"),
 	}
 	isOurs := client != nil && client.same(f.client())
-	isWhole := f.err == nil && !a.state.empty() && !a.verifier.empty()
+	isWhole := f.err == nil && sent.Get("state") != "" && !a.verifier.empty()
 	if !isOurs || !isWhole {
 		return nil, errors.New("oauth2: this is no stored sign-in, or another client's")
 	}
 	a.client = *client
-	flow := NewFlow(client, a.scopes...)
-	flow.RedirectURI = a.redirectURI
+	flow := NewFlow(client)
 	flow.attempt.Store(a)
 	return flow, nil
 }

@@ -159,7 +159,7 @@ func TestAuthorizationURLGolden(t *testing.T) {
 	want := "https://server.example.com/authorize?access_type=offline&client_id=s6BhdRkqt3&code_challenge=" +
 		challenge(a.verifier.Reveal()) +
 		"&code_challenge_method=S256&redirect_uri=https%3A%2F%2Fclient.example.com%2Fcb&response_type=code&state=" +
-		a.state.Reveal()
+		a.params.Get("state")
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -212,7 +212,7 @@ func TestAuthorizationURL(t *testing.T) {
 			err:  `"prompt"`,
 		},
 		// F24
-		{name: "malformed auth_uri query", set: auth(authURI + "?a=%zz"), err: "malformed query"},
+		{name: "malformed auth_uri query", set: auth(authURI + "?a=%zz&b=c"), ok: has("b", "c")},
 		// F24 XO30
 		{name: "fragment", set: auth(authURI + "#f"), err: "fragment"},
 		// F24
@@ -560,7 +560,7 @@ func TestRedirectAccepted(t *testing.T) {
 		t.Error(err)
 	}
 	f, _, _ = signedInFlow(t, NewMemoryServer())
-	for _, bad := range []string{"", "code", "http://127.0.0.1/", "?" + strings.Repeat("a", maxRedirect)} {
+	for _, bad := range []string{"", "code", "http://127.0.0.1/", "?" + strings.Repeat("a", 64<<10)} {
 		if _, err := f.FetchTokenFromRedirect(t.Context(), bad); !errorSays(err, "oauth2: the redirect") {
 			t.Errorf("%.20q: %v", bad, err)
 		}
@@ -950,8 +950,8 @@ func TestMarshalAndResume(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.RedirectURI != "https://app.example/callback" {
-		t.Errorf("RedirectURI %q", f.RedirectURI)
+	if authURL, err := f.AuthorizationURL(); err == nil {
+		t.Errorf("a resumed Flow began another attempt: %s", authURL)
 	}
 	if again, err := f.Marshal(); err != nil || string(again) != string(data) {
 		t.Errorf("%s, %v, want %s", again, err, data)
@@ -984,7 +984,7 @@ func TestMarshalAndResume(t *testing.T) {
 		{name: "not JSON", data: "x", err: "no stored sign-in"},
 		{name: "cut", data: string(data[:len(data)-1]), err: "no stored sign-in"},
 		{name: "two", data: string(data) + string(data), err: "no stored sign-in"},
-		{name: "no state", data: strings.Replace(string(data), `"state":"`, `"x":"`, 1), err: "no stored sign-in"},
+		{name: "no state", data: strings.Replace(string(data), `"state":[`, `"x":[`, 1), err: "no stored sign-in"},
 		{
 			name: "no verifier",
 			data: strings.Replace(string(data), `"code_verifier":"`, `"x":"`, 1),
@@ -1106,7 +1106,7 @@ func FuzzRedirect(f *testing.F) {
 			t.Fatal(err)
 		}
 		a, _ := flow.current()
-		state := a.state.Reveal()
+		state := a.params.Get("state")
 		query = strings.ReplaceAll(query, "{S}", state)
 		requests = 0
 		creds, err := flow.FetchTokenFromRedirect(t.Context(), "?"+query)

@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -43,6 +44,12 @@ import (
 
 // What more than one test file uses. The authorization server has a file of its own, server_test.go, as have the
 // processes that a test starts (fleet_test.go) and the certified server (interop_test.go).
+
+// How a cache spaces its attempts after failures.
+const (
+	firstBackoff   = time.Second
+	longestBackoff = time.Minute
+)
 
 // A roundTripFunc is an http.RoundTripper. Like any, it closes the request's body.
 type roundTripFunc func(*http.Request) (*http.Response, error)
@@ -535,6 +542,35 @@ func generateKey(bits int) *rsa.PrivateKey {
 	return key
 }
 
+// hmacSHA256 is the HMAC of a text. A short secret gets the zeros that HMAC gives it anyway: in FIPS mode, Go refuses to.
+func hmacSHA256(secret []byte, text string) []byte {
+	if missing := sha256.BlockSize - len(secret); missing > 0 {
+		secret = append(slices.Clip(secret), make([]byte, missing)...)
+	}
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(text))
+	return mac.Sum(nil)
+}
+
+// weakKey returns a key of 1024 bits, which is too short for the package. Go no longer makes such a key in FIPS mode.
+func weakKey() *rsa.PrivateKey {
+	number := func(text string) *big.Int {
+		n, _ := new(big.Int).SetString(text, 16)
+		return n
+	}
+	p := number("ea6e97ff81b140b92ba57d0f4b9b0ea0b2aff4120cdefdf4aaf45a0516815485" +
+		"72c84b96b08591082ac2f11b14e4bf19854a2ba0b6aa9be9e124b2176834feb5")
+	q := number("e3ee0492f1a1ed67891f64ebf6f82126ef8321c366ae07b48b4a079e6bd5f90b" +
+		"d23bda63b0dbae88924c93acc69036f71eaf898208351905952925f20ead5ce5")
+	one := big.NewInt(1)
+	phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+	key := &rsa.PrivateKey{Primes: []*big.Int{p, q}}
+	key.N, key.E = new(big.Int).Mul(p, q), 65537
+	key.D = new(big.Int).ModInverse(big.NewInt(65537), phi)
+	key.Precompute()
+	return key
+}
+
 // keyServer serves a key set in memory and records what is asked for.
 type keyServer struct {
 	mu     sync.Mutex
@@ -744,3 +780,10 @@ var parsePackage = sync.OnceValues(func() (*packageSource, error) {
 	conf.Check("oauth2", s.fset, slices.Collect(maps.Values(s.files)), s.info)
 	return s, nil
 })
+
+// waitAsked returns the RetryAfter of a refusal with the header Retry-After.
+func waitAsked(header string) time.Duration {
+	resp := &http.Response{StatusCode: 503, Header: http.Header{"Retry-After": {header}}, Request: new(http.Request)}
+	a := &answer{request: new(request), Response: resp}
+	return a.refusal().RetryAfter
+}

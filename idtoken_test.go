@@ -6,7 +6,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -260,7 +259,7 @@ func TestServiceTokens(t *testing.T) {
 				return
 			}
 			if tok.AuthorizedParty != azp || tok.Email != text("email") || tok.HostedDomain != text("hd") ||
-				tok.Subject != claims["sub"] || tok.Issuer != claims["iss"] {
+				tok.Subject != claims["sub"] || !strings.HasSuffix(tok.Issuer, text("iss")) {
 				t.Errorf("%+v", tok)
 			}
 			var google map[string]any
@@ -587,9 +586,7 @@ func publicTexts(t *testing.T) map[string][]byte {
 func symmetricJWT(secret []byte) string {
 	input := rawBase64.EncodeToString([]byte(headerJSON("alg", `"HS256"`, "kid", `"e1"`))) + "." +
 		rawBase64.EncodeToString([]byte(claimsJSON()))
-	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte(input))
-	return input + "." + rawBase64.EncodeToString(mac.Sum(nil))
+	return input + "." + rawBase64.EncodeToString(hmacSHA256(secret, input))
 }
 
 // TestCurveSignatures: the first stage alone, against what has passed for a signature elsewhere. // W9 J11 J12
@@ -782,7 +779,6 @@ func curveKeyRows() []curveKeyRow {
 		{"x is padded", with("x", `"`+base64.URLEncoding.EncodeToString(x)+`"`), unusable},
 		{"x is not base64url", with("x", `"+/`+strings.Repeat("A", 41)+`"`), unusable},
 		{"d is public", with("d", quotedBase64(x)), unusable}, // K7
-		{"a kid of 257 bytes", with("kid", `"`+strings.Repeat("k", 257)+`"`), unusable},
 		{"kid is a number", with("kid", "1"), unusable},
 	}
 }
@@ -1266,7 +1262,7 @@ func TestSignInAfterOtherUser(t *testing.T) {
 // TestLargeIDToken: the ID token of a sign-in may be large, since it comes from the token endpoint. // W8 J9 J10
 func TestLargeIDToken(t *testing.T) {
 	t.Parallel()
-	const encrypted, parts = "encrypted ones (RFC 7516) are not supported", "is not a signed JWT of three parts"
+	const encrypted, parts = "encrypted ones are not supported", "is not a signed JWT of three parts"
 	for _, tt := range []struct {
 		name   string
 		groups int // bytes

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -28,16 +29,14 @@ import (
 	"time"
 )
 
-// Limits of the loopback server.
-const (
-	loopbackTimeout = 5 * time.Second // to send a request, and to take the answer
-)
+// loopbackTimeout is how long a browser may take to send its request to the
+// loopback server, and to take the answer.
+const loopbackTimeout = 5 * time.Second
 
 // Of RunDevice.
 const (
 	maxDeviceInterval = time.Minute
 	slowDown          = 5 * time.Second // RFC 8628, Section 3.5; also the first interval (3.2)
-	maxUserCode       = 32
 )
 
 // An InstalledAppFlow signs in the user who runs the program (RFC 8252). Set
@@ -80,10 +79,11 @@ type InstalledAppFlow struct {
 	// the sign-in. What is typed after that is the program's, if Input is a
 	// terminal or has a SetReadDeadline method; of another reader, the next line is
 	// lost. So it is of a console of Windows, and of a terminal of macOS, whose
-	// reads can't be interrupted.
+	// reads can't be interrupted. Of a pipe, what came at once with the address is
+	// lost too.
 	Input io.Reader
 	// SuccessPage is the HTML that the browser shows after a sign-in. If empty, it
-	// is a plain page of this package. Style elements are allowed; scripts, and
+	// is a plain page of this package. Styles in the page are allowed; scripts, and
 	// whatever is loaded from elsewhere, are blocked.
 	SuccessPage string
 	// FailurePage is SuccessPage for a sign-in that failed.
@@ -153,19 +153,16 @@ func (f *InstalledAppFlow) SignIn(ctx context.Context) (*Credentials, error) {
 		return nil, errNilContext
 	case f.client == nil:
 		return nil, errNoClient
-	case f.Store == nil:
-		return nil, errNoStore
 	}
 	own := new(sharedSignIn)
 	own.done = make(chan struct{})
 	own.err = errNoReturn
-	var key any = f.Store
+	var key any = f.Store             // may be nil, which load refuses
 	if !sameStore(f.Store, f.Store) { // which can't be a key
 		key = own
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer time.AfterFunc(attemptLifetime, func() { cancel(context.DeadlineExceeded) }).Stop()
+	waiting, cancel := context.WithTimeout(ctx, attemptLifetime)
+	defer cancel()
 	flow := *f // which the caller may change after its return
 	for {
 		found, isShared := signIns.LoadOrStore(key, own)
@@ -176,11 +173,11 @@ func (f *InstalledAppFlow) SignIn(ctx context.Context) (*Credentials, error) {
 				own.value, own.err = flow.signIn(ctx)
 				own.isLeft = ctx.Err() != nil
 			}()
-			return own.wait(ctx)
+			return own.wait(waiting)
 		}
 		s := found.(*sharedSignIn)
-		_, err := s.wait(ctx)
-		if err != nil && (ctx.Err() != nil || !s.isLeft) {
+		_, err := s.wait(waiting)
+		if err != nil && (waiting.Err() != nil || !s.isLeft) {
 			return nil, err
 		}
 	}
@@ -196,7 +193,8 @@ type sharedSignIn struct {
 // Nothing else that two calls of SignIn have in common could hold it.
 var signIns sync.Map
 
-// signIn is SignIn for one call at a time.
+// signIn is SignIn for one call at a time. It changes f to the sign-in that it
+// makes.
 func (f *InstalledAppFlow) signIn(ctx context.Context) (*Credentials, error) {
 	creds, err := f.load(ctx)
 	if err == nil {
@@ -209,24 +207,24 @@ func (f *InstalledAppFlow) signIn(ctx context.Context) (*Credentials, error) {
 	if !isRefusal && err != errOtherClient && !errors.Is(err, ErrLoginRequired) {
 		return nil, err
 	}
-	next := *f
-	next.replaced = new(Token)
+	f.replaced = new(Token)
 	if creds != nil {
-		next.replaced = creds.current()
-		next.scopes = append(scopeList(creds.scope), f.scopes...)
-		slices.Sort(next.scopes)
-		next.scopes = slices.Compact(next.scopes)
+		f.replaced = creds.current()
+		f.scopes = append(scopeList(creds.scope), f.scopes...)
+		slices.Sort(f.scopes)
+		f.scopes = slices.Compact(f.scopes)
 	}
-	next.Params = url.Values{}
+	params := url.Values{}
 	if f.client.Issuer == googleIssuer {
-		next.Params.Set("prompt", "consent")
+		params.Set("prompt", "consent")
 	}
-	maps.Copy(next.Params, f.Params)
+	maps.Copy(params, f.Params)
+	f.Params = params
 	onlyDevice := f.client.AuthURI == "" && f.client.DeviceAuthURI != ""
 	if onlyDevice || f.ShowDeviceCode != nil {
-		return next.RunDevice(ctx)
+		return f.RunDevice(ctx)
 	}
-	return next.keep(ctx, next.RunLocalServer)
+	return f.keep(ctx, f.RunLocalServer)
 }
 
 // load returns the stored credentials, and an error unless they serve.
@@ -337,11 +335,11 @@ func (f *InstalledAppFlow) run(
 		return nil, err
 	}
 	srv := &loopbackServer{
-		ctx:         ctx,
-		flow:        f,
-		redirectURI: redirectURI,
-		attempt:     flow.attempt.Load(),
-		newest:      make(chan func(), 768),
+		ctx:              ctx,
+		redirectURI:      redirectURI,
+		InstalledAppFlow: f,
+		attempt:          flow.attempt.Load(),
+		newest:           make(chan func(), 768),
 	}
 	srv.done = make(chan struct{})
 	stop := srv.serve(listeners)
@@ -372,12 +370,10 @@ func (f *InstalledAppFlow) showURL(authURL string, redirectURI *url.URL) {
 		go f.OpenBrowser(authURL) // which may block
 	case !noBrowser():
 		go OpenBrowser(authURL)
-	case f.ListenAddr == "":
-		port := cmp.Or(redirectURI.Port(), "80")
-		address := net.JoinHostPort(redirectURI.Hostname(), port)
+	case f.ListenAddr == "" && redirectURI.Port() != "":
 		f.prompt("There seems to be no browser here. For one on your own machine to get back to "+
 			"this program, first run this there, and leave it open:\n\n"+
-			"    ssh -L %s:%s USER@THIS-MACHINE\n\n", port, address)
+			"    ssh -L %s:%s USER@THIS-MACHINE\n\n", redirectURI.Port(), redirectURI.Host)
 	}
 }
 
@@ -446,7 +442,7 @@ func (f *InstalledAppFlow) RunDevice(ctx context.Context) (*Credentials, error) 
 // runDevice is RunDevice without the Store.
 func (f *InstalledAppFlow) runDevice(ctx context.Context) (*Credentials, error) {
 	form := url.Values{
-		"scope":    {strings.Join(f.scopes, " ")},
+		"scope":    {joinScopes(f.scopes)},
 		"audience": f.Params["audience"],
 		"resource": f.Params["resource"],
 	}
@@ -456,15 +452,15 @@ func (f *InstalledAppFlow) runDevice(ctx context.Context) (*Credentials, error) 
 	if err != nil {
 		return nil, err
 	}
-	shown, code, interval, err := ans.device()
-	if err != nil {
-		return nil, err
+	members := ans.fields
+	shown, form, interval := members.device()
+	if members.err != nil {
+		return nil, ans.unusable(members.err)
 	}
 	f.showDevice(shown)
 	expired := &Error{
-		Code:  "expired_token",
-		text:  "the code has expired; sign in again",
-		cause: func() error { return context.DeadlineExceeded },
+		Code: "expired_token",
+		text: "the code has expired; sign in again",
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, shown.Expiry, expired)
 	defer cancel()
@@ -472,10 +468,6 @@ func (f *InstalledAppFlow) runDevice(ctx context.Context) (*Credentials, error) 
 		scopes:      f.scopes,
 		params:      f.Params,
 		tokenParams: f.TokenParams,
-	}
-	form = url.Values{
-		"grant_type":  {"urn:ietf:params:oauth:grant-type:device_code"},
-		"device_code": {code.Reveal()},
 	}
 	wait := interval
 	for sleep(ctx, wait) == nil {
@@ -498,10 +490,9 @@ func (f *InstalledAppFlow) runDevice(ctx context.Context) (*Credentials, error) 
 }
 
 // device reads the answer of a device authorization endpoint (RFC 8628, Section
-// 3.2): what the user needs, the program's own code, and how long to wait
-// before each request.
-func (a *answer) device() (shown DeviceCode, code Secret, interval time.Duration, err error) {
-	f := a.fields()
+// 3.2): what the user needs, what the program then asks the token endpoint for,
+// and how long to wait before each request.
+func (f *fields) device() (shown DeviceCode, form url.Values, interval time.Duration) {
 	page := "verification_uri"
 	if !f.has(page) {
 		page = "verification_url" // Google's name
@@ -513,24 +504,27 @@ func (a *answer) device() (shown DeviceCode, code Secret, interval time.Duration
 	if max(len(shown.VerificationURI), len(shown.VerificationURIComplete)) > 2<<10 {
 		f.fail("has a verification URI that is too long")
 	}
-	shown.UserCode = printable(f.str("user_code"), maxUserCode+1)
-	groups := len(strings.Fields(strings.ReplaceAll(shown.UserCode, "-", " ")))
-	// A sentence has more than 4 groups.
-	if groups == 0 || groups > 4 || len(shown.UserCode) > maxUserCode {
+	shown.UserCode = f.str("user_code")
+	if !validUserCode(shown.UserCode) || len(shown.UserCode) > 32 {
 		f.fail("has no usable user_code")
 	}
 	lifetime := cmp.Or(f.seconds("expires_in"), attemptLifetime)
 	shown.Expiry = time.Now().Add(min(lifetime, attemptLifetime))
 	interval = min(cmp.Or(f.seconds("interval"), slowDown), maxDeviceInterval)
-	code = f.secret("device_code", maxToken)
+	code := f.secret("device_code")
 	if code.empty() {
 		f.fail("has no usable device_code")
 	}
-	if f.err != nil {
-		err = a.unusable(f.err)
+	form = url.Values{
+		"grant_type":  {"urn:ietf:params:oauth:grant-type:device_code"},
+		"device_code": {code.Reveal()},
 	}
-	return shown, code, interval, err
+	return shown, form, interval
 }
+
+// validUserCode reports whether a text is printable ASCII, so that it can't
+// steer a terminal, and has 1 to 4 groups: a sentence has more.
+var validUserCode = regexp.MustCompile("^[ -]*([!-,.-~]+[ -]*){1,4}$").MatchString
 
 // showDevice tells the user where to sign in.
 func (f *InstalledAppFlow) showDevice(d DeviceCode) {
@@ -582,11 +576,11 @@ const anyPort = "127.0.0.1:0"
 // loopbackURI returns the redirect URI, whose port may still be 0.
 func (f *InstalledAppFlow) loopbackURI() (*url.URL, error) {
 	if f.RedirectURI != "" {
-		return f.client.checkRedirectURI(f.RedirectURI)
+		return checkRedirectURI(f.RedirectURI)
 	}
 	web := f.client.Type == "web"
 	for _, raw := range f.client.RedirectURIs {
-		u, err := f.client.checkRedirectURI(raw)
+		u, err := checkRedirectURI(raw)
 		if err != nil || u.Scheme != "http" {
 			continue
 		}
@@ -600,8 +594,9 @@ func (f *InstalledAppFlow) loopbackURI() (*url.URL, error) {
 		return u, nil
 	}
 	if web {
-		return nil, fmt.Errorf("oauth2: none of the redirect URIs %q is on this machine; "+
-			"register one such as http://localhost:8080/", f.client.RedirectURIs)
+		return nil, fmt.Errorf(
+			"oauth2: no redirect URI of %q is on this machine; register http://localhost:8080/",
+			f.client.RedirectURIs)
 	}
 	return &url.URL{Scheme: "http", Host: anyPort, Path: "/"}, nil
 }
@@ -620,28 +615,27 @@ func bind(addr string) (listeners []net.Listener, port string, err error) {
 	}
 	_, port, _ = net.SplitHostPort(l.Addr().String())
 	listeners = []net.Listener{l}
-	if !isName {
-		return listeners, port, nil
+	if isName {
+		other, err := net.Listen("tcp", "[::1]:"+port)
+		if err == nil {
+			return append(listeners, other), port, nil
+		}
+		probe, noIPv6 := net.Listen("tcp", "[::1]:0")
+		if noIPv6 == nil {
+			probe.Close()
+			l.Close()
+			return nil, "", err
+		}
 	}
-	probe, err := net.Listen("tcp", "[::1]:0")
-	if err != nil { // there is no IPv6
-		return listeners, port, nil
-	}
-	probe.Close()
-	other, err := net.Listen("tcp", "[::1]:"+port)
-	if err != nil {
-		l.Close()
-		return nil, "", err
-	}
-	return append(listeners, other), port, nil
+	return listeners, port, nil
 }
 
 // A loopbackServer waits for the redirect of one attempt.
 type loopbackServer struct {
 	ctx         context.Context // of the flow: the exchange must not end with a request
-	flow        *InstalledAppFlow
 	redirectURI *url.URL
-	attempt     *attempt
+	*InstalledAppFlow
+	*attempt
 
 	claimed atomic.Bool // by the request that has the answer
 	flight[*Credentials]
@@ -709,41 +703,48 @@ func (s *loopbackServer) track(conn net.Conn, state http.ConnState) {
 }
 
 // ServeHTTP checks that a request is the redirect and completes the attempt.
-// Until then it does nothing but answer with an error.
+// Until then it does nothing but answer with an error. Pages are constants:
+// nothing of a request is repeated. The headers keep the code, which is in the
+// page's URL, from other sites, caches and frames.
 func (s *loopbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	status, page := s.refuse(r), strayPage
-	if status == http.StatusOK {
-		code, err := s.attempt.parseRedirect("?" + r.URL.RawQuery)
-		switch {
-		case !isAnswer(err):
-			status = http.StatusBadRequest
-		case s.complete(code, err) != nil: // which waits for the exchange
-			status = http.StatusBadRequest
-			page = cmp.Or(s.flow.FailurePage, failurePage)
-		default:
-			page = cmp.Or(s.flow.SuccessPage, successPage)
+	status, page := http.StatusBadRequest, strayPage
+	host := strings.TrimSuffix(r.Host, ":80")
+	mode := r.Header.Get("Sec-Fetch-Mode")
+	switch {
+	case r.Method != http.MethodGet: // the HEAD of a link previewer must not use up the code
+		status = http.StatusMethodNotAllowed
+	case !strings.EqualFold(host, strings.TrimSuffix(s.redirectURI.Host, ":80")): // DNS rebinding
+		status = http.StatusMisdirectedRequest
+	case r.URL.EscapedPath() != cmp.Or(s.redirectURI.EscapedPath(), "/"):
+		status = http.StatusNotFound
+	case mode != "" && mode != "navigate": // a script on some page, not the browser itself
+		status = http.StatusForbidden
+	default:
+		code, err := s.parseRedirect("?" + r.URL.RawQuery)
+		if !isAnswer(err) {
+			break
+		}
+		page = cmp.Or(s.FailurePage, failurePage)
+		if s.complete(code, err) == nil { // which waits for the exchange
+			status = http.StatusOK
+			page = cmp.Or(s.SuccessPage, successPage)
 		}
 	}
-	respond(w, status, page)
-}
-
-// refuse returns the status for a request that can't be the redirect, or 200.
-func (s *loopbackServer) refuse(r *http.Request) int {
-	if r.Method != http.MethodGet { // the HEAD of a link previewer must not use up the code
-		return http.StatusMethodNotAllowed
-	}
-	host := strings.TrimSuffix(r.Host, ":80")
-	if !strings.EqualFold(host, strings.TrimSuffix(s.redirectURI.Host, ":80")) { // DNS rebinding
-		return http.StatusMisdirectedRequest
-	}
-	if r.URL.EscapedPath() != cmp.Or(s.redirectURI.EscapedPath(), "/") {
-		return http.StatusNotFound
-	}
-	mode := r.Header.Get("Sec-Fetch-Mode")
-	if mode != "" && mode != "navigate" { // a script on some page, not the browser itself
-		return http.StatusForbidden
-	}
-	return http.StatusOK
+	maps.Copy(w.Header(), http.Header{
+		"Allow":         {http.MethodGet}, // for a 405
+		"Cache-Control": {"no-store"},
+		"Content-Security-Policy": {"default-src 'none'; base-uri 'none'; form-action 'none'; " +
+			"frame-ancestors 'none'; style-src 'unsafe-inline'"}, // a page has its own styles
+		"Content-Type":               {"text/html; charset=utf-8"},
+		"Cross-Origin-Opener-Policy": {"same-origin"},
+		"Referrer-Policy":            {"no-referrer"},
+		"X-Content-Type-Options":     {"nosniff"},
+		"X-Frame-Options":            {"DENY"},
+	})
+	// The exchange may have taken longer than the server allows.
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(loopbackTimeout))
+	w.WriteHeader(status)
+	io.WriteString(w, page)
 }
 
 // complete exchanges the code, or takes err for the outcome of the sign-in,
@@ -757,7 +758,7 @@ func (s *loopbackServer) complete(code string, err error) error {
 	defer close(s.done) // also if the HTTP client panics
 	s.err = errNoReturn
 	if err == nil {
-		s.value, err = s.attempt.exchange(s.ctx, code)
+		s.value, err = s.exchange(s.ctx, code)
 	}
 	s.err = err
 	return err
@@ -766,7 +767,7 @@ func (s *loopbackServer) complete(code string, err error) error {
 // watch takes the credentials that another process stores meanwhile. It looks
 // once a second.
 func (s *loopbackServer) watch() {
-	f := *s.flow
+	f := *s.InstalledAppFlow
 	for sleep(s.ctx, time.Second) == nil {
 		creds, err := f.load(s.ctx)
 		if err == nil && s.claimed.CompareAndSwap(false, true) {
@@ -780,47 +781,17 @@ func (s *loopbackServer) watch() {
 	}
 }
 
-// respond sends a page. Pages are constants: nothing of a request is repeated.
-// The headers keep the code, which is in the page's URL, from other sites,
-// caches and frames.
-func respond(w http.ResponseWriter, status int, page string) {
-	var policy strings.Builder
-	policy.WriteString("default-src 'none'; base-uri 'none'; form-action 'none'; " +
-		"frame-ancestors 'none'; style-src")
-	for _, part := range strings.Split(page, "<style>")[1:] {
-		style, _, _ := strings.Cut(part, "</style>")
-		policy.WriteString(" 'sha256-" + challenge(style) + "='") // CSP takes base64url too
-	}
-	maps.Copy(w.Header(), http.Header{
-		"Allow":                      {http.MethodGet}, // for a 405
-		"Cache-Control":              {"no-store"},
-		"Content-Security-Policy":    {policy.String()},
-		"Content-Type":               {"text/html; charset=utf-8"},
-		"Cross-Origin-Opener-Policy": {"same-origin"},
-		"Referrer-Policy":            {"no-referrer"},
-		"X-Content-Type-Options":     {"nosniff"},
-		"X-Frame-Options":            {"DENY"},
-	})
-	// The exchange may have taken longer than the server allows.
-	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(loopbackTimeout))
-	w.WriteHeader(status)
-	io.WriteString(w, page)
-}
-
 // readPasted reads addresses that the user pastes. stop ends the reading, if
 // the system can, so that what is typed next is the program's.
 func (s *loopbackServer) readPasted() (stop func()) {
-	in, isTerminal := openTerminal(s.flow.Input)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.readLines(in, isTerminal)
-	}()
+	in, isTerminal := openTerminal(s.Input)
+	var reading sync.WaitGroup
+	reading.Go(func() { s.readLines(in, isTerminal) })
 	return func() {
 		call(func() {
 			d, ok := in.(interface{ SetReadDeadline(time.Time) error })
 			if ok && d.SetReadDeadline(time.Unix(1, 0)) == nil {
-				<-done
+				reading.Wait()
 				d.SetReadDeadline(time.Time{})
 			}
 		})
@@ -845,46 +816,30 @@ func openTerminal(in io.Reader) (terminal io.Reader, isTerminal bool) {
 	return in, true
 }
 
-// readLines reads lines until one completes the sign-in. The end of the input
-// ends nothing: the browser is left.
+// readLines reads lines until one completes the sign-in: an address that the
+// user pastes, or its query. A code alone has no state, and is refused. So is
+// the next word in the clipboard, which may be another secret: it is not sent
+// anywhere. The end of the input ends nothing: the browser is left.
 func (s *loopbackServer) readLines(in io.Reader, isTerminal bool) {
-	lines := bufio.NewReader(byteReader{io.LimitReader(in, maxBody)})
-	for {
-		line, err := lines.ReadString('\n')
-		if s.claimed.Load() || (err != nil && err != io.EOF) || line == "" {
-			return
+	lines := bufio.NewScanner(io.LimitReader(in, maxBody)) // it may have no end
+	lines.Buffer(nil, maxBody)
+	for lines.Scan() && !s.claimed.Load() {
+		line := lines.Text()
+		isCut := len(line) == 4095 || len(line) == 1023
+		if !strings.Contains(line, "?") {
+			line = "?" + line
 		}
-		code, err := s.parsePasted(line, isTerminal)
+		code, err := s.parseRedirect(strings.TrimSpace(line))
+		if isTerminal && isCut { // to what a terminal of Linux, or of another system, takes
+			err = errors.New(
+				"the terminal has cut that line; open the address with curl, on this machine")
+		}
 		if isAnswer(err) {
 			s.complete(code, err)
 			return
 		}
-		s.flow.prompt("%s. Paste the whole address that the browser ended at:\n",
-			strings.TrimPrefix(err.Error(), "oauth2: "))
+		s.prompt("%v. Paste the whole address that the browser ended at:\n", innerError{err})
 	}
-}
-
-// A byteReader reads byte by byte, since what follows a line is the program's.
-type byteReader struct{ io.Reader }
-
-func (r byteReader) Read(b []byte) (int, error) { return r.Reader.Read(b[:1]) }
-
-// parsePasted is parseRedirect for a line that a user pastes: an address or its
-// query. A code alone has no state, and is refused. So is the next word in the
-// clipboard, which may be another secret: it is not sent anywhere.
-func (s *loopbackServer) parsePasted(line string, isTerminal bool) (string, error) {
-	isCut := len(line) == 4096 || len(line) == 1024 // with its end
-	if !strings.Contains(line, "?") {
-		line = "?" + line
-	}
-	switch {
-	case isTerminal && isCut: // to what a terminal of Linux, or of another system, takes
-		return "", errors.New("oauth2: the terminal has cut that line; if it does so again, " +
-			"open the address on this machine, with curl in another terminal")
-	case strings.Contains(line, "code_challenge="):
-		return "", errors.New("oauth2: that is the address to open")
-	}
-	return s.attempt.parseRedirect(strings.TrimSpace(line))
 }
 
 // OpenBrowser opens a URL in the user's browser, without a shell: with the
@@ -1065,8 +1020,7 @@ func overwrite(name string, data []byte, size int) error {
 		return err
 	}
 	f.Chmod(0o600) // a mounted file may have another mode, or another owner, who keeps it
-	spaces := bytes.Repeat([]byte(" "), max(0, size-len(data)))
-	_, err = f.Write(append(slices.Clip(data), spaces...))
+	_, err = f.WriteString(string(data) + strings.Repeat(" ", max(0, size-len(data))))
 	if err == nil {
 		err = f.Sync() // without it, a rename could reach the disk before the data
 	}
@@ -1106,12 +1060,13 @@ func lockFile(ctx context.Context, name string) (lock string, err error) {
 		return "", err
 	}
 	if runtime.GOOS != "windows" && info.Mode()&0o022 != 0 {
-		return "", fmt.Errorf("others can write to its folder (%w): chmod go-w it, or name a "+
-			"folder of its own, as in .../app/credentials.json, which is then made with mode 0700",
-			fs.ErrPermission)
+		return "", fmt.Errorf(
+			"others can write to its folder (%w): chmod go-w it, or name a folder of its own, "+
+				"as in .../app/credentials.json, which is then made with mode 0700",
+			syscall.EACCES)
 	}
 	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
-		return "", &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+		return "", fmt.Errorf("%q: %w", dir, syscall.ENOTDIR)
 	}
 	// Something has just happened here. One that had the lock and wants it again
 	// comes after those that wait for it.
@@ -1217,8 +1172,13 @@ func processGone(leaf string) bool {
 		return !errors.Is(err, fs.ErrPermission)
 	}
 	defer p.Release()
-	return errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
+	return errors.Is(p.Signal(noSignal(syscall.SIGTERM)), os.ErrProcessDone)
 }
+
+// noSignal returns the zero value of the type that this system's signals have.
+// At signal 0, a system only looks whether the process is there. Plan 9 has no
+// such signal, and sends nothing.
+func noSignal[T any](T) (none T) { return none }
 
 // machineID tells apart the machines, and the containers, whose process IDs
 // mean nothing to each other.

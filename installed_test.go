@@ -5,8 +5,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -168,7 +166,9 @@ func (r *loopbackRun) waiting() bool {
 func checkPageHeader(t *testing.T, name string, h http.Header) {
 	t.Helper()
 	for k, want := range map[string]string{
-		"Cache-Control":                "no-store",
+		"Cache-Control": "no-store",
+		"Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; " +
+			"frame-ancestors 'none'; style-src 'unsafe-inline'", // styles, but no script
 		"Referrer-Policy":              "no-referrer",
 		"X-Content-Type-Options":       "nosniff",
 		"X-Frame-Options":              "DENY",
@@ -183,11 +183,6 @@ func checkPageHeader(t *testing.T, name string, h http.Header) {
 		if got := h.Get(k); got != want {
 			t.Errorf("%s: %s is %q, want %q", name, k, got, want)
 		}
-	}
-	csp := h.Get("Content-Security-Policy")
-	const want = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src"
-	if !strings.HasPrefix(csp, want) || strings.Contains(csp, "unsafe") {
-		t.Errorf("%s: Content-Security-Policy is %q", name, csp)
 	}
 }
 
@@ -540,15 +535,6 @@ func TestLoopbackPageTellsTheTruth(t *testing.T) {
 							t.Errorf("status %d after %v: %s", status, time.Since(began), body)
 						}
 						checkPageHeader(t, tt.name, header)
-						for part := range strings.SplitSeq(body, "<style>") {
-							if style, _, ok := strings.Cut(part, "</style>"); ok {
-								sum := sha256.Sum256([]byte(style))
-								allowed := " 'sha256-" + base64.URLEncoding.EncodeToString(sum[:]) + "'"
-								if !strings.Contains(header.Get("Content-Security-Policy"), allowed) {
-									t.Error("the page's own style is blocked")
-								}
-							}
-						}
 					})
 				}
 				both.Wait()

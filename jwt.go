@@ -30,7 +30,6 @@ import (
 // Limits of tokens, keys and clocks.
 const (
 	maxJWT        = 16 << 10 // bytes
-	maxKeyID      = 256      // bytes
 	keyExponent   = 65537
 	defaultLeeway = time.Minute
 	backdate      = 10 * time.Second // of signed JWTs, for servers whose clock is behind
@@ -72,8 +71,8 @@ type IDTokenVerifier struct {
 	// HTTPClient fetches the keys. If nil, a client with timeouts is used.
 	HTTPClient *http.Client
 
-	needsIssuer bool     // an empty Issuer is an error, not Google
-	foreignAlgs []string // what the issuer signs with, if that is nothing known
+	needsIssuer bool   // an empty Issuer is an error, not Google
+	foreignAlgs string // what the issuer signs with, if that is nothing known
 	keys        keySet
 }
 
@@ -120,9 +119,9 @@ func (v *IDTokenVerifier) verified(
 	if v.needsIssuer && v.Issuer == "" {
 		return nil, errors.New("can't be verified: set the client's Issuer, or call Discover")
 	}
-	if len(v.foreignAlgs) > 0 {
+	if v.foreignAlgs != "" {
 		return nil, fmt.Errorf("can't be verified: the issuer signs with %+.128q, not with %s",
-			strings.Join(v.foreignAlgs, " "), knownAlgs)
+			v.foreignAlgs, knownAlgs)
 	}
 	jwt, err := parseJWT(raw, maxJWT)
 	if err != nil {
@@ -134,7 +133,7 @@ func (v *IDTokenVerifier) verified(
 	}
 	t, fault := jwt.idToken()
 	if fault == nil {
-		fault = t.check(want, time.Now())
+		fault = t.check(want)
 	}
 	key := v.keys.find(name, 0)
 	if key == nil {
@@ -161,7 +160,8 @@ func (v *IDTokenVerifier) verified(
 // An IDToken is what an ID token says of a user (OpenID Connect Core, Section
 // 2). It does not change, so it is safe for concurrent use.
 type IDToken struct {
-	// Issuer is who issued the token (iss).
+	// Issuer is who issued the token (iss). Google's is https://accounts.google.com,
+	// also where the token names it without the scheme.
 	Issuer string
 	// Subject identifies the user at the issuer and never changes (sub).
 	Subject string
@@ -182,9 +182,8 @@ type IDToken struct {
 	// for other accounts.
 	HostedDomain string
 
-	nonce     string
 	notBefore time.Time
-	claims    object
+	claims    fields
 }
 
 // Claim decodes the claim called name into v, as encoding/json does. It leaves
@@ -215,12 +214,13 @@ type parsedJWT struct {
 	signed    string // header and claims, exactly as received
 }
 
-// parseJWT parses a JWT of at most max bytes. Faults of the header and of the
-// claims are left to those who read these.
+// parseJWT parses a JWT of at most max bytes. An encrypted one has five parts
+// (RFC 7516). Faults of the header and of the claims are left to those who read
+// these.
 func parseJWT(raw string, max int) (jwt parsedJWT, err error) {
 	if len(raw) > max || strings.Count(raw, ".") != 2 {
-		return jwt, errors.New("is too long, or is not a signed JWT of three parts; " +
-			"encrypted ones (RFC 7516) are not supported")
+		return jwt, errors.New(
+			"is too long, or is not a signed JWT of three parts; encrypted ones are not supported")
 	}
 	parts := strings.Split(raw, ".")
 	header := decodePart(parts[0])
@@ -245,10 +245,10 @@ func (j parsedJWT) keyName() (keyName, error) {
 		f.fail("says that it is signed with %+.32q, not with %s", name.alg, knownAlgs)
 	}
 	// Other types are access or logout tokens, say (RFC 8725, Section 3.11).
-	if typ := f.str("typ"); typ != "" && !strings.EqualFold(typ, "JWT") {
+	if !isIDTokenType(f.object["typ"]) {
 		f.fail("says that it is of another type than JWT")
 	}
-	if f.object["crit"] != "" || len(name.id) > maxKeyID { // RFC 7515, Section 4.1.11
+	if f.object["crit"] != "" || len(name.id) > 256 { // RFC 7515, Section 4.1.11
 		f.fail("has critical parameters, or a key ID of more than 256 bytes")
 	}
 	if f.err != nil {
@@ -256,6 +256,10 @@ func (j parsedJWT) keyName() (keyName, error) {
 	}
 	return name, nil
 }
+
+// isIDTokenType reports whether the JSON of a typ, if there is one, is that of
+// an ID token.
+var isIDTokenType = regexp.MustCompile(`(?i)^(|"(ID|JWT)")$`).MatchString
 
 // knownAlgs are the algorithms that are accepted.
 const knownAlgs = "RS256, ES256 or EdDSA"
@@ -301,11 +305,11 @@ func newSigner(key *rsa.PrivateKey, keyID string) (*signer, error) {
 	if key == nil || key.Validate() != nil || !usableKey(&key.PublicKey) {
 		return nil, errKey
 	}
-	fields := map[string]string{"alg": "RS256", "typ": "JWT"}
-	if keyID != "" {
-		fields["kid"] = keyID
-	}
-	header, _ := json.Marshal(fields)
+	header, _ := json.Marshal(struct {
+		Alg string `json:"alg"`
+		ID  string `json:"kid,omitempty"`
+		Typ string `json:"typ"`
+	}{"RS256", keyID, "JWT"})
 	s := &signer{key, base64.RawURLEncoding.EncodeToString(header) + "."}
 	// Signing fails unless the public key verifies the signature.
 	if _, err := s.sign(time.Now(), 0, &jwtClaims{}, nil); err != nil {
@@ -364,7 +368,8 @@ func (s *signer) sign(
 func parsePrivateKey(text string) (*rsa.PrivateKey, error) {
 	text = strings.TrimSpace(text)
 	block, rest := pem.Decode([]byte(text))
-	if block == nil || !strings.HasPrefix(text, "-----BEGIN ") || len(rest) > 0 {
+	isPEM := block != nil && strings.HasPrefix(text, "-----BEGIN ") && len(rest) == 0
+	if !isPEM || len(text) > maxToken { // with a longer key, computing takes for ever
 		return nil, errors.New(
 			"the private key is not one block of PEM; with \\n as line ends it was escaped twice")
 	}
@@ -457,7 +462,7 @@ func (r *request) keys(ctx context.Context) (keys, error) {
 	if err != nil {
 		return keys{}, err
 	}
-	byName := parseKeys(ans.members)
+	byName := parseKeys(ans.object)
 	if len(byName) == 0 {
 		return keys{}, ans.unusable("has no usable key for " + knownAlgs)
 	}
@@ -485,7 +490,7 @@ func parseKeys(set object) map[keyName]crypto.PublicKey {
 	keys := map[keyName]crypto.PublicKey{}
 	for _, text := range list {
 		name, key := parseJWK(parseFields(text))
-		if key == nil || len(name.id) > maxKeyID {
+		if key == nil {
 			continue // of another kind, which may have the same ID
 		}
 		names := []keyName{name, {alg: name.alg}}
@@ -507,7 +512,7 @@ func parseJWK(f *fields) (name keyName, key crypto.PublicKey) {
 	case "RSA ": // RFC 7518, Section 6.3.1
 		name.alg = "RS256"
 		rsaKey := &rsa.PublicKey{N: f.number("n"), E: keyExponent}
-		if usableKey(rsaKey) && f.number("e").Cmp(big.NewInt(keyExponent)) == 0 {
+		if usableKey(rsaKey) && f.number("e").String() == "65537" {
 			key = rsaKey
 		}
 	case "EC P-256":
@@ -536,7 +541,7 @@ func parseJWK(f *fields) (name keyName, key crypto.PublicKey) {
 // of alg, as far as it says.
 func (f *fields) verifies(alg string) bool {
 	isSecret := f.has("d") || f.has("p") || f.has("q") // without which there are no others
-	ops := f.strs("key_ops")
+	ops := f.list("key_ops")
 	mayVerify := ops == nil || slices.Contains(ops, "verify")
 	isFor := cmp.Or(f.str("use"), "sig") == "sig" && cmp.Or(f.str("alg"), alg) == alg
 	return isFor && mayVerify && !isSecret
@@ -570,9 +575,11 @@ func (j parsedJWT) idToken() (*IDToken, error) {
 		Email:           f.str("email"),
 		EmailVerified:   strings.Trim(f.object["email_verified"], `"`) == "true", // or "true"
 		HostedDomain:    f.str("hd"),
-		nonce:           f.str("nonce"),
 		notBefore:       f.date("nbf"),
-		claims:          f.object,
+		claims:          *f,
+	}
+	if t.Issuer == "accounts.google.com" { // as Google also writes it
+		t.Issuer = googleIssuer
 	}
 	return t, f.err
 }
@@ -583,10 +590,9 @@ func (f *fields) date(name string) (t time.Time) {
 	if !f.has(name) {
 		return t
 	}
-	const year10000 = 253402300800
 	n, err := strconv.ParseFloat(f.object[name], 64)
 	switch {
-	case err != nil || n < 0 || n >= year10000:
+	case err != nil || n < 0 || n >= 253402300800: // the year 10000
 		f.fail("has a %s that is not a time", name)
 	case n > 0:
 		t = time.Unix(int64(n), 0)
@@ -614,7 +620,7 @@ type signInRequest struct {
 
 // check checks the claims (OpenID Connect Core, Section 3.1.3.7). It returns
 // the first fault.
-func (t *IDToken) check(want expected, now time.Time) error {
+func (t *IDToken) check(want expected) error {
 	isLeeway := 0 <= want.leeway && want.leeway <= 5*time.Minute
 	if !isLeeway || want.audience == "" { // a token for any application would pass
 		return errors.New(
@@ -622,33 +628,25 @@ func (t *IDToken) check(want expected, now time.Time) error {
 	}
 	// Other JWTs of the issuer: a logout token, whose holder has just signed out
 	// (RFC 8417), or an access or refresh token, which others hold.
-	typ := strings.ToUpper(t.claims["typ"])
-	isID := typ == "" || typ == `"ID"` || typ == `"JWT"`
-	if !isID || t.claims["events"] != "" {
+	if !isIDTokenType(t.claims.object["typ"]) || t.claims.object["events"] != "" {
 		return errors.New("is not an ID token, but an access or logout token, say (typ, events)")
 	}
 	return cmp.Or(
-		t.checkParties(want),
-		t.checkTimes(now, want.leeway),
-		t.checkAsked(want, now),
+		t.checkIssuer(want),
+		t.checkAudience(want),
+		t.checkUser(want),
+		t.checkTimes(want.leeway),
 	)
 }
 
-// checkParties checks who issued t, to whom, for whom and about whom.
-func (t *IDToken) checkParties(want expected) error {
-	tenant, ok := matchIssuer(fullIssuer(want.issuer), fullIssuer(t.Issuer))
+// checkIssuer checks who issued t.
+func (t *IDToken) checkIssuer(want expected) error {
+	tenant, ok := matchIssuer(want.issuer, t.Issuer)
 	if !ok && want.issuer != "" {
 		return fmt.Errorf("was not issued by %q", want.issuer)
 	}
-	if tenant != "" && t.claims["tid"] != strconv.Quote(tenant) {
+	if tenant != "" && t.claims.object["tid"] != strconv.Quote(tenant) {
 		return errors.New("was issued by another tenant than its tid says")
-	}
-	if err := t.checkAudience(want); err != nil {
-		return err
-	}
-	// At most 255 bytes of ASCII (OpenID Connect Core, Section 2).
-	if t.Subject == "" || printable(t.Subject, 255) != t.Subject {
-		return errors.New("has no usable subject (sub)")
 	}
 	return nil
 }
@@ -662,17 +660,7 @@ func sameUser(held, fresh Secret) bool {
 		return true
 	}
 	after, err := parseClaims(fresh.Reveal())
-	return err == nil && after.Subject == before.Subject &&
-		fullIssuer(after.Issuer) == fullIssuer(before.Issuer)
-}
-
-// fullIssuer returns an issuer's URL. Google also writes its own without the
-// scheme.
-func fullIssuer(issuer string) string {
-	if issuer == "accounts.google.com" {
-		return googleIssuer
-	}
-	return issuer
+	return err == nil && after.Subject == before.Subject && after.Issuer == before.Issuer
 }
 
 // guid matches the ID of a tenant of Microsoft Entra.
@@ -710,10 +698,16 @@ func (t *IDToken) checkAudience(want expected) error {
 	return nil
 }
 
-// checkAsked compares t with what was asked for. The token may belong to
-// another sign-in, and the user's browser may have changed the request.
-func (t *IDToken) checkAsked(want expected, now time.Time) error {
-	if want.nonce != "" && !sameText(t.nonce, want.nonce) { // replay, or code injection
+// checkUser checks whose t is, and compares it with what was asked for. The
+// token may belong to another sign-in, and the user's browser may have changed
+// the request.
+func (t *IDToken) checkUser(want expected) error {
+	// At most 255 bytes of ASCII (OpenID Connect Core, Section 2).
+	if t.Subject == "" || printable(t.Subject, 255) != t.Subject {
+		return errors.New("has no usable subject (sub)")
+	}
+	// Replay, or code injection.
+	if want.nonce != "" && !sameText(t.claims.str("nonce"), want.nonce) {
 		return errors.New("belongs to another sign-in: its nonce is not the one sent")
 	}
 	if want.signIn == nil {
@@ -725,9 +719,8 @@ func (t *IDToken) checkAsked(want expected, now time.Time) error {
 		return fmt.Errorf("is not of the hosted domain %+.64q (hd)", domain)
 	}
 	maxAge := want.signIn.params.Get("max_age")
-	claims := fields{object: t.claims}
 	// If the token does not say when, that was in the year 1.
-	age := now.Sub(claims.date("auth_time"))
+	age := time.Since(t.claims.date("auth_time"))
 	if maxAge != "" && age > wholeSeconds(maxAge)+want.leeway {
 		return errors.New(
 			"is of a user who signed in too long ago, or it does not say when (max_age, auth_time)")
@@ -736,7 +729,8 @@ func (t *IDToken) checkAsked(want expected, now time.Time) error {
 }
 
 // checkTimes checks iat, nbf and exp.
-func (t *IDToken) checkTimes(now time.Time, leeway time.Duration) error {
+func (t *IDToken) checkTimes(leeway time.Duration) error {
+	now := time.Now()
 	latest := now.Add(leeway)
 	isEarly := latest.Before(t.IssuedAt) || latest.Before(t.notBefore)
 	if isEarly || t.IssuedAt.IsZero() || now.Sub(t.Expiry) >= leeway {

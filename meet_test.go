@@ -728,9 +728,10 @@ func TestPasteCutLine(t *testing.T) {
 				if _, err := f.AuthorizationURL(); err != nil {
 					t.Fatal(err)
 				}
-				s := &loopbackServer{ctx: t.Context(), flow: r.flow, attempt: f.attempt.Load()}
+				s := &loopbackServer{ctx: t.Context(), InstalledAppFlow: r.flow, attempt: f.attempt.Load()}
 				s.done = make(chan struct{})
-				line := "http://127.0.0.1:8000/?error=access_denied&iss=" + r.URL + "&state=" + s.attempt.state.Reveal()
+				line := "http://127.0.0.1:8000/?error=access_denied&iss=" + r.URL
+				line += "&state=" + s.attempt.params.Get("state")
 				line += "&x=" + strings.Repeat("a", tt.length-len(line)-3)
 				r.screen.Reset()
 				s.readLines(strings.NewReader(line+"\n"), tt.terminal)

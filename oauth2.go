@@ -94,7 +94,6 @@ const (
 	flightTimeout   = 2 * time.Minute  // all attempts together
 	dialTimeout     = 10 * time.Second
 	headerTimeout   = 20 * time.Second
-	firstRetry      = 500 * time.Millisecond // doubled for each further one
 )
 
 // A Secret holds a string that must not be seen. No fmt verb, logger or encoder
@@ -261,9 +260,10 @@ func (t *Token) withoutAccess() *Token {
 // laterThan reports whether t is another access token than old and does not
 // expire before it.
 func (t *Token) laterThan(old *Token) bool {
-	isShorter := !t.Expiry.IsZero() && t.Expiry.Before(old.Expiry)
-	isOther := !t.AccessToken.empty() && !t.AccessToken.equal(old.AccessToken)
-	return isOther && !isShorter
+	if t.AccessToken.empty() || t.AccessToken.equal(old.AccessToken) {
+		return false
+	}
+	return t.Expiry.IsZero() || !t.Expiry.Before(old.Expiry)
 }
 
 // same reports whether t and other would be stored alike.
@@ -385,8 +385,8 @@ func loginRequired(text string) *Error {
 // error, error_description and error_uri, which param returns. A text that
 // repeats one of the secrets is left out.
 func oauthError(op string, param func(name string) string, secrets []string) *Error {
-	text := func(name string, max int) string {
-		s := printable(param(name), max)
+	text := func(name string) string {
+		s := printable(param(name), maxErrorText)
 		// What looks like a code is shown even if a weak secret is part of it.
 		isCode := name == "error" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") == ""
 		if !isCode && repeats(s, secrets) {
@@ -395,9 +395,10 @@ func oauthError(op string, param func(name string) string, secrets []string) *Er
 		return s
 	}
 	e := &Error{
-		Code:        text("error", 256),
-		Description: text("error_description", maxErrorText),
-		URI:         text("error_uri", maxErrorText),
+		Code: printable(text("error"), 256),
+		// Those that don't follow RFC 6749 have a message.
+		Description: cmp.Or(text("error_description"), text("message")),
+		URI:         text("error_uri"),
 	}
 	e.temporary = isOverload(e.Code) || isOverload(e.Description)
 	e.text = op + ": the server answered " + cmp.Or(e.Code, "with no OAuth error")
@@ -476,82 +477,70 @@ func (o object) decode(name string, v any) error {
 // other one; trailing data; invalid UTF-8; deep nesting. Its errors complete a
 // sentence, and quote nothing, since the text may hold secrets.
 func parseObject(data []byte) (object, error) {
-	if len(data) > maxBody {
+	text := strings.TrimSpace(string(data))
+	switch {
+	case len(data) > maxBody:
 		return nil, errTooLarge
+	case !utf8.Valid(data) || !json.Valid(data) || text[0] != '{':
+		return nil, errors.New("is empty, not a JSON object, or not valid JSON in UTF-8")
 	}
-	if !utf8.Valid(data) || !json.Valid(data) {
-		return nil, errors.New("is not valid JSON in UTF-8")
-	}
-	r := jsonReader{text: string(data) + " "} // which ends a number
-	_, members := r.value(maxDepth)
-	if members == nil {
-		r.err = errors.New("is not a JSON object")
-	}
-	if r.err != nil {
-		return nil, r.err
+	r := jsonReader{text: text}
+	members := r.members(maxDepth)
+	if r.flaw != "" {
+		return nil, errors.New(r.flaw)
 	}
 	return members, nil
 }
 
-// A jsonReader reads a JSON text that json.Valid has accepted, so that the
-// first byte of a value tells how it goes on. It remembers a fault, which the
-// caller checks at the end.
+// A jsonReader reads a JSON text that json.Valid has accepted, so that the next
+// bracket, quote or separator tells how it goes on. It remembers a flaw, which
+// the caller checks at the end.
 type jsonReader struct {
 	text string
 	pos  int
-	err  error
+	flaw string
 }
 
-// next skips white space and separators, and returns the byte that follows.
-func (r *jsonReader) next() byte {
-	rest := strings.TrimLeft(r.text[r.pos:], " \t\r\n,:")
-	r.pos = len(r.text) - len(rest)
-	return rest[0]
-}
-
-// value returns the text of a value, and the members if it is an object. depth
-// is how deeply it may be nested.
-func (r *jsonReader) value(depth int) (text string, members object) {
-	opening := r.next()
-	start := r.pos
-	switch opening {
-	case '{', '[':
-		members = r.nested(opening, depth)
-	case '"':
-		for r.pos++; r.text[r.pos] != '"'; r.pos++ {
-			if r.text[r.pos] == '\\' {
-				r.pos++
-			}
-		}
-		r.pos++
-	default: // a number, true, false or null
-		r.pos += strings.IndexAny(r.text[r.pos:], ",]} \t\r\n")
-	}
-	return r.text[start:r.pos], members
-}
-
-// nested reads an object or a list.
-func (r *jsonReader) nested(opening byte, depth int) object {
+// members reads an object, from its opening brace at pos to its closing one.
+// depth is how deeply it may be nested. A list is read like an object, with a
+// member without a name for all of its items.
+func (r *jsonReader) members(depth int) object {
 	if depth == 0 {
-		r.err = errors.New("is nested too deeply")
+		r.flaw = "is nested too deeply"
 	}
-	var members object // of an object
-	if opening == '{' {
-		members = object{}
-	}
-	r.pos++
-	for r.next() != opening+2 { // the closing byte, in ASCII
-		item, _ := r.value(depth - 1)
-		if members == nil {
+	members := object{}
+	name := ""
+	start := r.pos + 1 // of the next name or value
+	inString := false
+	isOpen := true
+	for isOpen {
+		r.pos++
+		char := r.text[r.pos]
+		if inString && char != '"' && char != '\\' {
 			continue
 		}
-		name := unquote(item)
-		if members[name] != "" {
-			r.err = errors.New("is ambiguous: a member name occurs twice")
+		switch char {
+		case '"':
+			inString = !inString
+		case '\\':
+			r.pos++ // the next one may be a quote that ends nothing
+		case '{', '[':
+			r.members(depth - 1)
+		case ':':
+			name = unquote(strings.TrimSpace(r.text[start:r.pos]))
+			start = r.pos + 1
+			if members[name] != "" {
+				r.flaw = "is ambiguous: a member name occurs twice"
+			}
+		case ',', '}', ']':
+			value := strings.TrimSpace(r.text[start:r.pos])
+			start = r.pos + 1
+			if value != "" { // which it is between empty brackets
+				members[name] = value
+			}
+			isOpen = char == ','
 		}
-		members[name], _ = r.value(depth - 1)
 	}
-	r.pos++
 	return members
 }
 
@@ -608,10 +597,14 @@ func (f *fields) str(name string) string {
 	return ""
 }
 
-// secret reads a token of at most max bytes.
-func (f *fields) secret(name string, max int) Secret {
+// secret reads a token.
+func (f *fields) secret(name string) Secret {
 	s := f.str(name)
-	if s != "" && (len(s) > max || !validText(s)) {
+	limit := maxToken
+	if name == "id_token" {
+		limit = maxIDToken
+	}
+	if s != "" && (len(s) > limit || !validText(s)) {
 		f.fail("has a %s that is too long or has characters that no token has", name)
 	}
 	return NewSecret(strings.Clone(s)) // s would keep the whole text in memory
@@ -642,31 +635,26 @@ func (f *fields) read(name string, v any, kind string) {
 	}
 }
 
-// strs reads a list of strings. It returns nil if there is none.
-func (f *fields) strs(name string) []string {
-	var list []string
-	f.read(name, &list, "a list of strings")
-	return list
-}
-
 // nested reads an object. It has a fault, and no members, if there is none.
 func (f *fields) nested(name string) *fields {
 	return parseFields([]byte(f.object[name]))
 }
 
 // params reads parameters: an object with lists of strings.
-func (f *fields) params(name string) url.Values {
-	var params url.Values
+func (f *fields) params(name string) (params url.Values) {
 	f.read(name, &params, "an object with lists of strings")
 	return params
 }
 
-// list reads a list of strings, or one string as a list.
+// list reads a list of strings, or one string as a list. It returns nil if
+// there is neither.
 func (f *fields) list(name string) []string {
 	if strings.HasPrefix(f.object[name], `"`) {
 		return []string{f.str(name)}
 	}
-	return f.strs(name)
+	var list []string
+	f.read(name, &list, "a list of strings")
+	return list
 }
 
 // expiry reads a time in RFC 3339. One without an offset, as Python writes it,
@@ -739,14 +727,14 @@ func scopeList(ss ...string) []string {
 // grantedScopes is scopeList for what a server has granted. A comma separates
 // where there is no space, as at GitHub and Strava.
 func grantedScopes(ss ...string) []string {
-	var scopes []string
+	var lists []string
 	for _, s := range ss {
 		if len(strings.Fields(s)) == 1 {
 			s = strings.ReplaceAll(s, ",", " ")
 		}
-		scopes = append(scopes, strings.Fields(s)...)
+		lists = append(lists, s)
 	}
-	return scopes
+	return scopeList(lists...)
 }
 
 // joinScopes returns the scopes in ss as one string. Equal ones share their
@@ -756,16 +744,6 @@ func joinScopes(ss []string) string {
 }
 
 var errTooLarge = errors.New("is larger than 1 MiB")
-
-// readAll reads to the end of r. It fails instead of cutting: what was cut
-// could parse.
-func readAll(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxBody+1))
-	if len(data) > maxBody {
-		return nil, errTooLarge
-	}
-	return data, err
-}
 
 // A request is sent to an authorization server, or to another server that has
 // tokens, keys or configuration. Its do method sends everything that this
@@ -782,17 +760,20 @@ type request struct {
 	// called for each attempt, since an assertion must not be sent twice.
 	authenticate func(form url.Values, req *http.Request) error
 
-	client   *http.Client // if nil, the package's
-	once     bool         // holds a code, which is not sent twice (RFC 6749, Section 4.1.2)
-	metadata bool         // to the metadata server, which speaks http and marks its answers
+	client   *http.Client  // if nil, the package's
+	patience time.Duration // for all attempts together; if 0, flightTimeout
+	hint     string        // what an error should add if the server denies a permission
+	once     bool          // holds a code, which is not sent twice (RFC 6749, Section 4.1.2)
+	metadata bool          // to the metadata server, which speaks http and marks its answers
+	opaque   bool          // to a URL that was checked, whose answer no error may quote
 }
 
 // An answer is complete, has a status of 2xx and is no error.
 type answer struct {
 	*request
 	*http.Response
-	body    []byte
-	members object // nil where the body is not a JSON object
+	body   []byte
+	fields // of the body, or the fault of one that is not a JSON object; a copy is read
 }
 
 // do sends r, again after a fault that may pass, and returns the answer. If
@@ -802,17 +783,21 @@ func (r *request) do(ctx context.Context) (*answer, error) {
 		return nil, errNilContext
 	}
 	r.client = cmp.Or(r.client, defaultClient)
-	ctx, cancel := context.WithTimeout(ctx, flightTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.patience, flightTimeout))
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	for attempt := 1; ; attempt++ {
 		ans, err := r.attempt(ctx)
 		e := asError(err)
 		mayRepeat := e.temporary && (e.unsent || !r.once)
+		if r.metadata && e.unsent {
+			attempt = 1 // it is starting, as long as there is patience
+		}
 		if !mayRepeat || attempt == maxAttempts {
 			return ans, err
 		}
-		wait := cmp.Or(e.RetryAfter, jitter(firstRetry<<(attempt-1)))
+		// Else 0.5 s at most, and twice that for each further one.
+		wait := cmp.Or(e.RetryAfter, jitter(500*time.Millisecond<<(attempt-1)))
 		if time.Until(deadline) <= wait {
 			return nil, err
 		}
@@ -854,7 +839,7 @@ type ownRequest struct{}
 // compose returns what is sent.
 func (r *request) compose() (*http.Request, error) {
 	parse := checkEndpoint
-	if r.metadata {
+	if r.metadata || r.opaque {
 		parse = url.Parse
 	}
 	u, err := parse(r.url)
@@ -914,52 +899,49 @@ func (r *request) read(resp *http.Response) (*answer, error) {
 	}
 	var err error
 	if a.StatusCode >= 200 { // the body of 101 Switching Protocols never ends
-		a.body, err = readAll(resp.Body)
-	}
-	if err == errTooLarge {
-		return nil, a.unusable(err)
+		a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	}
 	if err != nil {
 		return nil, broken(r.op, err)
 	}
-	a.members, err = parseObject(a.body)
-	if a.StatusCode/100 != 2 || a.members.has("error") {
-		if r.metadata && a.members == nil {
+	if len(a.body) > maxBody { // and not cut: what was cut could parse
+		return nil, a.unusable(errTooLarge)
+	}
+	if !r.opaque {
+		a.fields = *parseFields(a.body)
+	}
+	if a.StatusCode/100 != 2 || a.has("error") {
+		if r.metadata && a.object == nil {
 			// The metadata server explains errors in plain text.
 			text, _ := json.Marshal(string(a.body))
-			a.members = object{"message": string(text)}
+			a.object = object{"message": string(text)}
 		}
 		return nil, a.refusal()
-	}
-	if err != nil && strings.HasPrefix(string(a.body), "{") {
-		return nil, a.unusable(err)
 	}
 	return a, nil
 }
 
 // refusal returns the error that an answer stands for.
 func (a *answer) refusal() *Error {
-	f := &fields{object: a.members}
-	if inner := f.nested("error"); inner.err == nil { // as Google's APIs and Facebook write it
-		f = inner
+	f := a.fields
+	inner := f.nested("error")
+	if inner.err == nil { // as Google's APIs and Facebook write it
+		f = *inner
 		f.object["error"] = f.object["status"]
-	}
-	if f.object != nil && !f.has("error_description") {
-		// As those write it that don't follow RFC 6749.
-		f.object["error_description"] = f.object["message"]
 	}
 	e := oauthError(a.op, f.str, a.secrets())
 	e.StatusCode = a.StatusCode
-	e.RetryAfter = retryAfter(a.Header)
+	text := a.Header.Get("Retry-After") // seconds, or a date (RFC 9110, Section 10.2.3)
+	date, _ := http.ParseTime(text)     // if it is none, the year 1
+	e.RetryAfter = min(max(wholeSeconds(text), time.Until(date)), maxRetryAfter)
 	switch a.StatusCode {
 	case 408, 429, 500, 502, 503, 504:
 		e.temporary = true
 	}
 	e.text += fmt.Sprintf(" (status %d)%s", a.StatusCode, a.advice(e.Code))
 	// Not a captive portal's page. glewlwyd says nothing of a dead refresh token.
-	isAnswer := a.members != nil || a.StatusCode == 400 && len(a.body) == 0
-	kind := a.StatusCode / 100
-	e.refused = isAnswer && !e.temporary && (kind == 2 || kind == 4)
+	isAnswer := a.object != nil || a.StatusCode == 400 && len(a.body) == 0
+	e.refused = isAnswer && !e.temporary && a.StatusCode < 500
 	return e
 }
 
@@ -978,9 +960,11 @@ func (a *answer) advice(code string) string {
 		}
 	case "invalid_client":
 		return "; check the client ID, the client secret and how the client authenticates"
+	case "unauthorized_client", "PERMISSION_DENIED":
+		return a.hint
 	case "":
 		// A redirect would send the secrets elsewhere.
-		if a.members == nil || a.StatusCode/100 == 3 {
+		if a.object == nil {
 			return "; redirects are not followed; a captive portal, proxy or firewall may interfere"
 		}
 	}
@@ -997,27 +981,18 @@ func (a *answer) unusable(flaw any) *Error {
 	}
 }
 
-// fields returns the members of the JSON object that the answer must be.
-func (a *answer) fields() *fields {
-	f := &fields{object: a.members}
-	if a.members == nil {
-		f.fail("is empty or is not a JSON object")
-	}
-	return f
-}
-
 // token reads the answer of a token endpoint (RFC 6749, Section 5.1). requested
 // are the scopes that were granted if the answer does not say.
 func (a *answer) token(requested string) (*Token, error) {
-	f := a.fields()
+	f := a.fields
 	scopes := grantedScopes(f.list("scope")...)
 	if !f.has("scope") {
 		scopes = grantedScopes(requested)
 	}
 	t := &Token{
-		AccessToken:  f.secret("access_token", maxToken),
-		RefreshToken: f.secret("refresh_token", maxToken),
-		IDToken:      f.secret("id_token", maxIDToken),
+		AccessToken:  f.secret("access_token"),
+		RefreshToken: f.secret("refresh_token"),
+		IDToken:      f.secret("id_token"),
 		Scopes:       strings.Fields(joinScopes(scopes)),
 		extra:        newExtra(f.object),
 	}
@@ -1039,11 +1014,10 @@ func (a *answer) token(requested string) (*Token, error) {
 // rotated returns old with the refresh token of a refused answer, or nil if
 // that has none.
 func (a *answer) rotated(old *Token) *Token {
-	f := a.fields()
+	f := a.fields
 	kept := *old
-	kept.RefreshToken = f.secret("refresh_token", maxToken)
-	isToken := isBearer(f.str("token_type")) && !f.secret("access_token", maxToken).empty()
-	if !isToken || kept.RefreshToken.empty() || f.err != nil {
+	kept.RefreshToken = f.secret("refresh_token")
+	if f.secret("access_token").empty() || kept.RefreshToken.empty() || f.err != nil {
 		return nil
 	}
 	return &kept
@@ -1069,7 +1043,7 @@ func newExtra(members object) func() object {
 		extra[strings.Clone(name)] = strings.Clone(text)
 		size += len(name) + len(text)
 	}
-	if extra == nil || size > maxExtra {
+	if size == 0 || size > maxExtra {
 		return nil
 	}
 	return func() object { return extra }
@@ -1125,10 +1099,9 @@ func (a *answer) secrets() []string {
 	_, password, _ := a.Request.BasicAuth()
 	password, _ = url.QueryUnescape(password)
 	secrets := []string{credentials, password}
-	names := strings.FieldsSeq(`
+	for name := range strings.FieldsSeq(`
 		code code_verifier refresh_token token device_code client_secret password
-		assertion client_assertion subject_token actor_token`)
-	for name := range names {
+		assertion client_assertion subject_token actor_token`) {
 		secrets = append(secrets, a.form[name]...)
 	}
 	return secrets
@@ -1147,21 +1120,18 @@ func repeats(text string, secrets []string) bool {
 				return true
 			}
 		}
-		text = unescape(text)
+		// Undo the escapes of URLs, HTML, JSON and Go once.
+		text = html.UnescapeString(text)
+		text = escapes.ReplaceAllStringFunc(text, func(escape string) string {
+			char, _ := url.PathUnescape("%" + escape[len(escape)-2:])
+			return char
+		})
 	}
 	return false
 }
 
 // escapes are those of a byte in URLs, JSON and Go.
 var escapes = regexp.MustCompile(`(?:%|\\x|\\u00)[0-9a-fA-F]{2}`)
-
-// unescape undoes the escapes of URLs, HTML, JSON and Go once.
-func unescape(text string) string {
-	return escapes.ReplaceAllStringFunc(html.UnescapeString(text), func(escape string) string {
-		char, _ := url.PathUnescape("%" + escape[len(escape)-2:])
-		return char
-	})
-}
 
 var notAlphanumeric = regexp.MustCompile(`[^a-z0-9]+`)
 
@@ -1176,14 +1146,6 @@ func overlap(a, b string) bool {
 		}
 	}
 	return false
-}
-
-// retryAfter returns what a Retry-After header asks for (RFC 9110, Section
-// 10.2.3), bounded. It is 0 if there is none.
-func retryAfter(h http.Header) time.Duration {
-	text := h.Get("Retry-After")
-	date, _ := http.ParseTime(text) // if it is none, the year 1
-	return min(max(wholeSeconds(text), time.Until(date)), maxRetryAfter)
 }
 
 // wholeSeconds reads a number of seconds. It returns 0 for anything else, and

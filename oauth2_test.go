@@ -557,7 +557,7 @@ func TestRetryAfter(t *testing.T) {
 			"Fri, 31 Dec 9999 23:59:59 GMT":               maxRetryAfter,
 			"Mon, 01 Jan 0001 00:00:00 GMT":               0,
 		} {
-			if got := retryAfter(http.Header{"Retry-After": {s}}); got != want {
+			if got := waitAsked(s); got != want {
 				t.Errorf("%q: %v, want %v", s, got, want)
 			}
 		}
@@ -989,7 +989,8 @@ func TestCanaryTypes(t *testing.T) {
 		`"refresh_token":"SENTINEL-RT/+%&<\"\\","id_token":"SENTINEL-IDT.AAAA.BBBB"}`))
 	client.Key = serverKey()
 	flow := startedFlow(t, client)
-	flow.attempt.Load().state, flow.attempt.Load().nonce = NewSecret(canaryState), NewSecret(canaryNonce)
+	flow.attempt.Load().params.Set("state", canaryState)
+	flow.attempt.Load().nonce = NewSecret(canaryNonce)
 	installed := NewInstalledAppFlow(client)
 	creds, err := flow.FetchToken(t.Context(), canaryCode)
 	if err != nil {
@@ -1039,6 +1040,10 @@ func TestCanaryTypes(t *testing.T) {
 		"ImpersonatedCredentials":   {&ImpersonatedCredentials{Source: cached, Account: "a@b.example"}},
 		"Store":                     {FileStore(filepath.Join(privateDir(t), "x"))},
 	}
+	values["ExternalAccountCredentials"] = []any{externalOf(t, map[string]any{"credential_source": map[string]any{
+		"url":     "https://as.example/?x=" + url.QueryEscape(canaryAccessToken),
+		"headers": map[string]any{"X": canaryAccessToken},
+	}})}
 	for _, name := range sourceOfPackage(t).exportedTypes() {
 		if len(values[name]) == 0 {
 			t.Errorf("type %s has no value here", name)
@@ -1083,7 +1088,8 @@ func TestCanaryErrors(t *testing.T) {
 	redirect := func(format string, args ...any) func() error {
 		return func() error {
 			f := startedFlow(t, client)
-			f.attempt.Load().state, f.attempt.Load().nonce = NewSecret(canaryState), NewSecret(canaryNonce)
+			f.attempt.Load().params.Set("state", canaryState)
+			f.attempt.Load().nonce = NewSecret(canaryNonce)
 			return errorOf(f.FetchTokenFromRedirect(t.Context(), "http://127.0.0.1/?"+fmt.Sprintf(format, args...)))
 		}
 	}
@@ -1122,9 +1128,6 @@ func TestCanaryErrors(t *testing.T) {
 		}, nil),
 		"endpoint with a parameter": authorize(func(c *ClientSecrets) {
 			c.AuthURI = "https://as.example/?client_id=" + url.QueryEscape(canaryClientSecret)
-		}, nil),
-		"endpoint with a bad query": authorize(func(c *ClientSecrets) {
-			c.AuthURI = "https://as.example/?a=%zz&k=" + url.QueryEscape(canaryClientSecret)
 		}, nil),
 		"reserved parameter": authorize(func(*ClientSecrets) {}, url.Values{"client_secret": {canaryClientSecret}}),
 		"no such method": func() error {
@@ -1228,7 +1231,7 @@ func canaryFiles(t *testing.T) map[string]func() error {
 			`"private_key":["SENTINEL-SECRET/"]}`)),
 		"default, source": func() error {
 			file := `{"type":"impersonated_service_account","source_credentials":` + source + `}`
-			return errorOf(parseDefaultFile([]byte(file), "", nil))
+			return errorOf(parseDefaultFile([]byte(file), "", nil, nil))
 		},
 	}
 }
@@ -1324,7 +1327,7 @@ func TestCanaryOutside(t *testing.T) {
 			t.Errorf("the launcher has another environment: %q", v)
 		}
 	}
-	noSecret(t, strings.Join(lines[2:], "\n"), flow.attempt.Load().state.Reveal())
+	noSecret(t, strings.Join(lines[2:], "\n"), flow.attempt.Load().params.Get("state"))
 }
 
 // What the source must not have. // X3 X6 X7 S8 S12 S13 B9 PY16 CA8 XO38

@@ -163,7 +163,7 @@ func TestPaste(t *testing.T) {
 		{"address without a query", "http://127.0.0.1:8000/", stranger},
 		{"address with an empty query", "http://127.0.0.1:8000/?", stranger},
 		{"address of a page", "https://www.example.com/accounts/signin/oauth/consent", stranger},
-		{"address that was opened", "AUTH", "that is the address to open"},
+		{"address that was opened", "AUTH", `the redirect does not name its issuer as "ISS" (RFC 9207)`},
 		{"address of another sign-in", // UP19
 			"http://127.0.0.1:8000/?code=code-0123456789abcdef&iss=ISS&state=" + strings.Repeat("s", 43), stranger},
 		{"address without the state", "http://127.0.0.1:8000/?code=CODE&iss=ISS", stranger},
@@ -175,13 +175,13 @@ func TestPaste(t *testing.T) {
 		{"error of another sign-in", "http://127.0.0.1:8000/?error=access_denied&state=other", stranger},
 		{"code twice", "URL&code=CODE", `the redirect has the parameter "code" twice (RFC 6749, Section 3.1)`},
 		{"code and error", "URL&error=access_denied", "the redirect has no usable code, or an error too"},
-		{"half an escape", "URL&x=%2", "the redirect is malformed or too long"},
+		{"half an escape", "URL&x=%2", "the redirect is malformed"},
 		{"code with a space", "http://127.0.0.1:8000/?code=a+b&state=STATE&iss=ISS",
 			"the redirect has no usable code, or an error too"},
 		{"short code", "abcdefghijklmno", stranger},
 		{"code with a letter that no code has", "abcdefghijklmnopü", stranger},
 		{"escape sequences", "\x1b[2Jhttp://x/?iss=\x1b]0;x\a&code=CODE&state=STATE",
-			"the redirect is malformed or too long"},
+			"the redirect is malformed"},
 		{"code at the limit", strings.Repeat("a", maxCode+1), stranger},
 	}
 	for _, tt := range tests {
@@ -219,10 +219,10 @@ func TestPaste(t *testing.T) {
 	}
 }
 
-// What is longer than an address may be is not cut to one.
+// A long address is not cut.
 func TestPasteLongLine(t *testing.T) {
 	t.Parallel()
-	for length, right := range map[int]bool{maxRedirect: true, maxRedirect + 1: false, 2 * maxRedirect: false} {
+	for _, length := range []int{4096, 64 << 10, 512 << 10} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newPasteRun()
 			ready, line := make(chan struct{}), io.Reader(nil)
@@ -230,11 +230,8 @@ func TestPasteLongLine(t *testing.T) {
 			at := r.start(t.Context(), t).String() + "&x="
 			line = strings.NewReader(at + strings.Repeat("a", length-len(at)) + "\n")
 			close(ready)
-			if r.ended() != right || right == strings.Contains(r.screen.String(), pasteAgain) {
+			if !r.ended() {
 				t.Fatalf("%d bytes: %v; the screen has %q", length, r.err, r.screen.String())
-			}
-			if !right {
-				r.browse(t, at)
 			}
 			r.signedIn(t)
 		})
@@ -348,13 +345,16 @@ func TestPasteLeavesInputAlone(t *testing.T) {
 			t.Error("the program can't read its input")
 		}
 	})
-	synctest.Test(t, func(t *testing.T) { // a paste, and at once the next line
+	synctest.Test(t, func(t *testing.T) { // a paste, and then the next line
 		r := newPasteRun()
 		at := r.start(t.Context(), t)
-		if n := r.types(at.String() + "\nnext\n"); n != len(at.String())+1 {
+		if n := r.types(at.String() + "\n"); n != len(at.String())+1 {
 			t.Errorf("read to %d of %d bytes", n, len(at.String())+1)
 		}
 		r.signedIn(t)
+		if n := r.types("next\n"); n != 0 {
+			t.Errorf("%d bytes read after the end", n)
+		}
 	})
 	synctest.Test(t, func(t *testing.T) { // nobody came
 		r := newPasteRun()
@@ -468,7 +468,7 @@ func TestPasteOSPipe(t *testing.T) {
 		if how == "paste" {
 			f.OpenBrowser = func(authURL string) error {
 				at, err := s.Authorize(authURL)
-				io.WriteString(keyboard, "wrong\n"+at+"\nfirst\n")
+				io.WriteString(keyboard, "wrong\n"+at+"\n")
 				return err
 			}
 		}
@@ -476,10 +476,9 @@ func TestPasteOSPipe(t *testing.T) {
 			t.Fatal(how, err)
 		}
 		io.WriteString(keyboard, "next\n")
-		want := map[string]string{"browser": "next\n", "paste": "first\n"}[how]
 		// so that a program that takes the line fails, and does not hang
 		in.SetReadDeadline(time.Now().Add(time.Minute))
-		if line, err := bufio.NewReader(in).ReadString('\n'); line != want || err != nil {
+		if line, err := bufio.NewReader(in).ReadString('\n'); line != "next\n" || err != nil {
 			t.Errorf("%s: the program reads %q, %v", how, line, err)
 		}
 	}
@@ -599,8 +598,7 @@ func TestPasteHeadless(t *testing.T) {
 		{
 			name:     "SSH, no port",
 			ssh:      session,
-			redirect: "http://localhost/cb",
-			want:     "ssh -L 80:localhost:80 USER@THIS-MACHINE",
+			redirect: "http://localhost/cb", // port 80 is root's: there is no use in a command
 		},
 		{name: "no SSH", want: "ssh -L 8000:127.0.0.1:8000 USER@THIS-MACHINE"},
 		// UP13

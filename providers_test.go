@@ -1543,7 +1543,7 @@ func (f *fakeProvider) signInDeclined(client *ClientSecrets) (*Credentials, erro
 	if _, err := flow.AuthorizationURL(); err != nil {
 		f.t.Fatal(err)
 	}
-	state := url.Values{"state": {flow.attempt.Load().state.Reveal()}}
+	state := url.Values{"state": flow.attempt.Load().params["state"]}
 	return flow.FetchTokenFromRedirect(f.t.Context(), "/callback?"+f.declined+"&"+state.Encode())
 }
 

@@ -72,8 +72,8 @@ type ClientSecrets struct {
 	// is sent. If nil, a client with timeouts is used.
 	HTTPClient *http.Client
 
-	issRequired bool     // by Discover: every redirect names the issuer
-	foreignAlgs []string // by Discover: what ID tokens are signed with, if nothing known
+	issRequired bool   // by Discover: every redirect names the issuer
+	foreignAlgs string // by Discover: what ID tokens are signed with, if nothing known
 }
 
 // ReadClientSecretsFile reads a client_secrets.json, as Google's console offers
@@ -105,7 +105,7 @@ func ParseClientSecrets(data []byte) (*ClientSecrets, error) {
 	c.Type = section
 	c.AuthURI = f.endpoint("auth_uri")
 	c.TokenURI = f.endpoint("token_uri") // which must be there in this file
-	c.RedirectURIs = f.strs("redirect_uris")
+	c.RedirectURIs = f.list("redirect_uris")
 	if c.ClientID == "" {
 		f.fail("has no client_id")
 	}
@@ -174,11 +174,12 @@ func (c *ClientSecrets) members() map[string]any {
 // Discover sets Issuer and the endpoints to what the authorization server at
 // issuer, an https URL, says of itself (OpenID Connect Discovery; RFC 8414). An
 // endpoint that it does not mention is cleared. If AuthMethod is empty,
-// Discover sets it to one that the server supports and the client can use. If
-// the server promises to name itself in redirects (RFC 9207), a redirect that
-// does not is refused from then on. For Microsoft Entra's issuers "common" and
-// "organizations", Issuer becomes the one with {tenantid} in it. Call it before
-// the client is in use. If it fails, nothing is changed.
+// Discover sets it to one that the server supports and the client can use,
+// unless the default will do. If the server promises to name itself in
+// redirects (RFC 9207), a redirect that does not is refused from then on. For
+// Microsoft Entra's issuers "common" and "organizations", Issuer becomes the
+// one with {tenantid} in it. Call it before the client is in use. If it fails,
+// nothing is changed.
 func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
 	_, err := checkEndpoint(issuer)
 	if err != nil {
@@ -197,7 +198,7 @@ func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
 	e := asError(err)
 	// A path that is not there has any status of 4xx, or some page.
 	isAbsent := e.StatusCode/100 == 4 && !e.temporary
-	if isAbsent || err == nil && ans.members == nil { // a server without OpenID
+	if isAbsent || err == nil && ans.object == nil { // a server without OpenID
 		// Before the path.
 		r.url = originPattern.ReplaceAllString(address, "$0/.well-known/oauth-authorization-server")
 		ans, err = r.do(ctx)
@@ -205,7 +206,7 @@ func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
 	if err != nil {
 		return err
 	}
-	f := ans.fields()
+	f := ans.fields
 	found := *c
 	found.Issuer = f.str("issuer")
 	if found.Issuer != allTenants.ReplaceAllString(issuer, "$1{tenantid}/v2.0") {
@@ -213,7 +214,7 @@ func (c *ClientSecrets) Discover(ctx context.Context, issuer string) error {
 		// 3.3).
 		f.fail("is of another issuer, %+.256q", found.Issuer)
 	}
-	found.readMetadata(f)
+	found.readMetadata(&f)
 	if f.err != nil {
 		return ans.unusable(f.err)
 	}
@@ -245,15 +246,12 @@ func (c *ClientSecrets) readMetadata(f *fields) {
 	c.KeysURI = endpoint("jwks_uri")
 	c.DeviceAuthURI = endpoint("device_authorization_endpoint")
 	c.RevocationURI = endpoint("revocation_endpoint")
-	c.foreignAlgs = f.strs("id_token_signing_alg_values_supported")
-	isKnown := regexp.MustCompile("^(RS256|ES256|EdDSA)$").MatchString
-	if slices.ContainsFunc(c.foreignAlgs, isKnown) {
-		c.foreignAlgs = nil
+	c.foreignAlgs = strings.Join(f.list("id_token_signing_alg_values_supported"), " ")
+	if regexp.MustCompile(`\b(RS256|ES256|EdDSA)\b`).MatchString(c.foreignAlgs) {
+		c.foreignAlgs = ""
 	}
-	methods := f.strs("token_endpoint_auth_methods_supported")
-	if methods == nil {
-		methods = []string{authBasic} // the default
-	}
+	// Without a choice, client_secret_basic is left, which is the default.
+	methods := f.list("token_endpoint_auth_methods_supported")
 	choose := func(method string, canUse bool) {
 		if canUse && c.AuthMethod == "" && slices.Contains(methods, method) {
 			c.AuthMethod = method
@@ -265,7 +263,6 @@ func (c *ClientSecrets) readMetadata(f *fields) {
 	// Not every server decodes what client_secret_basic has to encode.
 	choose(authBasic, hasSecret && url.QueryEscape(plain) == plain)
 	choose(authPost, hasSecret)
-	choose(authBasic, hasSecret)
 }
 
 // same reports whether other is the same client at the same server. Google's
@@ -307,17 +304,12 @@ func (c *ClientSecrets) authenticate(form url.Values, req *http.Request) error {
 		return errors.New("oauth2: the client has no ClientID")
 	}
 	secret := c.ClientSecret.Reveal()
-	method := c.authMethod()
-	switch method {
-	case authBasic, authPost:
-		if secret == "" {
-			return fmt.Errorf("oauth2: AuthMethod %s needs a ClientSecret", method)
-		}
-		if method == authBasic {
-			// Both are encoded first, which many forget (RFC 6749, Section 2.3.1).
-			req.SetBasicAuth(url.QueryEscape(c.ClientID), url.QueryEscape(secret))
-			return nil
-		}
+	switch c.authMethod() {
+	case authBasic:
+		// Both are encoded first, which many forget (RFC 6749, Section 2.3.1).
+		req.SetBasicAuth(url.QueryEscape(c.ClientID), url.QueryEscape(secret))
+		return nil
+	case authPost:
 		form.Set("client_secret", secret)
 	case authKey:
 		if origin(req.URL.String()) != origin(c.TokenURI) {
@@ -339,7 +331,7 @@ func (c *ClientSecrets) authenticate(form url.Values, req *http.Request) error {
 		form.Set("client_assertion", assertion)
 	case authNone:
 	default:
-		return fmt.Errorf("oauth2: AuthMethod %+.64q is not supported", method)
+		return fmt.Errorf("oauth2: AuthMethod %+.64q is not supported", c.AuthMethod)
 	}
 	form.Set("client_id", c.ClientID)
 	return nil
@@ -356,15 +348,12 @@ var originPattern = regexp.MustCompile("^.*?//[^/?]*")
 func (c *ClientSecrets) revoke(
 	ctx context.Context, t *Token, httpClient *http.Client,
 ) error {
-	token := t.RefreshToken
-	if token.empty() {
-		token = t.AccessToken
-	}
-	if token.empty() {
+	token := cmp.Or(t.RefreshToken.Reveal(), t.AccessToken.Reveal())
+	if token == "" {
 		return loginRequired("the credentials have no token to revoke")
 	}
 	// Without a hint, which servers need not know (RFC 7009, Section 2.1).
-	form := url.Values{"token": {token.Reveal()}}
+	form := url.Values{"token": {token}}
 	r := c.request("revoking the token", form, httpClient)
 	r.url = c.RevocationURI
 	_, err := r.do(ctx)
@@ -378,23 +367,14 @@ func (c *ClientSecrets) revoke(
 // isDeadGrant reports whether an error code means that a refresh token no
 // longer works (RFC 6749, Section 5.2; OpenID Connect Core, Section 3.1.2.6),
 // by one of the names that providers have for it.
-func isDeadGrant(code string) bool {
-	dead := strings.Fields(`
-		invalid_grant bad_refresh_token invalid_refresh_token
-		interaction_required login_required consent_required account_selection_required`)
-	return slices.Contains(dead, code)
-}
+var isDeadGrant = regexp.MustCompile("^(invalid_grant|(bad|invalid)_refresh_token|" +
+	"(interaction|login|consent|account_selection)_required)$").MatchString
 
 // isReserved reports whether a parameter carries the protocol. If callers could
 // set these, a value that came from outside could replace the package's own.
-func isReserved(name string) bool {
-	reserved := strings.Fields(`
-		response_type client_id redirect_uri scope state nonce
-		code_challenge code_challenge_method request request_uri
-		grant_type code code_verifier device_code refresh_token
-		assertion client_secret client_assertion client_assertion_type`)
-	return slices.Contains(reserved, name)
-}
+var isReserved = regexp.MustCompile("^(response_type|client_id|redirect_uri|scope|state|nonce|" +
+	"code|code_(verifier|challenge|challenge_method)|request|request_uri|grant_type|device_code|" +
+	"refresh_token|assertion|client_(secret|assertion|assertion_type))$").MatchString
 
 // checkTokenParams allows scope, which the package does not need there.
 func checkTokenParams(params url.Values) error {
@@ -408,35 +388,34 @@ func checkTokenParams(params url.Values) error {
 
 // parseFile parses a regular file of at most 1 MiB. A device or a pipe could
 // block, or never end.
-func parseFile[T any](name string, parse func([]byte) (T, error)) (none T, err error) {
+func parseFile[T any](name string, parse func([]byte) (T, error)) (v T, err error) {
 	if err := checkFileName(name); err != nil {
-		return none, err
+		return v, err
 	}
 	data, err := readFile(name)
 	if err != nil {
-		return none, fmt.Errorf("oauth2: reading %q: %w", name, err)
+		return v, fmt.Errorf("oauth2: reading %q: %w", name, err)
 	}
-	v, err := parse(data)
+	v, err = parse(data)
 	if err != nil {
-		return none, fmt.Errorf("%w (file %q)", err, name)
+		err = fmt.Errorf("%w (file %q)", err, name)
 	}
-	return v, nil
+	return v, err
 }
 
 func readFile(name string) ([]byte, error) {
 	info, err := os.Stat(name) // first, since opening a pipe could block
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if !info.Mode().IsRegular() {
+	case !info.Mode().IsRegular():
 		return nil, errors.New("not a regular file")
+	case info.Size() == 0: // also one of /proc, which may block, or never end
+		return nil, nil
+	case info.Size() > maxBody:
+		return nil, errTooLarge
 	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readAll(f)
+	return os.ReadFile(name)
 }
 
 // checkFileName refuses the content of a file in place of its name, as CI
@@ -461,6 +440,9 @@ func parseTyped(data []byte, want string) *fields {
 	isUntyped := typ == "" && want != "service_account" // as Python writes users' files
 	if typ != want && !isUntyped {
 		f.fail("is of type %+.64q, not %s", typ, want)
+	}
+	if universe := f.str("universe_domain"); universe != "" && universe != "googleapis.com" {
+		f.fail("is of the universe %+.255q, whose endpoints are elsewhere", universe)
 	}
 	return f
 }

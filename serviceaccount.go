@@ -12,19 +12,20 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
 const (
-	assertionLifetime   = time.Hour
-	cloudPlatformScope  = "https://www.googleapis.com/auth/cloud-platform"
-	impersonationSuffix = ":generateAccessToken"
+	assertionLifetime  = time.Hour
+	cloudPlatformScope = "https://www.googleapis.com/auth/cloud-platform"
+	methodAccessToken  = ":generateAccessToken"
+	iamAccounts        = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/"
 )
 
 var errNoAudience = errors.New("oauth2: an ID token needs an audience")
@@ -115,10 +116,11 @@ func (s *ServiceAccountCredentials) clone() *ServiceAccountCredentials {
 	return &c
 }
 
-// WithScopes returns a copy that asks for scopes.
+// WithScopes returns a copy that asks for scopes, in place of an audience.
 func (s *ServiceAccountCredentials) WithScopes(scopes ...string) *ServiceAccountCredentials {
 	c := s.clone()
 	c.Scopes = scopeList(scopes...)
+	c.audience = ""
 	return c
 }
 
@@ -132,13 +134,15 @@ func (s *ServiceAccountCredentials) WithSubject(user string) *ServiceAccountCred
 
 // WithAudience returns a copy whose access tokens are JWTs that it signs
 // itself, without any request, for the API at audience, such as
-// "https://pubsub.googleapis.com/". If audience is empty, they are for the
-// Scopes instead. Such a token has no Subject.
+// "https://pubsub.googleapis.com/", and without Scopes. If audience is empty,
+// they are for the Scopes instead. Such a token has no Subject.
 func (s *ServiceAccountCredentials) WithAudience(audience string) *ServiceAccountCredentials {
 	c := s.clone()
 	c.selfSigned = true
-	c.idToken = false
 	c.audience = audience
+	if audience != "" {
+		c.Scopes = nil
+	}
 	return c
 }
 
@@ -149,6 +153,7 @@ func (s *ServiceAccountCredentials) IDTokenSource(audience string) TokenSource {
 	c.selfSigned = false
 	c.idToken = true
 	c.audience = audience
+	c.Scopes = nil // the assertion has one or the other
 	return c
 }
 
@@ -179,7 +184,9 @@ func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ bool) (*Token, 
 		}, nil
 	}
 	r := &request{
-		op:  "signing in as " + printable(s.Email, 256),
+		op: "signing in as " + printable(s.Email, 256),
+		hint: "; to act for a Subject, the account needs domain-wide delegation: an " +
+			"administrator of the domain has to grant its client ID all these scopes",
 		url: s.TokenURI,
 		form: url.Values{ // RFC 7523, Section 2.1
 			"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"},
@@ -187,12 +194,12 @@ func (s *ServiceAccountCredentials) fetch(ctx context.Context, _ bool) (*Token, 
 		},
 		client: s.HTTPClient,
 	}
+	if s.idToken {
+		return idToken(r.do(ctx))
+	}
 	ans, err := r.do(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if s.idToken {
-		return ans.idToken(ans.fields().str("id_token"))
 	}
 	return ans.token(joinScopes(s.Scopes))
 }
@@ -209,29 +216,34 @@ func (s *ServiceAccountCredentials) sign(now time.Time) (string, error) {
 		Issuer:   s.Email,
 		Subject:  s.Subject,
 		Audience: s.TokenURI,
+		Scope:    strings.Join(s.Scopes, " "),
 	}
 	switch {
 	case s.idToken && s.audience == "":
 		return "", errNoAudience
 	case s.idToken:
 		claims.TargetAudience = s.audience
-	case s.selfSigned && s.Subject != "":
-		return "", errors.New("oauth2: a token WithAudience can't act for a Subject")
+	case s.selfSigned && (s.Subject != "" || (s.audience == "") == (len(s.Scopes) == 0)):
+		return "", errors.New("oauth2: a self-signed token needs either an audience or Scopes, " +
+			"and can't act for a Subject")
 	case s.selfSigned:
 		claims.Subject = s.Email
 		claims.Audience = s.audience
 	}
-	if s.audience == "" { // a token has one or the other
-		claims.Scope = strings.Join(s.Scopes, " ")
-	}
 	return s.signer.sign(now, assertionLifetime, claims, s.Claims)
 }
 
-// idToken returns an ID token that is to be used as an access token.
-func (a *answer) idToken(raw string) (*Token, error) {
+// idToken returns the ID token in an answer, which is to be used as an access
+// token: a member, or all of it.
+func idToken(ans *answer, err error) (*Token, error) {
+	if err != nil {
+		return nil, err
+	}
+	f := ans.fields
+	raw := cmp.Or(f.str("id_token"), f.str("token"), strings.TrimSpace(string(ans.body)))
 	claims, err := parseClaims(raw)
 	if err != nil || !validToken(raw) || claims.Expiry.IsZero() {
-		return nil, a.unusable("has no usable ID token")
+		return nil, ans.unusable("has no usable ID token")
 	}
 	return &Token{
 		AccessToken: NewSecret(raw),
@@ -289,23 +301,31 @@ func (c *ComputeCredentials) IDTokenSource(audience string) TokenSource {
 		if audience == "" {
 			return nil, errNoAudience
 		}
-		ans, err := c.get(ctx, "identity?format=full&audience="+url.QueryEscape(audience))
-		if err != nil {
-			return nil, err
-		}
-		return ans.idToken(strings.TrimSpace(string(ans.body)))
+		return idToken(c.get(ctx, "identity?format=full&audience="+url.QueryEscape(audience)))
 	}
 	return &cachedSource{get: get, quotaProject: c.QuotaProject}
 }
 
 // ProjectID returns the project of the machine.
 func (c *ComputeCredentials) ProjectID(ctx context.Context) (string, error) {
-	return text(metadata(ctx, "project/project-id"))
+	return answerText(metadata(ctx, "project/project-id"))
 }
 
 // Email returns the e-mail address of the service account.
 func (c *ComputeCredentials) Email(ctx context.Context) (string, error) {
-	return text(c.get(ctx, "email"))
+	return answerText(c.get(ctx, "email"))
+}
+
+// answerText returns an answer that is the name of a project or an account.
+func answerText(ans *answer, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	s := string(ans.body)
+	if !matches(`[a-zA-Z0-9@.:_-]{1,1000}`, s) {
+		return "", ans.unusable("is not what was asked for")
+	}
+	return s, nil
 }
 
 // get asks for something of the account.
@@ -320,11 +340,16 @@ func (c *ComputeCredentials) get(ctx context.Context, leaf string) (*answer, err
 // checkAccount returns an error if account can't be the address of a service
 // account: it becomes part of a URL's path, and must not lead elsewhere.
 func checkAccount(account string) error {
-	isAddress, _ := regexp.MatchString(`^\w[\w@.-]*$`, account)
-	if !isAddress {
-		return errors.New("oauth2: Account is not the address of a service account")
+	if !matches(`[a-zA-Z0-9@_-][a-zA-Z0-9@._-]*`, account) {
+		return errors.New("oauth2: there is no service account to act as, or no address of one")
 	}
 	return nil
+}
+
+// matches reports whether all of s matches pattern.
+func matches(pattern, s string) bool {
+	ok, _ := regexp.MatchString("^(?:"+pattern+")$", s)
+	return ok
 }
 
 // metadataClient uses no proxy, which could read the machine's tokens. Nothing
@@ -341,7 +366,7 @@ var metadataClient = &http.Client{
 // metadata asks the metadata server.
 func metadata(ctx context.Context, path string) (*answer, error) {
 	host := cmp.Or(os.Getenv("GCE_METADATA_HOST"), "169.254.169.254")
-	if !validHost.MatchString(host) { // no path, no user name and no query
+	if !matches(`([a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\])(:[0-9]+)?`, host) {
 		return nil, errors.New("oauth2: GCE_METADATA_HOST is not a host, or host:port")
 	}
 	r := &request{
@@ -349,22 +374,22 @@ func metadata(ctx context.Context, path string) (*answer, error) {
 		url:      "http://" + host + "/computeMetadata/v1/" + path,
 		header:   http.Header{"Metadata-Flavor": {"Google"}},
 		client:   metadataClient,
+		patience: metadataPatience(),
 		metadata: true,
 	}
 	return r.do(ctx)
 }
 
-// text returns the text that an answer is, unless there is an error.
-func text(ans *answer, err error) (string, error) {
-	if err != nil {
-		return "", err
+// metadataPatience returns how long the metadata server is asked: long where
+// there is one for sure, since it may start after the program.
+func metadataPatience() time.Duration {
+	names := os.Getenv("GCE_METADATA_HOST") + os.Getenv("K_SERVICE") +
+		os.Getenv("FUNCTION_TARGET") + os.Getenv("GAE_SERVICE")
+	product, _ := readFile("/sys/class/dmi/id/product_name")
+	if names != "" || strings.HasPrefix(string(product), "Google") {
+		return 10 * metadataTimeout
 	}
-	s := string(ans.body)
-	isText, _ := regexp.MatchString(`^[\w.:@-]{1,1000}$`, s)
-	if !isText {
-		return "", ans.unusable("is not what was asked for")
-	}
-	return s, nil
+	return metadataTimeout
 }
 
 // ImpersonatedCredentials are a service account's, obtained by another identity
@@ -375,9 +400,7 @@ type ImpersonatedCredentials struct {
 	// Source returns the tokens of the identity that acts. It is required, and
 	// needs the scope cloud-platform.
 	Source TokenSource
-	// Account is the e-mail address of the service account. It is required. Of
-	// credentials from a file it is the account that the file names, and changing
-	// it has no effect.
+	// Account is the e-mail address of the service account. It is required.
 	Account string
 	// Scopes are asked for. If empty, the scope is cloud-platform.
 	Scopes []string
@@ -385,19 +408,19 @@ type ImpersonatedCredentials struct {
 	// of which may act as the next one. It may be empty.
 	Delegates []string
 	// Lifetime is how long a token is good for. If 0, it is an hour. More than 12
-	// hours is an error.
+	// hours is an error. ID tokens are always good for an hour.
 	Lifetime time.Duration
 	// QuotaProject is the project that API calls are counted against, sent as the
 	// header X-Goog-User-Project. If empty, it is the account's own.
 	QuotaProject string
-	// HTTPClient sends the requests, as [ClientSecrets.HTTPClient] does, also those
-	// of a Source that came from the same file. If nil, a client with timeouts is
-	// used.
+	// HTTPClient sends the requests, as [ClientSecrets.HTTPClient] does. Its
+	// Transport also sends those of a Source that came from the same file and has
+	// no other one, unless that is an [ExternalAccountCredentials], which would be
+	// asked through a proxy. If nil, a client with timeouts is used.
 	HTTPClient *http.Client
 
-	url   string    // of a file, from which the Source came too; else it is made from Account
-	share sync.Once // of HTTPClient with such a Source
-	cache tokenCache
+	accounts string // the URL before Account, from a file; if empty, it is Google's
+	cache    tokenCache
 }
 
 // Token returns an access token; it implements [TokenSource]. Its error is one
@@ -411,26 +434,21 @@ func (c *ImpersonatedCredentials) owner() (TokenSource, *tokenCache, string) {
 }
 
 func (c *ImpersonatedCredentials) fetch(ctx context.Context, _ bool) (*Token, error) {
-	scopes := c.Scopes
-	if len(scopes) == 0 {
-		scopes = []string{cloudPlatformScope}
-	}
+	scopes := scopeList(cmp.Or(joinScopes(c.Scopes), cloudPlatformScope))
 	lifetime := cmp.Or(c.Lifetime, time.Hour)
 	if lifetime < time.Second || lifetime > 12*time.Hour {
 		return nil, errors.New("oauth2: Lifetime must be between 1 second and 12 hours")
 	}
-	body, _ := json.Marshal(map[string]any{ // can't fail: it has strings only
-		"scope":     scopes,
-		"delegates": c.Delegates,
-		"lifetime":  fmt.Sprintf("%ds", lifetime/time.Second),
+	ans, err := c.generate(ctx, methodAccessToken, map[string]any{
+		"scope":    scopes,
+		"lifetime": fmt.Sprintf("%ds", lifetime/time.Second),
 	})
-	ans, err := c.generate(ctx, body)
 	if err != nil {
 		return nil, err
 	}
-	f := ans.fields()
+	f := ans.fields
 	t := &Token{
-		AccessToken: f.secret("accessToken", maxToken),
+		AccessToken: f.secret("accessToken"),
 		Expiry:      f.expiry("expireTime"),
 		Scopes:      scopes,
 	}
@@ -440,25 +458,40 @@ func (c *ImpersonatedCredentials) fetch(ctx context.Context, _ bool) (*Token, er
 	return t, nil
 }
 
-// generate asks the API for a token.
-func (c *ImpersonatedCredentials) generate(ctx context.Context, body []byte) (*answer, error) {
-	endpoint := c.url
-	if endpoint == "" {
-		if err := checkAccount(c.Account); err != nil {
-			return nil, err
+// IDTokenSource returns a source of ID tokens for audience, such as the URL of
+// a Cloud Run service, in place of access tokens. They name the account's
+// e-mail address.
+func (c *ImpersonatedCredentials) IDTokenSource(audience string) TokenSource {
+	get := func(ctx context.Context) (*Token, error) {
+		if audience == "" {
+			return nil, errNoAudience
 		}
-		endpoint = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/" +
-			c.Account + impersonationSuffix
-	} else if c.HTTPClient != nil {
-		c.share.Do(c.shareClient)
+		return idToken(c.generate(ctx, ":generateIdToken", map[string]any{
+			"audience":     audience,
+			"includeEmail": true,
+		}))
+	}
+	return &cachedSource{get: get, quotaProject: c.QuotaProject}
+}
+
+// generate asks the API for a token.
+func (c *ImpersonatedCredentials) generate(
+	ctx context.Context, method string, params map[string]any,
+) (*answer, error) {
+	if err := checkAccount(c.Account); err != nil {
+		return nil, err
 	}
 	tok, err := CachedTokenSource(c.Source).Token(ctx) // and not unchecked
 	if err != nil {
 		return nil, err
 	}
+	params["delegates"] = c.Delegates
+	body, _ := json.Marshal(params) // can't fail
 	r := &request{
-		op:   "impersonating the service account",
-		url:  endpoint,
+		op: "impersonating the service account",
+		hint: "; the identity that acts needs roles/iam.serviceAccountTokenCreator on the " +
+			"service account (a federated one, roles/iam.workloadIdentityUser)",
+		url:  cmp.Or(c.accounts, iamAccounts) + c.Account + method,
 		json: string(body),
 		header: http.Header{
 			"Authorization": {"Bearer " + tok.AccessToken.Reveal()},
@@ -469,16 +502,112 @@ func (c *ImpersonatedCredentials) generate(ctx context.Context, body []byte) (*a
 	return r.do(ctx)
 }
 
-// shareClient makes a Source from the same file use HTTPClient.
-func (c *ImpersonatedCredentials) shareClient() {
-	switch src := c.Source.(type) {
-	case *Credentials:
-		src.HTTPClient = c.HTTPClient
-	case *ServiceAccountCredentials:
-		src.HTTPClient = c.HTTPClient
-	case *ImpersonatedCredentials:
-		src.HTTPClient = c.HTTPClient
+// A sharedTransport sends the requests of a Source with the HTTPClient of the
+// credentials that it is for. It looks there each time, since that field may be
+// set after the file has been read.
+type sharedTransport struct{ *ImpersonatedCredentials }
+
+// RoundTrip implements [http.RoundTripper].
+func (t sharedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	client := cmp.Or(t.HTTPClient, defaultClient)
+	return cmp.Or(client.Transport, http.DefaultTransport).RoundTrip(req)
+}
+
+// ExternalAccountCredentials are a workload's or a user's at another identity
+// provider that Google trusts (workload or workforce identity federation): a
+// token of that provider, the subject token, is exchanged at Google's Security
+// Token Service (RFC 8693), and the result may be used to impersonate a service
+// account. They are a [TokenSource], and come from a file of type
+// external_account, which [DefaultCredentials] reads. The fields must not be
+// changed after the first call. They are safe for concurrent use.
+//
+// The subject token is read anew for each exchange, from a file or a URL.
+type ExternalAccountCredentials struct {
+	// Scopes are asked for. If empty, the scope is cloud-platform.
+	Scopes []string
+	// QuotaProject is the project that API calls are counted against, sent as the
+	// header X-Goog-User-Project. It may be empty.
+	QuotaProject string
+	// HTTPClient sends the requests, as [ClientSecrets.HTTPClient] does, also the
+	// one for the subject token. If nil, a client with timeouts is used, and no
+	// proxy for a URL on this machine or its link.
+	HTTPClient *http.Client
+
+	tokenURL string
+	form     url.Values    // what all exchanges have in common
+	account  string        // that is impersonated, if any
+	lifetime time.Duration // of its tokens; if 0, it is an hour
+	// subject reads the subject token. It is a function, since the header that is
+	// sent for it may have a secret. It is nil if there was no file.
+	subject func(context.Context) (string, error)
+	cache   tokenCache
+}
+
+// Token returns an access token; it implements [TokenSource]. Its error is an
+// [*Error] of a server, why there is no subject token, or the reason why ctx
+// ended.
+func (c *ExternalAccountCredentials) Token(ctx context.Context) (*Token, error) {
+	return c.cache.token(ctx, c)
+}
+
+func (c *ExternalAccountCredentials) owner() (TokenSource, *tokenCache, string) {
+	return c, &c.cache, c.QuotaProject
+}
+
+func (c *ExternalAccountCredentials) fetch(ctx context.Context, _ bool) (*Token, error) {
+	if c.account == "" {
+		return c.exchange(ctx)
 	}
+	return c.impersonated().fetch(ctx, true)
+}
+
+// IDTokenSource returns a source of ID tokens for audience, such as the URL of
+// a Cloud Run service, in place of access tokens. It works only if the file
+// names a service account to impersonate.
+func (c *ExternalAccountCredentials) IDTokenSource(audience string) TokenSource {
+	return c.impersonated().IDTokenSource(audience)
+}
+
+// impersonated returns the service account. The token that acts for it is
+// exchanged anew each time, since it lives no longer than the account's.
+func (c *ExternalAccountCredentials) impersonated() *ImpersonatedCredentials {
+	return &ImpersonatedCredentials{
+		Source:       &cachedSource{get: c.exchange},
+		Account:      c.account,
+		Scopes:       c.Scopes,
+		Lifetime:     c.lifetime,
+		QuotaProject: c.QuotaProject,
+		HTTPClient:   c.HTTPClient,
+	}
+}
+
+// exchange exchanges the subject token (RFC 8693, Section 2).
+func (c *ExternalAccountCredentials) exchange(ctx context.Context) (*Token, error) {
+	if c.subject == nil {
+		return nil, errNoSource
+	}
+	subject, err := c.subject(ctx)
+	if err != nil {
+		return nil, err
+	}
+	scope := joinScopes(c.Scopes)
+	if scope == "" || c.account != "" {
+		scope = cloudPlatformScope
+	}
+	form := maps.Clone(c.form)
+	form.Set("scope", scope)
+	form.Set("subject_token", subject)
+	r := &request{
+		op:     "exchanging the subject token",
+		url:    c.tokenURL,
+		form:   form,
+		client: c.HTTPClient,
+	}
+	ans, err := r.do(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ans.token(scope)
 }
 
 // ClientCredentials sign a client in as itself, without a user: the client
@@ -514,8 +643,7 @@ func (c *ClientCredentials) fetch(ctx context.Context, _ bool) (*Token, error) {
 		return nil, errNoClient
 	}
 	for name := range c.Params {
-		switch name {
-		case "client_id", "client_secret", "client_assertion", "client_assertion_type":
+		if matches("client_(id|secret|assertion|assertion_type)", name) {
 			return nil, fmt.Errorf("oauth2: Params has %q, which the package sets itself", name)
 		}
 	}
@@ -542,12 +670,16 @@ func (c *ClientCredentials) fetch(ctx context.Context, _ bool) (*Token, error) {
 //  3. the metadata server of the machine, unless NO_GCE_CHECK is "true".
 //
 // The result is a *[ServiceAccountCredentials], *[Credentials],
-// *[ImpersonatedCredentials] or *[ComputeCredentials]. A file of another type
-// is refused, since it could make requests to an address of its choice, or run
-// a program. A file that is there but can't be used is an error, and nothing
-// else is tried. GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_QUOTA_PROJECT take
-// precedence over what a file says. Nothing is remembered from one call to the
-// next.
+// *[ImpersonatedCredentials], *[ExternalAccountCredentials] or
+// *[ComputeCredentials]. Credentials of a user have the scopes that the user
+// granted, whatever scopes are. A file of another type is refused, since it
+// could make requests to an address of its choice, or run a program. A file
+// that is there but can't be used is an error, and nothing else is tried.
+// GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_QUOTA_PROJECT take precedence over what
+// a file says. Nothing is remembered from one call to the next.
+//
+// The metadata server is asked for up to 3 seconds, or 30 where there is one
+// for sure, since it may start after the program.
 func DefaultCredentials(
 	ctx context.Context, scopes ...string,
 ) (src TokenSource, projectID string, err error) {
@@ -563,7 +695,7 @@ func DefaultCredentials(
 	named := os.Getenv("GOOGLE_APPLICATION_CREDENTIALS")
 	name := cmp.Or(named, gcloudFile())
 	src, err = parseFile(name, func(data []byte) (TokenSource, error) {
-		return parseDefaultFile(data, quotaProject, scopes)
+		return parseDefaultFile(data, quotaProject, scopes, nil)
 	})
 	if err == nil {
 		if sa, ok := src.(*ServiceAccountCredentials); ok && projectID == "" {
@@ -575,13 +707,40 @@ func DefaultCredentials(
 		return nil, "", err
 	}
 	compute := &ComputeCredentials{Scopes: scopes, QuotaProject: quotaProject}
-	found, err := compute.probe(ctx, projectID)
+	if os.Getenv("NO_GCE_CHECK") == "true" {
+		return nil, "", errors.New("oauth2: no default credentials in a file, " +
+			"and NO_GCE_CHECK says not to ask the metadata server")
+	}
+	if projectID != "" && os.Getenv("GCE_METADATA_HOST") != "" {
+		return compute, projectID, nil // there is nothing left to ask
+	}
+	found, err := compute.ProjectID(ctx)
 	if err != nil {
 		return nil, "", fmt.Errorf(
 			"oauth2: no default credentials: set GOOGLE_APPLICATION_CREDENTIALS, "+
 				"or run gcloud auth application-default login (%w)", innerError{err})
 	}
-	return compute, found, nil
+	return compute, cmp.Or(projectID, found), nil
+}
+
+// DefaultIDTokenSource returns a source of ID tokens for audience, such as the
+// URL of a Cloud Run service, from the [DefaultCredentials]. Those of a user,
+// and federation without a service account to impersonate, have no such tokens.
+func DefaultIDTokenSource(ctx context.Context, audience string) (TokenSource, error) {
+	if audience == "" {
+		return nil, errNoAudience
+	}
+	src, _, err := DefaultCredentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	able, ok := src.(interface{ IDTokenSource(string) TokenSource })
+	external, isExternal := src.(*ExternalAccountCredentials)
+	if !ok || isExternal && external.account == "" {
+		return nil, errors.New("oauth2: the default credentials can't get an ID token: " +
+			"those of a user, and of federation without a service account, have none")
+	}
+	return able.IDTokenSource(audience), nil
 }
 
 // gcloudFile returns the name of the file in which gcloud keeps default
@@ -594,23 +753,29 @@ func gcloudFile() string {
 		if runtime.GOOS == "windows" {
 			dir = filepath.Join(os.Getenv("APPDATA"), "gcloud")
 		}
-		if !filepath.IsAbs(dir) {
+		// The home may be none, or that of somebody else.
+		if _, err := os.Stat(dir); err != nil || !filepath.IsAbs(dir) {
 			return ""
 		}
 	}
 	return filepath.Join(dir, "application_default_credentials.json")
 }
 
-// parseDefaultFile parses a file of default credentials.
-func parseDefaultFile(data []byte, quotaProject string, scopes []string) (TokenSource, error) {
-	f := parseFields(data)
-	switch typ := f.str("type"); typ {
+// parseDefaultFile parses a file of credentials of any type. Requests are sent
+// by client, which may be nil.
+func parseDefaultFile(
+	data []byte, quotaProject string, scopes []string, client *http.Client,
+) (src TokenSource, err error) {
+	typ := parseFields(data).str("type")
+	f := parseTyped(data, typ)
+	switch typ {
 	case "service_account":
 		sa, err := ParseServiceAccount(data, scopes...)
 		if err != nil {
 			return nil, err
 		}
 		sa.QuotaProject = cmp.Or(quotaProject, sa.QuotaProject)
+		sa.HTTPClient = client
 		return sa, nil
 	case "authorized_user":
 		c, err := ParseCredentials(data)
@@ -619,56 +784,170 @@ func parseDefaultFile(data []byte, quotaProject string, scopes []string) (TokenS
 		}
 		rest := c.rest.Load()
 		rest.quotaProject = cmp.Or(quotaProject, rest.quotaProject)
-		if len(scopes) > 0 {
-			c.scope = joinScopes(scopes)
-			rest.granted = false
-		}
+		c.HTTPClient = client
 		return c, nil
 	case "impersonated_service_account":
-		c := f.impersonated(scopes)
-		c.QuotaProject = cmp.Or(quotaProject, c.QuotaProject)
-		if f.err == nil {
-			return c, nil
-		}
+		src = f.impersonated(quotaProject, scopes, client)
+	case "external_account":
+		src = f.external(quotaProject, scopes)
 	default:
 		f.fail("is of type %+.64q, which is not supported", typ)
 	}
-	return nil, fmt.Errorf("oauth2: the default credentials file %w", f.err)
+	if f.err != nil {
+		return nil, fmt.Errorf("oauth2: the default credentials file %w", f.err)
+	}
+	return src, nil
 }
 
 // impersonated reads a file of type impersonated_service_account.
-func (f *fields) impersonated(scopes []string) *ImpersonatedCredentials {
+func (f *fields) impersonated(
+	quotaProject string, scopes []string, client *http.Client,
+) *ImpersonatedCredentials {
+	if len(scopes) == 0 {
+		scopes = scopeList(f.list("scopes")...)
+	}
 	c := &ImpersonatedCredentials{
 		Scopes:       scopes,
-		Delegates:    f.strs("delegates"),
-		QuotaProject: f.project(),
-		url:          f.endpoint("service_account_impersonation_url"),
+		Delegates:    f.list("delegates"),
+		QuotaProject: cmp.Or(quotaProject, f.project()),
+		HTTPClient:   client,
 	}
-	path, ok := strings.CutSuffix(c.url, impersonationSuffix)
-	if !ok {
-		f.fail("has a service_account_impersonation_url of another kind")
-	}
-	c.Account = filepath.Base(path)
+	c.accounts, c.Account = f.impersonation()
 	source := []byte(f.object["source_credentials"])
-	src, err := parseDefaultFile(source, "", []string{cloudPlatformScope})
+	shared := &http.Client{Transport: sharedTransport{c}}
+	src, err := parseDefaultFile(source, "", []string{cloudPlatformScope}, shared)
 	if err != nil {
 		f.fail("has source_credentials that can't be used: %w", innerError{err})
+	}
+	switch src.(type) {
+	case *ExternalAccountCredentials, *ImpersonatedCredentials:
+		f.googleOnly(c.accounts)
 	}
 	c.Source = src
 	return c
 }
 
-// probe returns the project of the machine, unless the environment has named
-// one, if there is a metadata server.
-func (c *ComputeCredentials) probe(ctx context.Context, projectID string) (string, error) {
-	if os.Getenv("NO_GCE_CHECK") == "true" {
-		return "", errors.New("NO_GCE_CHECK says not to look for it")
+// impersonation reads the URL at which an access token of a service account is
+// generated. It returns the part before the account's address, and the address.
+func (f *fields) impersonation() (accounts, account string) {
+	endpoint := f.endpoint("service_account_impersonation_url")
+	endpoint, ok := strings.CutSuffix(endpoint, methodAccessToken)
+	accounts, account = path.Split(endpoint)
+	if !ok || checkAccount(account) != nil {
+		f.fail("has a service_account_impersonation_url of another kind")
 	}
-	if projectID != "" && os.Getenv("GCE_METADATA_HOST") != "" {
-		return projectID, nil // the environment has named both
+	return accounts, account
+}
+
+// googleOnly refuses another URL for impersonation than Google's. A file could
+// send what is not its own, a token that this machine is given, to anybody.
+func (f *fields) googleOnly(accounts string) {
+	if accounts != iamAccounts {
+		f.fail("has a service_account_impersonation_url that is not Google's")
 	}
-	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
-	defer cancel()
-	found, err := c.ProjectID(ctx)
-	return cmp.Or(projectID, found), err
+}
+
+// match reads a string that matches the pattern of what it must be.
+func (f *fields) match(name, pattern, what string) string {
+	s := f.str(name)
+	if !matches(pattern, s) {
+		f.fail("has a %s that is missing or is not %s", name, what)
+	}
+	return s
+}
+
+// stsURL is an endpoint of Google's Security Token Service.
+const stsURL = `https://sts\.([a-z0-9-]+\.rep\.)?googleapis\.com/v1/token`
+
+// sourceURL is a URL on whose way nobody can read or replace the subject token:
+// plain http is for this machine and its link, where the metadata servers of
+// clouds are, by their IP addresses. What matches can be parsed, so that no
+// error quotes it.
+const sourceURL = `(https://[a-zA-Z0-9._-]+` +
+	`|http://(localhost|127(\.[0-9]{1,3}){3}|169\.254(\.[0-9]{1,3}){2}|\[::1\]))` +
+	`(:[0-9]+)?(/([a-zA-Z0-9/._~!$&'()*+,;=:@?-]|%[0-9a-fA-F]{2})*)?`
+
+// external reads a file of type external_account. A hostile one must not be
+// able to send a token of this machine anywhere but to Google.
+func (f *fields) external(quotaProject string, scopes []string) *ExternalAccountCredentials {
+	c := &ExternalAccountCredentials{
+		Scopes:       scopes,
+		QuotaProject: cmp.Or(quotaProject, f.project()),
+		tokenURL:     f.match("token_url", stsURL, "Google's https://sts.googleapis.com/v1/token"),
+		form: url.Values{
+			"grant_type":           {"urn:ietf:params:oauth:grant-type:token-exchange"},
+			"requested_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
+			"audience":             {f.match("audience", "[!-~]+", "a pool's")},
+			"subject_token_type":   {f.match("subject_token_type", "urn:[!-~]+", "a URN")},
+		},
+	}
+	project := f.match("workforce_pool_user_project", "[a-zA-Z0-9.:-]*", "a project")
+	if project != "" {
+		c.form.Set("options", `{"userProject":"`+project+`"}`)
+	}
+	if f.has("service_account_impersonation_url") {
+		accounts, account := f.impersonation()
+		f.googleOnly(accounts)
+		c.account = account
+		c.lifetime = f.nested("service_account_impersonation").seconds("token_lifetime_seconds")
+	}
+	source := f.nested("credential_source")
+	c.readSource(source)
+	if source.err != nil {
+		f.fail("has a credential_source that %w", source.err)
+	}
+	return c
+}
+
+// readSource reads where the subject token is. No error quotes what is there,
+// since the file may name any file or URL.
+func (c *ExternalAccountCredentials) readSource(f *fields) {
+	for name := range f.object {
+		if !matches("file|url|headers|format", name) { // of AWS, a program, a certificate
+			f.fail("has %+.64q, which is not supported", name)
+		}
+	}
+	format := f.nested("format")
+	field := format.str("subject_token_field_name") // of JSON; if empty, it is plain text
+	if (format.str("type") == "json") != (field != "") {
+		f.fail("has a format that is neither text, nor json with a subject_token_field_name")
+	}
+	parse := func(data []byte) (string, error) {
+		token := strings.TrimSpace(string(data))
+		if field != "" {
+			token = parseFields(data).str(field)
+		}
+		if !validText(token) {
+			return "", errors.New("oauth2: there is no usable subject token")
+		}
+		return token, nil
+	}
+	if f.has("file") {
+		name := f.match("file", `[^\pC]+`, "the name of a file")
+		c.subject = func(context.Context) (string, error) { return parseFile(name, parse) }
+		return
+	}
+	endpoint := f.match("url", sourceURL, "an https URL, or one on this machine or its link")
+	header := http.Header{}
+	headers := f.nested("headers")
+	for name := range headers.object {
+		header.Set(name, headers.str(name))
+	}
+	c.subject = func(ctx context.Context) (string, error) {
+		r := &request{
+			op:     "fetching the subject token",
+			url:    endpoint,
+			header: header,
+			client: c.HTTPClient,
+			opaque: true,
+		}
+		if r.client == nil && strings.HasPrefix(endpoint, "http:") {
+			r.client = metadataClient
+		}
+		ans, err := r.do(ctx)
+		if err != nil {
+			return "", err
+		}
+		return parse(ans.body)
+	}
 }

@@ -90,6 +90,12 @@ func TestServiceAccountAssertion(t *testing.T) {
 			self: true,
 		},
 		{
+			name: "self-signed for scopes, after an audience", // W96
+			make: func(sa *ServiceAccountCredentials) TokenSource { return sa.WithAudience("x").WithScopes("c") },
+			want: map[string]any{"scope": "c", "sub": serviceAccountEmail},
+			self: true,
+		},
+		{
 			name: "more claims",
 			make: func(sa *ServiceAccountCredentials) TokenSource {
 				sa.Claims = map[string]any{"x": []int{1}, "y": "</script>\u2028"}
@@ -204,6 +210,17 @@ func TestServiceAccountRefuses(t *testing.T) {
 		{"person, self-signed for scopes", func(sa *ServiceAccountCredentials) *ServiceAccountCredentials {
 			return sa.WithAudience("").WithSubject("p")
 		}, "Subject"}, // CA19
+		{"neither audience nor scopes", func(sa *ServiceAccountCredentials) *ServiceAccountCredentials {
+			return sa.WithScopes().WithAudience("")
+		}, "either an audience or Scopes"}, // W96
+		{"both audience and scopes", func(sa *ServiceAccountCredentials) *ServiceAccountCredentials {
+			c := sa.WithAudience("x")
+			c.Scopes = []string{"a"}
+			return c
+		}, "either an audience or Scopes"}, // W96
+		{"an audience that was, and no scopes", func(sa *ServiceAccountCredentials) *ServiceAccountCredentials {
+			return sa.WithAudience("x").WithScopes()
+		}, "either an audience or Scopes"}, // W96
 		// CA18
 		{"no key", func(*ServiceAccountCredentials) *ServiceAccountCredentials {
 			return new(ServiceAccountCredentials)
@@ -260,7 +277,10 @@ func TestServiceAccountCopies(t *testing.T) {
 				c.HTTPClient != sa.HTTPClient {
 				t.Error(n, err)
 			}
-			c.Claims["x"], c.Scopes[0] = 2, "changed"
+			c.Claims["x"] = 2
+			if len(c.Scopes) > 0 {
+				c.Scopes[0] = "changed"
+			}
 		}
 		again, err := sa.Token(t.Context())
 		if err != nil || again.AccessToken.Reveal() != one.AccessToken.Reveal() || sa.Claims["x"] != 1 ||
@@ -291,6 +311,14 @@ func TestServiceAccountAnswers(t *testing.T) {
 				e := (*Error)(nil)
 				return errors.As(err, &e) && e.Code == "invalid_grant" && e.Description == "account not found" &&
 					e.StatusCode == 400 && !e.Temporary() && !strings.Contains(err.Error(), "clock")
+			},
+		},
+		{
+			name:   "no delegation", // W97
+			body:   `{"error":"unauthorized_client","error_description":"Client is unauthorized"}`,
+			status: 401,
+			check: func(_ *Token, err error) bool {
+				return errorSays(err, "Client is unauthorized") && errorSays(err, "domain-wide delegation")
 			},
 		},
 		{
@@ -422,7 +450,7 @@ func TestServiceAccountKeys(t *testing.T) {
 		}
 		return der
 	}
-	weak := generateKey(1024)
+	weak := weakKey()
 	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ecDER, _ := x509.MarshalECPrivateKey(ec)
 	_, ed, _ := ed25519.GenerateKey(rand.Reader)
@@ -685,7 +713,7 @@ func TestClientAssertion(t *testing.T) {
 	for name, change := range map[string]func(c *ClientSecrets){ // what can't work is an error before any request
 		"no key":        func(c *ClientSecrets) { c.AuthMethod, c.Key = "private_key_jwt", nil },
 		"empty key":     func(c *ClientSecrets) { c.Key = new(rsa.PrivateKey) },
-		"weak key":      func(c *ClientSecrets) { c.Key = generateKey(1024) },
+		"weak key":      func(c *ClientSecrets) { c.Key = weakKey() },
 		"no client ID":  func(c *ClientSecrets) { c.ClientID = "" },
 		"http endpoint": func(c *ClientSecrets) { c.TokenURI = "http://as.example/token" },
 	} {

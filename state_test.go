@@ -132,7 +132,8 @@ func TestUnwritableStores(t *testing.T) {
 		"EPERM, bare":     syscall.EPERM,
 		"ENOSPC, wrapped": fmt.Errorf("locking: %w", &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}),
 		"EDQUOT, bare":    fmt.Errorf("writing: %w", syscall.EDQUOT),
-		"permission":      fmt.Errorf("others can write: %w", fs.ErrPermission),
+		"permission":      fmt.Errorf("others can write: %w", syscall.EACCES),
+		"a permission":    fmt.Errorf("read only: %w", fs.ErrPermission),
 	} {
 		for _, atLock := range []bool{true, false} {
 			t.Run(fmt.Sprint(name, " at the lock ", atLock), func(t *testing.T) {
@@ -592,8 +593,10 @@ func TestRevokeWhatIsStored(t *testing.T) {
 			store.write = func() error { return errors.New("full") }
 			c.Save(t.Context(), store)
 			store.write = nil
-			if err := c.Revoke(t.Context()); err != nil || string(store.data) != stored {
-				t.Errorf("%v; stored: %s", err, store.data)
+			for range 2 { // the other one changes nothing
+				if err := c.Revoke(t.Context()); err != nil || string(store.data) != stored {
+					t.Errorf("%v; stored: %s", err, store.data)
+				}
 			}
 		})
 	})
@@ -1251,6 +1254,79 @@ func TestSaveLaterOverAnotherClient(t *testing.T) {
 			t.Errorf("stored are those of %v", got)
 		}
 	})
+}
+
+// A first Save that fails needs no request to be tried again, and takes over nothing of what it replaces.
+//
+// W88 W84
+func TestSaveLaterAsItWas(t *testing.T) {
+	t.Parallel()
+	for _, isEmpty := range []bool{true, false} {
+		t.Run(fmt.Sprint("empty ", isEmpty), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := rotatingServer()
+				store := &unwritable{memoryStore: newMemoryStore()}
+				if !isEmpty {
+					signedInCredentials(t, s, store, "a")
+					store.set("account", "bob@example.com")
+				}
+				c := newSignIn(t, s, "a")
+				store.save = errors.New("full")
+				if err := c.Save(t.Context(), store); !errors.Is(err, store.save) {
+					t.Fatal(err)
+				}
+				store.save = nil
+				time.Sleep(longestBackoff)
+				before := s.TokenRequests("")
+				mine := tokenOrError(t.Context(), c)
+				synctest.Wait()
+				got := storedMembers(t, store)
+				if n := s.TokenRequests("") - before; got["token"] != mine || got["account"] != nil || n != 0 {
+					t.Errorf("stored %v of %v; %d requests", got["token"], got["account"], n)
+				}
+			})
+		})
+	}
+}
+
+// Save and Revoke wait for a refresh no longer than their context allows, and then have changed nothing.
+//
+// W82 W88
+func TestSaveAndRevokeWait(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(context.Context, *Credentials, Store) error{
+		"Save":   func(ctx context.Context, c *Credentials, store Store) error { return c.Save(ctx, store) },
+		"Revoke": func(ctx context.Context, c *Credentials, _ Store) error { return c.Revoke(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, store := rotatingServer(), newMemoryStore()
+				c := newSignIn(t, s, "a")
+				s.Hook = func(http.ResponseWriter, *http.Request) bool { time.Sleep(10 * time.Second); return false }
+				go c.Refresh(t.Context())
+				synctest.Wait()
+				for _, limit := range []time.Duration{0, time.Second} {
+					ctx, cancel := context.WithTimeout(t.Context(), limit)
+					err := call(ctx, c, store)
+					cancel()
+					if !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), "oauth2: ") {
+						t.Errorf("after %v: %v", limit, err)
+					}
+				}
+				if store.data != nil || s.Count("/revoke") != 0 {
+					t.Errorf("%d requests; stored: %s", s.Count("/revoke"), store.data)
+				}
+				if err := call(t.Context(), c, store); err != nil {
+					t.Error(err)
+				}
+				if (store.data != nil) != (name == "Save") || (s.Count("/revoke") == 1) != (name == "Revoke") {
+					t.Errorf("in the end: %d requests; stored: %s", s.Count("/revoke"), store.data)
+				}
+			})
+		})
+	}
 }
 
 // A Store that does not call its function revokes nothing, and says so.

@@ -1627,7 +1627,7 @@ func TestStoreOfOthers(t *testing.T) {
 					after["expiry"] != "2000-01-01T00:59:59Z" {
 					t.Errorf("after: %v", after)
 				}
-				src, err := parseDefaultFile(data, "", nil)
+				src, err := parseDefaultFile(data, "", nil, nil)
 				if err != nil || tokenOrError(t.Context(), src) != "at-new" {
 					t.Errorf("as default credentials: %v, %v", src, err)
 				}
