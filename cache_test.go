@@ -3,6 +3,8 @@ package oauth2
 import (
 	"bytes"
 	"context"
+	"crypto/fips140"
+	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
@@ -24,7 +26,9 @@ import (
 //
 // X5
 func TestMain(m *testing.M) {
+	stop := keepEntropy()
 	code := m.Run()
+	stop()
 	if fuzzing := flag.Lookup("test.fuzz"); code == 0 && (fuzzing == nil || fuzzing.Value.String() == "") {
 		http.DefaultClient.CloseIdleConnections()
 		defaultClient.CloseIdleConnections()
@@ -34,6 +38,32 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// keepEntropy keeps the generator of crypto/rand from being forgotten in FIPS mode. There, a new one takes its entropy from
+// how long things take, which is no time at all where a test has a time of its own, and then the process ends.
+func keepEntropy() (stop func()) {
+	if !fips140.Enabled() {
+		return func() {}
+	}
+	done := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			rand.Read(make([]byte, 1))
+			select {
+			case <-tick.C:
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		running.Wait()
+	}
 }
 
 // leftGoroutines returns the stacks of all goroutines but its own, once they had a moment to end.

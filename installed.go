@@ -78,9 +78,9 @@ type InstalledAppFlow struct {
 	// is read. Whichever comes first, the redirect or the pasted address, completes
 	// the sign-in. What is typed after that is the program's, if Input is a
 	// terminal or has a SetReadDeadline method; of another reader, the next line is
-	// lost. So it is of a console of Windows, and of a terminal of macOS, whose
-	// reads can't be interrupted. Of a pipe, what came at once with the address is
-	// lost too.
+	// lost. So it is of a console and a pipe of Windows, and of a terminal of
+	// macOS, whose reads can't be interrupted. Of any pipe, what came at once with
+	// the address is lost too.
 	Input io.Reader
 	// SuccessPage is the HTML that the browser shows after a sign-in. If empty, it
 	// is a plain page of this package. Styles in the page are allowed; scripts, and
@@ -342,8 +342,7 @@ func (f *InstalledAppFlow) run(
 		newest:           make(chan func(), 768),
 	}
 	srv.done = make(chan struct{})
-	stop := srv.serve(listeners)
-	defer stop()
+	defer srv.serve(listeners)()
 	f.showURL(authURL, redirectURI)
 	if f.replaced != nil {
 		go srv.watch()
@@ -351,8 +350,7 @@ func (f *InstalledAppFlow) run(
 	if f.Input != nil {
 		f.prompt("If the browser can't connect in the end, " +
 			"paste the address that it then shows here:\n")
-		stopReading := srv.readPasted()
-		defer stopReading()
+		defer srv.readPasted()()
 	}
 	_, err = srv.wait(ctx)
 	srv.complete("", err) // if ctx ended; an exchange that is under way ends too
@@ -823,7 +821,7 @@ func openTerminal(in io.Reader) (terminal io.Reader, isTerminal bool) {
 func (s *loopbackServer) readLines(in io.Reader, isTerminal bool) {
 	lines := bufio.NewScanner(io.LimitReader(in, maxBody)) // it may have no end
 	lines.Buffer(nil, maxBody)
-	for lines.Scan() && !s.claimed.Load() {
+	for lines.Scan() && lines.Err() == nil && !s.claimed.Load() {
 		line := lines.Text()
 		isCut := len(line) == 4095 || len(line) == 1023
 		if !strings.Contains(line, "?") {

@@ -954,6 +954,10 @@ func TestRunLocalServerRefuses(t *testing.T) {
 	}
 	t.Cleanup(func() { taken.Close() })
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	addressInUse := syscall.EADDRINUSE
+	if runtime.GOOS == "windows" {
+		addressInUse = 10048 // WSAEADDRINUSE
+	}
 	for _, tt := range []struct {
 		name, kind string
 		set        func(f *InstalledAppFlow)
@@ -965,21 +969,21 @@ func TestRunLocalServerRefuses(t *testing.T) {
 			kind: "installed",
 			set:  func(f *InstalledAppFlow) { f.RedirectURI = "http://127.0.0.1:" + port + "/" },
 			err:  "listening for the redirect",
-			is:   syscall.EADDRINUSE,
+			is:   addressInUse,
 		},
 		{
 			name: "web client's port taken", // L4
 			kind: "web",
 			set:  func(f *InstalledAppFlow) { f.client.RedirectURIs = []string{"http://localhost:" + port} },
 			err:  "listening",
-			is:   syscall.EADDRINUSE,
+			is:   addressInUse,
 		},
 		{
 			name: "ListenAddr taken", // L4
 			kind: "installed",
 			set:  func(f *InstalledAppFlow) { f.ListenAddr = taken.Addr().String() },
 			err:  "listening",
-			is:   syscall.EADDRINUSE,
+			is:   addressInUse,
 		},
 		{
 			name: "web without loopback", // UP12
@@ -1043,7 +1047,7 @@ func TestRunLocalServerRefuses(t *testing.T) {
 		}
 		defer l.Close()
 		_, port, _ := net.SplitHostPort(l.Addr().String())
-		if listeners, _, err := bind("localhost:" + port); !errors.Is(err, syscall.EADDRINUSE) || listeners != nil {
+		if listeners, _, err := bind("localhost:" + port); !errors.Is(err, addressInUse) || listeners != nil {
 			t.Error(listeners, err)
 		}
 	}

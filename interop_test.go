@@ -48,6 +48,8 @@ type interop struct {
 	DeviceSeconds    int      `json:"device_interval_seconds"`
 	Resources        []string `json:"resources"`
 	Log              string   `json:"log"`
+	Origin           string   `json:"origin"`
+	User             struct{ ID, Login, Password string }
 	Clients          map[string]struct {
 		ClientID     string   `json:"client_id"`
 		ClientSecret string   `json:"client_secret"`
@@ -57,14 +59,24 @@ type interop struct {
 		KeyFile      string   `json:"key_file"`
 		KeyID        string   `json:"key_id"`
 	} `json:"clients"`
+
+	// These two are of the servers of interop_servers_test.go.
+	person   func(accept bool) *interopPerson
+	redirect string
 }
 
 // newInterop skips the test where there is no server.
 func newInterop(t *testing.T) *interop {
 	t.Helper()
-	name := os.Getenv("OAUTH2_INTEROP")
+	return readInterop(t, "OAUTH2_INTEROP")
+}
+
+// readInterop reads the file that an environment variable names, and skips the test where it names none.
+func readInterop(t *testing.T, variable string) *interop {
+	t.Helper()
+	name := os.Getenv(variable)
 	if name == "" {
-		t.Skip("OAUTH2_INTEROP names no server")
+		t.Skip(variable + " names no server")
 	}
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -188,6 +200,7 @@ func (i *interop) hash(secret string) string {
 type interopPerson struct {
 	i      *interop
 	accept bool
+	visit  func(browser *http.Client, target string) (redirect *url.URL, err error)
 	done   chan struct{} // closed when the browser is back at the program, or lost; the rest is set before
 
 	redirect *url.URL // where the server sent the browser in the end
@@ -197,7 +210,9 @@ type interopPerson struct {
 }
 
 func newInteropPerson(i *interop, accept bool) *interopPerson {
-	return &interopPerson{i: i, accept: accept, done: make(chan struct{})}
+	p := &interopPerson{i: i, accept: accept, done: make(chan struct{})}
+	p.visit = p.fillIn
+	return p
 }
 
 // open is an OpenBrowser. Like a real one it does not wait for the user.
@@ -232,6 +247,21 @@ func (p *interopPerson) browse(target string) error {
 		Timeout:       30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	if p.redirect, err = p.visit(browser, target); err != nil {
+		return err
+	}
+	resp, err := browser.Get(p.redirect.String())
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	page, err := io.ReadAll(resp.Body)
+	p.status, p.page = resp.StatusCode, string(page)
+	return err
+}
+
+// fillIn is a visit of the server's forms.
+func (p *interopPerson) fillIn(browser *http.Client, target string) (redirect *url.URL, err error) {
 	// follow returns the last page of the server, or the address outside of it.
 	follow := func(resp *http.Response, err error) (at *url.URL, home bool, _ error) {
 		for range 10 {
@@ -268,21 +298,10 @@ func (p *interopPerson) browse(target string) error {
 			at, home, err = follow(browser.PostForm(at.String(), form))
 		}
 	}
-	if err != nil {
-		return err
+	if err == nil && !home {
+		err = fmt.Errorf("left at %s", at.Path)
 	}
-	if !home {
-		return fmt.Errorf("left at %s", at.Path)
-	}
-	p.redirect = at
-	resp, err := browser.Get(at.String())
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	page, err := io.ReadAll(resp.Body)
-	p.status, p.page = resp.StatusCode, string(page)
-	return err
+	return at, err
 }
 
 func TestInteropSignIn(t *testing.T) {

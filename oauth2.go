@@ -32,7 +32,8 @@
 // Every message begins with "oauth2: ". [ErrLoginRequired] means that only a
 // new sign-in helps. With an [*Error], errors.As finds the authorization
 // server's code, the HTTP status and whether to try again later. Causes such as
-// context.DeadlineExceeded and syscall.ECONNREFUSED are found by errors.Is.
+// context.DeadlineExceeded and syscall.ECONNREFUSED are found by errors.Is; on
+// Windows, the numbers of such system errors are others than those of syscall.
 //
 // # Notable divergences from the specifications
 //
