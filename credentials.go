@@ -684,7 +684,7 @@ func (r *refresh) use(ctx context.Context, file *Credentials, data []byte) ([]by
 		return c.marshal(found, file)
 	}
 	isOther := r.isOther(file)
-	isUnsaved := !isOther && (file.stored().adopted || !r.saved.same(r.held))
+	isUnsaved := !isOther && (r.saving && file.stored().adopted || !r.saved.same(r.held))
 	switch {
 	case isOther && (found.IDToken.empty() || !sameUser(r.held.IDToken, found.IDToken)):
 		r.idToken = nil // of somebody else
@@ -698,15 +698,15 @@ func (r *refresh) use(ctx context.Context, file *Credentials, data []byte) ([]by
 		found = r.held
 	}
 	switch {
-	case found.fresh() && found.laterThan(r.held):
-		r.tok = found
-		r.saved = found
-		return data, nil
 	case isUnsaved && (r.saving || found.Valid() && !r.useless):
 		r.tok = found
 		return c.marshal(found, file)
 	case r.saving:
 		r.tok = r.held
+		return data, nil
+	case found.fresh() && found.laterThan(r.held):
+		r.tok = found
+		r.saved = found
 		return data, nil
 	}
 	r.tried = *found
@@ -1046,13 +1046,14 @@ func (c *Credentials) Save(ctx context.Context, store Store) error {
 			r.store = store
 			r.saved = nil
 			r.seen = nil
+			r.dead = nil // which is of the other store
 		}
 		tok, err := r.run(ctx)
 		if err != nil && had != nil {
 			return err
 		}
 		c.rest.Store(&r.stored)
-		if tok.Valid() {
+		if err != nil && tok.Valid() {
 			c.cache.set(tok, err)
 		}
 		return err

@@ -705,18 +705,18 @@ func (s *loopbackServer) track(conn net.Conn, state http.ConnState) {
 // nothing of a request is repeated. The headers keep the code, which is in the
 // page's URL, from other sites, caches and frames.
 func (s *loopbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	status, page := http.StatusBadRequest, strayPage
+	status, page := 400, strayPage
 	host := strings.TrimSuffix(r.Host, ":80")
 	mode := r.Header.Get("Sec-Fetch-Mode")
 	switch {
 	case r.Method != http.MethodGet: // the HEAD of a link previewer must not use up the code
-		status = http.StatusMethodNotAllowed
+		status = 405
 	case !strings.EqualFold(host, strings.TrimSuffix(s.redirectURI.Host, ":80")): // DNS rebinding
-		status = http.StatusMisdirectedRequest
+		status = 421
 	case r.URL.EscapedPath() != cmp.Or(s.redirectURI.EscapedPath(), "/"):
-		status = http.StatusNotFound
+		status = 404
 	case mode != "" && mode != "navigate": // a script on some page, not the browser itself
-		status = http.StatusForbidden
+		status = 403
 	default:
 		code, err := s.parseRedirect("?" + r.URL.RawQuery)
 		if !isAnswer(err) {
@@ -724,7 +724,7 @@ func (s *loopbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		page = cmp.Or(s.FailurePage, failurePage)
 		if s.complete(code, err) == nil { // which waits for the exchange
-			status = http.StatusOK
+			status = 200
 			page = cmp.Or(s.SuccessPage, successPage)
 		}
 	}

@@ -1364,3 +1364,47 @@ func TestOverwritePads(t *testing.T) {
 		}
 	}
 }
+
+// What was removed from one store is not lost with it: another store gets it. Those that were signed in then stay. // W80
+func TestSaveAfterRemoved(t *testing.T) {
+	t.Parallel()
+	s := NewMemoryServer()
+	dir := privateDir(t)
+	first, second := filepath.Join(dir, "first.json"), filepath.Join(dir, "second.json")
+	c := savedCredentials(t, s, FileStore(first))
+	if err := os.Remove(first); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Refresh(t.Context()); !errors.Is(err, ErrLoginRequired) {
+		t.Fatal("refreshed what was removed:", err)
+	}
+	if err := c.Save(t.Context(), FileStore(second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(second); err != nil {
+		t.Error("Save returned nil, and stored nothing:", err)
+	}
+}
+
+// A Save leaves the time at which a stale token is renewed as it was.
+func TestSaveOfStaleToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewMemoryServer()
+		store := newMemoryStore()
+		c := savedCredentials(t, s, store)
+		first, err := c.Token(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Until(first.Expiry) - 220*time.Second)
+		before := s.TokenRequests("")
+		if err := c.Save(t.Context(), store); err != nil {
+			t.Fatal(err)
+		}
+		c.Token(t.Context())
+		synctest.Wait()
+		if n := s.TokenRequests(""); n != before+1 {
+			t.Errorf("%d requests, want one", n-before)
+		}
+	})
+}
