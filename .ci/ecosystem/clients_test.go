@@ -30,8 +30,8 @@ import (
 // googleAPIs are parts of Calendar, Drive and Cloud Storage, at the addresses that their clients have.
 func googleAPIs() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET www.googleapis.com/calendar/v3/users/me/calendarList", says(`{"items":[{"id":"work"}]}`))
-	mux.HandleFunc("POST www.googleapis.com/calendar/v3/calendars/work/events", says(`{"id":"e1"}`))
+	mux.HandleFunc("GET www.googleapis.com/calendar/v3/users/me/calendarList", says(`{"items":[{"id":"team"}]}`))
+	mux.HandleFunc("POST www.googleapis.com/calendar/v3/calendars/team/events", says(`{"id":"e1"}`))
 	mux.HandleFunc("GET www.googleapis.com/drive/v3/files", func(w http.ResponseWriter, r *http.Request) {
 		if r.FormValue("pageToken") == "" {
 			says(`{"files":[{"id":"f1"}],"nextPageToken":"2"}`)(w, r)
@@ -53,10 +53,10 @@ func useCalendar(t *testing.T, service *calendar.Service, err error) {
 		t.Fatal(err)
 	}
 	list, err := service.CalendarList.List().Context(t.Context()).Do()
-	if err != nil || len(list.Items) != 1 || list.Items[0].Id != "work" {
+	if err != nil || len(list.Items) != 1 || list.Items[0].Id != "team" {
 		t.Errorf("calendars: %v, %v", list, err)
 	}
-	event, err := service.Events.Insert("work", &calendar.Event{Summary: "lunch"}).Context(t.Context()).Do()
+	event, err := service.Events.Insert("team", &calendar.Event{Summary: "lunch"}).Context(t.Context()).Do()
 	if err != nil || event.Id != "e1" {
 		t.Errorf("insert: %v, %v", event, err)
 	}
