@@ -1496,3 +1496,15 @@ func FuzzTokenAnswer(f *testing.F) {
 		}
 	})
 }
+
+// Very many lists in an answer take little memory: their items have no names that could occur twice.
+func TestManyListsTakeLittle(t *testing.T) {
+	text := []byte(`{"a":[` + strings.Repeat("[1],", maxBody/5) + "1]}")
+	if n := testing.AllocsPerRun(1, func() {
+		if _, err := parseObject(text); err != nil {
+			t.Error(err)
+		}
+	}); n > maxBody/4 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -823,8 +823,9 @@ var (
 // stored copy. If another process has stored other credentials by now, it is
 // these that are revoked and erased. After that, errors.Is finds
 // [ErrLoginRequired] in the error of Token, and another Revoke changes nothing.
-// If the server does not confirm, nothing is erased, and Revoke can be called
-// again. A grant that the server does not know any more counts as revoked.
+// If the server does not confirm, by its status, nothing is erased, and Revoke
+// can be called again. A grant that the server does not know any more counts as
+// revoked.
 func (c *Credentials) Revoke(ctx context.Context) error {
 	if c.client == nil || c.client.RevocationURI == "" {
 		return errors.New("oauth2: the client has no RevocationURI")
@@ -1019,7 +1020,8 @@ type Store interface {
 	// fn gets nil if nothing is stored, and erases by returning nil. If fn fails,
 	// nothing changes, and Update returns its error. fn may take as long as a
 	// refresh with its retries. Update calls it once at the most, in the same
-	// goroutine, and ends its own waiting when ctx is done.
+	// goroutine, and ends its own waiting when ctx is done. It must not ask the
+	// credentials that are stored for a token, which may wait for Update.
 	Update(ctx context.Context, fn func(old []byte) (new []byte, err error)) error
 }
 

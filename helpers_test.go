@@ -45,6 +45,9 @@ import (
 // What more than one test file uses. The authorization server has a file of its own, server_test.go, as have the
 // processes that a test starts (fleet_test.go) and the certified server (interop_test.go).
 
+// For how long keys are kept, whatever the issuer says.
+const minKeysAge = 5 * time.Minute
+
 // How a cache spaces its attempts after failures.
 const (
 	firstBackoff   = time.Second

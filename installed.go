@@ -709,7 +709,7 @@ func (s *loopbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	host := strings.TrimSuffix(r.Host, ":80")
 	mode := r.Header.Get("Sec-Fetch-Mode")
 	switch {
-	case r.Method != http.MethodGet: // the HEAD of a link previewer must not use up the code
+	case r.Method != "GET": // the HEAD of a link previewer must not use up the code
 		status = 405
 	case !strings.EqualFold(host, strings.TrimSuffix(s.redirectURI.Host, ":80")): // DNS rebinding
 		status = 421
@@ -729,7 +729,7 @@ func (s *loopbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	maps.Copy(w.Header(), http.Header{
-		"Allow":         {http.MethodGet}, // for a 405
+		"Allow":         {"GET"}, // for a 405
 		"Cache-Control": {"no-store"},
 		"Content-Security-Policy": {"default-src 'none'; base-uri 'none'; form-action 'none'; " +
 			"frame-ancestors 'none'; style-src 'unsafe-inline'"}, // a page has its own styles

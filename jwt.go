@@ -35,11 +35,8 @@ const (
 	backdate      = 10 * time.Second // of signed JWTs, for servers whose clock is behind
 )
 
-// How long keys are kept.
-const (
-	minKeysAge = 5 * time.Minute
-	keysGrace  = 24 * time.Hour // in which old keys serve while new ones can't be fetched
-)
+// keysGrace is how long old keys serve while new ones can't be fetched.
+const keysGrace = 24 * time.Hour
 
 // Google's values for ID tokens.
 const (
@@ -57,7 +54,8 @@ const (
 type IDTokenVerifier struct {
 	// Issuer is who must have issued the token. If empty, it is Google. It may hold
 	// {tenantid}, as the issuer of Microsoft Entra's "common" endpoint does, which
-	// stands for the tenant of the token's own tid claim.
+	// stands for the tenant of the token's own tid claim. Google's full name is
+	// https://accounts.google.com.
 	Issuer string
 	// Audience is the client ID that the token must be meant for. It is required:
 	// without it, a token that was issued to any other application would pass.
@@ -470,7 +468,7 @@ func (r *request) keys(ctx context.Context) (keys, error) {
 	// others have kept it (RFC 9111, Section 4.2).
 	text := maxAge.ReplaceAllString(ans.Header.Get("Cache-Control"), "$1")
 	age := wholeSeconds(text) - wholeSeconds(ans.Header.Get("Age"))
-	age = max(minKeysAge, min(age, 24*time.Hour))
+	age = max(5*time.Minute, min(age, 24*time.Hour))
 	return keys{byName, ans.sent.Add(age).Round(0)}, nil
 }
 

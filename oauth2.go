@@ -503,13 +503,14 @@ type jsonReader struct {
 }
 
 // members reads an object, from its opening brace at pos to its closing one.
-// depth is how deeply it may be nested. A list is read like an object, with a
-// member without a name for all of its items.
+// depth is how deeply it may be nested. A list is read like an object that has
+// no members, since there may be very many in a hostile text.
 func (r *jsonReader) members(depth int) object {
 	if depth == 0 {
 		r.flaw = "is nested too deeply"
 	}
 	members := object{}
+	isObject := r.text[r.pos] == '{'
 	name := ""
 	start := r.pos + 1 // of the next name or value
 	inString := false
@@ -536,7 +537,7 @@ func (r *jsonReader) members(depth int) object {
 		case ',', '}', ']':
 			value := strings.TrimSpace(r.text[start:r.pos])
 			start = r.pos + 1
-			if value != "" { // which it is between empty brackets
+			if isObject && value != "" { // which it is between empty brackets
 				members[name] = value
 			}
 			isOpen = char == ','
@@ -848,7 +849,7 @@ func (r *request) compose() (*http.Request, error) {
 		return nil, fmt.Errorf("oauth2: %s: the endpoint %w", r.op, err)
 	}
 	req := &http.Request{
-		Method: http.MethodGet,
+		Method: "GET",
 		URL:    u,
 		Host:   u.Host,
 		Header: http.Header{"Accept": {"application/json"}},
@@ -870,7 +871,7 @@ func (r *request) compose() (*http.Request, error) {
 		body = r.form.Encode()
 	}
 	if body != "" {
-		req.Method = http.MethodPost
+		req.Method = "POST"
 		// Without GetBody, so that net/http can't send it a second time.
 		req.Body = io.NopCloser(strings.NewReader(body))
 		req.ContentLength = int64(len(body))

@@ -40,7 +40,8 @@ type ClientSecrets struct {
 	// sign-in there is PKCE, which is always used.
 	ClientSecret Secret
 	// AuthURI is the authorization endpoint, where the user signs in. It is
-	// required for a [Flow].
+	// required for a [Flow]. Parameters in its query count like those of
+	// [Flow.Params].
 	AuthURI string
 	// TokenURI is the token endpoint. It is required.
 	TokenURI string
